@@ -1,0 +1,38 @@
+# shellcheck shell=bash disable=SC2154 # names come from paths.sh and setup.sh
+# Part `wasm`: a Rust compiler for wasm32-unknown-unknown. The usual way is rustup's target; where rustup can't fetch
+# it, Debian's rustc-web with the standard library's source does the same. deployment/plugins.sh asks wasm_way.
+
+wasm_target=wasm32-unknown-unknown
+
+wasm_target_installed() {
+  local libraries
+  libraries=$(cd "$flow_root" && rustc --print target-libdir --target "$wasm_target" 2>/dev/null) || return 1
+  compgen -G "$libraries/libcore-*.rlib" >/dev/null
+}
+
+wasm_debian_installed() { [ -x /usr/bin/cargo ] && [ -x /usr/bin/rustc ] && [ -e "$(/usr/bin/rustc --print sysroot)/lib/rustlib/src/rust/library/std/Cargo.toml" ]; }
+
+# Prints `target` or `debian`: how this machine compiles to Wasm; fails when it can't yet.
+wasm_way() {
+  if [ "${FLOW_WASM:-}" != debian ] && wasm_target_installed; then
+    echo target
+  elif wasm_debian_installed; then
+    echo debian
+  else
+    return 1
+  fi
+}
+
+wasm_system() { true; }
+wasm_ready() { wasm_way >/dev/null; }
+
+wasm_install() {
+  if [ "${FLOW_WASM:-}" != debian ] && has rustup >/dev/null; then
+    # Two minutes bound a network that drops packets instead of refusing.
+    (cd "$flow_root" && timed "wasm: rustup target add $wasm_target" timeout 120 rustup target add "$wasm_target") && return 0
+    echo "  wasm: rustup could not fetch the target; Debian's compiler does it as well"
+  fi
+  has apt-get >/dev/null ||
+    die "the Rust target $wasm_target is missing: get it with \`rustup target add $wasm_target\` or your system's package of it"
+  apt_install rustc-web cargo-web rust-web-src
+}
