@@ -1,0 +1,32 @@
+//! The data plane without I/O: everything between a source's batch and a sink's batch that can be tested by calling it.
+//!
+//! Must never block, spawn, read a clock or know of Kafka, RocksDB, wasmtime or tokio: shells hand those in behind the
+//! traits below, and step the tasks.
+//!
+//! - [`batch`]: [`Batch`], rows in columns; [`build`]: making them; [`element`]: what flows
+//! - [`function`]: what a component (or a native stand-in) offers: one transactional call a batch
+//! - [`operator`], [`source`], [`sink`]: the traits that a task steps
+//! - [`state`]: keyed state: backends, the write-back cache, one call's transaction
+//! - [`report`]: what tasks tell about themselves
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod batch;
+pub mod build;
+pub mod element;
+pub mod error;
+pub mod function;
+pub mod operator;
+pub mod report;
+pub mod sink;
+pub mod source;
+pub mod state;
+
+pub use batch::{Batch, Column};
+pub use build::BatchBuilder;
+pub use element::{CheckpointId, Element, Moment};
+pub use error::Error;
+pub use function::Function;
+pub use operator::Operator;
+pub use sink::Sink;
+pub use source::{Polled, Source};

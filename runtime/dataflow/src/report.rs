@@ -1,0 +1,38 @@
+//! What tasks tell about themselves. Implemented by shells; must be cheap, and must never fail.
+
+/// Severity of a line.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Level {
+    /// For the author while writing.
+    Trace,
+    /// For finding faults.
+    Debug,
+    /// What one wants to know of a healthy job.
+    Info,
+    /// Something to look at.
+    Warn,
+    /// Something failed.
+    Error,
+}
+
+/// A record that an operator refused, or that made it fail.
+#[derive(Clone, Debug)]
+pub struct Rejected {
+    /// Where the record came from: source split and position.
+    pub origin: Option<(u32, i64)>,
+    /// A short stable word: the operator's own, or `trap`, `timeout`, `bad-answer`, `no-key`.
+    pub code: String,
+    /// A sentence for people.
+    pub message: String,
+    /// The guest's functions, innermost first, when it trapped.
+    pub backtrace: Vec<String>,
+}
+
+/// One operator's line to its shell; a clone per user of it.
+pub trait Report: Send + Sync {
+    /// A line for the job's log.
+    fn log(&self, level: Level, message: &str);
+
+    /// A record left the stream.
+    fn rejected(&self, record: &Rejected);
+}

@@ -1,0 +1,19 @@
+//! Where rows go.
+
+use crate::element::CheckpointId;
+use crate::{Batch, Error};
+
+/// The part of a sink that one subtask writes.
+pub trait Sink: Send {
+    /// Goes on with what it has taken, without waiting. True when it can take another batch.
+    fn ready(&mut self) -> Result<bool, Error>;
+
+    /// Takes a batch whole. Called only after `ready` said true.
+    fn write(&mut self, batch: Batch) -> Result<(), Error>;
+
+    /// A barrier has passed: everything taken before it is to become durable. `ready` stays false until it is.
+    fn snapshot(&mut self, checkpoint: CheckpointId) -> Result<(), Error>;
+
+    /// Nothing follows. Called until it says true: everything is durable.
+    fn finish(&mut self) -> Result<bool, Error>;
+}

@@ -1,0 +1,26 @@
+//! Where rows come from.
+
+use crate::{Batch, Error};
+
+/// What a source has to give.
+#[derive(Debug)]
+pub enum Polled {
+    /// Rows, at least one.
+    Batch(Batch),
+    /// Nothing now. A shell is woken when there may be more, or asks again a little later.
+    Idle,
+    /// Nothing ever again.
+    End,
+}
+
+/// The part of a source that one subtask reads.
+pub trait Source: Send {
+    /// Takes what is there, at most `max_rows` rows and about `max_bytes` bytes (one longer row passes alone). Never waits.
+    fn poll(&mut self, max_rows: usize, max_bytes: usize) -> Result<Polled, Error>;
+
+    /// Where each split goes on after all rows given so far: (split number as in the rows' `split` column, next position).
+    fn positions(&self) -> Vec<(u32, i64)>;
+
+    /// A name for people of where a row came from, such as `orders[3]@1042` or `words.txt:17`.
+    fn locate(&self, split: u32, position: i64) -> String;
+}

@@ -1,0 +1,329 @@
+//! What one guest call sees of state: the keys of the call and its own writes over the backend; all of it takes effect, or
+//! nothing.
+//!
+//! A list keeps its length under its prefix and a 0 byte, and its entries under its prefix, a 1 byte and their position as
+//! 8 bytes big endian.
+
+use std::collections::BTreeMap;
+
+use flow_frame::layout::{Type, UNCHANGED, id};
+use flow_frame::{BytesBuilder, BytesColumn, Frame, read};
+use flow_model::key_group::key_group;
+
+use super::memory::MemoryBackend;
+use super::{StateBackend, key};
+use crate::build::bytes_column;
+use crate::element::CheckpointId;
+use crate::function::{StateDescriptor, StateKind};
+use crate::{Batch, Column, Error};
+
+/// What a guest did wrong with its state; the call traps.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Misuse {
+    /// The component declares no such state, or it is of another kind.
+    #[error("state {0} is not a {1} of this operator")]
+    State(u32, &'static str),
+    /// A number that names no key of the call.
+    #[error("key row {0} is not one of the {1} keys of this call")]
+    Key(u32, usize),
+    /// A malformed frame.
+    #[error("entries of state {0}: {1}")]
+    Frame(u32, read::Error),
+    /// The backend failed; not the guest's fault.
+    #[error("{0}")]
+    Backend(String),
+}
+
+/// The most bytes that one page of a scan holds (one longer entry passes alone).
+const PAGE_BYTES: usize = 1 << 20;
+
+/// The states of one keyed operator, as a call sees them.
+pub struct KeyedState {
+    backend: Box<dyn StateBackend>,
+    kinds: Vec<StateKind>,
+    key_groups: u16,
+    /// Group and bytes of each key of the call.
+    groups: Vec<u16>,
+    keys: BytesBuilder,
+    /// The call's writes to maps and lists, by full key; none removes.
+    writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    failed: Option<Error>,
+}
+
+impl Default for KeyedState {
+    /// A state that nobody declared; stands in while the real one is lent to a call.
+    fn default() -> Self {
+        KeyedState::new(Box::<MemoryBackend>::default(), &[], 1)
+    }
+}
+
+impl KeyedState {
+    /// The states of these descriptors over a backend of their own.
+    pub fn new(backend: Box<dyn StateBackend>, states: &[StateDescriptor], key_groups: u16) -> KeyedState {
+        KeyedState {
+            backend,
+            kinds: states.iter().map(|s| s.kind).collect(),
+            key_groups,
+            groups: Vec::new(),
+            keys: BytesBuilder::default(),
+            writes: BTreeMap::new(),
+            failed: None,
+        }
+    }
+
+    /// Begins a call for these keys, each once, and reads their value states: one column a state, `DECLARED + state`.
+    pub fn begin(&mut self, keys: BytesColumn<'_>, rows: usize) -> Result<Vec<Column>, Error> {
+        self.abort();
+        self.keys = BytesBuilder::with_capacity(rows, rows * 16);
+        self.groups.clear();
+        for row in 0..rows {
+            let bytes = keys.raw(row);
+            self.keys.push(Some(bytes));
+            self.groups.push(key_group(bytes, self.key_groups));
+        }
+        let mut columns = Vec::new();
+        for state in self.value_states() {
+            let at = self.value_keys(state);
+            let mut values = BytesBuilder::with_capacity(rows, rows * 8);
+            self.backend.get_many(&at, &mut values)?;
+            columns.push(bytes_column(id::DECLARED + state, values));
+        }
+        Ok(columns)
+    }
+
+    /// Ends a call that succeeded: its writes, and the value states that it returned (a row for each key), take effect.
+    pub fn commit(&mut self, states: &Batch) -> Result<(), Error> {
+        let (mut at, mut to) = (BytesBuilder::default(), BytesBuilder::default());
+        for state in self.value_states() {
+            let Some(values) = states.bytes(id::DECLARED + state) else { continue };
+            for row in 0..self.groups.len() {
+                if values.presence(row) == UNCHANGED {
+                    continue;
+                }
+                key::encode(self.groups[row], state, self.keys.column().raw(row), &mut at.data);
+                at.end_row();
+                to.push(values.get(row));
+            }
+        }
+        for (key, value) in std::mem::take(&mut self.writes) {
+            at.push(Some(&key));
+            to.push(value.as_deref());
+        }
+        if at.is_empty() { Ok(()) } else { self.backend.put_many(&at, &to) }
+    }
+
+    /// Ends a call that failed: nothing of it is left.
+    pub fn abort(&mut self) {
+        self.writes.clear();
+        self.failed = None;
+    }
+
+    /// The backend's own failure during the call, if a [`Misuse::Backend`] was one.
+    pub fn take_failure(&mut self) -> Option<Error> {
+        self.failed.take()
+    }
+
+    /// Everything committed so far belongs to the checkpoint.
+    pub fn snapshot(&mut self, checkpoint: CheckpointId) -> Result<(), Error> {
+        self.backend.snapshot(checkpoint)
+    }
+
+    /// Bytes of keys and values that the call wrote to maps and lists so far.
+    pub fn written(&self) -> usize {
+        self.writes.iter().map(|(k, v)| k.len() + v.as_ref().map_or(0, Vec::len)).sum()
+    }
+
+    fn value_states(&self) -> impl Iterator<Item = u16> + use<> {
+        let kinds = self.kinds.clone();
+        (0..kinds.len() as u16).filter(move |s| kinds[*s as usize] == StateKind::Value)
+    }
+
+    fn value_keys(&self, state: u16) -> BytesBuilder {
+        let keys = self.keys.column();
+        let mut at = BytesBuilder::with_capacity(self.groups.len(), self.keys.data.len() + self.groups.len() * 8);
+        for (row, group) in self.groups.iter().enumerate() {
+            key::encode(*group, state, keys.raw(row), &mut at.data);
+            at.end_row();
+        }
+        at
+    }
+}
+
+/// The imports of `flow:operator/state`. Frames in, frames out, as `wit/operator-0.1.0/kinds.wit` says.
+impl KeyedState {
+    /// Reads entries of a map.
+    pub fn get_many(&mut self, state: u32, entries: &[u8]) -> Result<Vec<u8>, Misuse> {
+        let state = self.of_kind(state, StateKind::Map, "map")?;
+        let at = self.entry_keys(state, entries)?;
+        let mut stored = BytesBuilder::default();
+        self.backend.get_many(&at, &mut stored).map_err(|e| failed(&mut self.failed, e))?;
+        let mut values = BytesBuilder::with_capacity(at.rows(), stored.data.len());
+        for row in 0..at.rows() {
+            match self.writes.get(at.column().raw(row)) {
+                Some(written) => values.push(written.as_deref()),
+                None => values.push(stored.column().get(row)),
+            }
+        }
+        Ok(frame(at.rows(), &[values.parts(id::VALUE)]))
+    }
+
+    /// Writes or removes entries of a map.
+    pub fn put_many(&mut self, state: u32, entries: &[u8]) -> Result<(), Misuse> {
+        let state = self.of_kind(state, StateKind::Map, "map")?;
+        let at = self.entry_keys(state, entries)?;
+        let parsed = parse(state, entries)?;
+        let values = parsed.bytes(id::VALUE).map_err(|e| Misuse::Frame(state.into(), e))?;
+        for row in 0..at.rows() {
+            self.writes.insert(at.column().raw(row).to_vec(), values.get(row).map(<[u8]>::to_vec));
+        }
+        Ok(())
+    }
+
+    /// Appends to lists.
+    pub fn append_many(&mut self, state: u32, entries: &[u8]) -> Result<(), Misuse> {
+        let state = self.of_kind(state, StateKind::List, "list")?;
+        let parsed = parse(state, entries)?;
+        let values = parsed.bytes(id::VALUE).map_err(|e| Misuse::Frame(state.into(), e))?;
+        for (row, number) in key_rows(state, &parsed)?.enumerate() {
+            let prefix = self.prefix(state, number)?;
+            let length = [&prefix[..], &[0]].concat();
+            let next = self.read(&length)?.and_then(|v| v.first_chunk().map(|b| u64::from_le_bytes(*b))).unwrap_or(0);
+            let entry = [&prefix[..], &[1], &next.to_be_bytes()].concat();
+            self.writes.insert(entry, Some(values.raw(row).to_vec()));
+            self.writes.insert(length, Some((next + 1).to_le_bytes().to_vec()));
+        }
+        Ok(())
+    }
+
+    /// Removes all entries of maps or lists.
+    pub fn clear_many(&mut self, state: u32, keys: &[u8]) -> Result<(), Misuse> {
+        let state = self.entries_state(state)?;
+        let parsed = parse(state, keys)?;
+        for number in key_rows(state, &parsed)? {
+            let prefix = self.prefix(state, number)?;
+            let mut found = Vec::new();
+            let mut each = |key: &[u8], _: &[u8]| {
+                found.push(key.to_vec());
+                true
+            };
+            self.backend.scan(&prefix, None, &mut each).map_err(|e| failed(&mut self.failed, e))?;
+            found.extend(self.written_under(&prefix).map(|(k, _)| k.clone()));
+            self.writes.extend(found.into_iter().map(|key| (key, None)));
+        }
+        Ok(())
+    }
+
+    /// Reads entries of one key in order; returns the page's frame and whether more follow.
+    pub fn scan(&mut self, state: u32, key_row: u32, after: Option<&[u8]>, limit: u32) -> Result<(Vec<u8>, bool), Misuse> {
+        let state = self.entries_state(state)?;
+        let mut prefix = self.prefix(state, key_row)?;
+        if self.kinds[state as usize] == StateKind::List {
+            prefix.push(1);
+        }
+        let after = after.map(|a| [&prefix[..], a].concat());
+        let (mut keys, mut values, mut more) = (BytesBuilder::default(), BytesBuilder::default(), false);
+        let mut emit = |key: &[u8], value: &[u8]| {
+            let full = keys.rows() >= limit as usize || (keys.rows() > 0 && keys.data.len() + values.data.len() > PAGE_BYTES);
+            if full {
+                more = true;
+                return false;
+            }
+            keys.push(Some(&key[prefix.len()..]));
+            values.push(Some(value));
+            true
+        };
+        // A merge of the backend's entries with the call's own writes; the writes hide what they replace.
+        let mut written = self
+            .writes
+            .range(prefix.clone()..)
+            .take_while(|(k, _)| k.starts_with(&prefix))
+            .filter(|(k, _)| after.as_ref().is_none_or(|a| *k > a))
+            .peekable();
+        let mut going = true;
+        let merged = self.backend.scan(&prefix, after.as_deref(), &mut |key, value| {
+            while let Some((k, v)) = written.next_if(|(k, _)| k.as_slice() < key) {
+                going = going && v.as_ref().is_none_or(|v| emit(k, v));
+            }
+            going = going
+                && match written.next_if(|(k, _)| k.as_slice() == key) {
+                    Some((k, v)) => v.as_ref().is_none_or(|v| emit(k, v)),
+                    None => emit(key, value),
+                };
+            going
+        });
+        for (k, v) in written {
+            going = going && v.as_ref().is_none_or(|v| emit(k, v));
+        }
+        merged.map_err(|e| failed(&mut self.failed, e))?;
+        Ok((frame(keys.rows(), &[keys.parts(id::KEY), values.parts(id::VALUE)]), more))
+    }
+
+    fn of_kind(&self, state: u32, kind: StateKind, name: &'static str) -> Result<u16, Misuse> {
+        match self.kinds.get(state as usize) {
+            Some(k) if *k == kind => Ok(state as u16),
+            _ => Err(Misuse::State(state, name)),
+        }
+    }
+
+    fn entries_state(&self, state: u32) -> Result<u16, Misuse> {
+        self.of_kind(state, StateKind::Map, "map or list").or_else(|_| self.of_kind(state, StateKind::List, "map or list"))
+    }
+
+    fn prefix(&self, state: u16, key_row: u32) -> Result<Vec<u8>, Misuse> {
+        let row = key_row as usize;
+        let group = *self.groups.get(row).ok_or(Misuse::Key(key_row, self.groups.len()))?;
+        let mut prefix = Vec::new();
+        key::encode(group, state, self.keys.column().raw(row), &mut prefix);
+        Ok(prefix)
+    }
+
+    fn entry_keys(&self, state: u16, entries: &[u8]) -> Result<BytesBuilder, Misuse> {
+        let parsed = parse(state, entries)?;
+        let names = parsed.bytes(id::KEY).map_err(|e| Misuse::Frame(state.into(), e))?;
+        let mut at = BytesBuilder::default();
+        for (row, number) in key_rows(state, &parsed)?.enumerate() {
+            at.data.extend(self.prefix(state, number)?);
+            at.push(Some(names.raw(row)));
+        }
+        Ok(at)
+    }
+
+    fn read(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, Misuse> {
+        if let Some(written) = self.writes.get(key) {
+            return Ok(written.clone());
+        }
+        let (mut at, mut found) = (BytesBuilder::default(), BytesBuilder::default());
+        at.push(Some(key));
+        self.backend.get_many(&at, &mut found).map_err(|e| failed(&mut self.failed, e))?;
+        Ok(found.column().get(0).map(<[u8]>::to_vec))
+    }
+
+    fn written_under<'a>(&'a self, prefix: &'a [u8]) -> impl Iterator<Item = (&'a Vec<u8>, &'a Option<Vec<u8>>)> {
+        self.writes.range(prefix.to_vec()..).take_while(move |(k, _)| k.starts_with(prefix))
+    }
+}
+
+fn failed(slot: &mut Option<Error>, error: Error) -> Misuse {
+    let misuse = Misuse::Backend(error.to_string());
+    *slot = Some(error);
+    misuse
+}
+
+fn parse(state: u16, entries: &[u8]) -> Result<Frame<'_>, Misuse> {
+    let bad = |e| Misuse::Frame(state.into(), e);
+    let parsed = Frame::parse(entries).map_err(bad)?;
+    parsed.columns().iter().try_for_each(|c| c.check()).map_err(bad)?;
+    Ok(parsed)
+}
+
+fn key_rows<'a>(state: u16, entries: &Frame<'a>) -> Result<impl Iterator<Item = u32> + use<'a>, Misuse> {
+    let rows = entries.u32s(id::INPUT_ROW).map_err(|e| Misuse::Frame(state.into(), e))?;
+    Ok(rows.iter().map(|b| u32::from_le_bytes(*b)))
+}
+
+fn frame(rows: usize, columns: &[flow_frame::Parts<'_>]) -> Vec<u8> {
+    debug_assert!(columns.iter().all(|c| c.ty == Type::Bytes));
+    let mut out = Vec::new();
+    flow_frame::assemble(rows, columns, &mut out);
+    out
+}

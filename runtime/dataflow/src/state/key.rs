@@ -1,0 +1,11 @@
+//! How the keys of states are laid out: key group (u16 big endian), state (u16 big endian), length of the record's key
+//! (u32 big endian), the record's key, and for maps and lists the entry's key. Big endian, so that a key group is one
+//! range; the length, so that no key's entries are a prefix of another's.
+
+/// Appends the key of a state (of the prefix of its entries) to `out`.
+pub fn encode(group: u16, state: u16, key: &[u8], out: &mut Vec<u8>) {
+    out.extend(group.to_be_bytes());
+    out.extend(state.to_be_bytes());
+    out.extend((key.len() as u32).to_be_bytes());
+    out.extend_from_slice(key);
+}

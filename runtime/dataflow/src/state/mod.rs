@@ -1,0 +1,42 @@
+//! Keyed state.
+//!
+//! - [`StateBackend`]: an ordered store of bytes; [`memory`] is the one for tests and small jobs
+//! - [`cache`]: the write-back cache in front of a slow one
+//! - [`call`]: [`KeyedState`], what one guest call sees and may undo
+//! - [`key`]: how keys of states are laid out
+
+pub mod call;
+pub mod key;
+pub mod memory;
+pub mod store;
+
+pub use call::KeyedState;
+pub use memory::MemoryBackend;
+pub use store::{Generation, Store};
+
+use flow_frame::BytesBuilder;
+
+use crate::Error;
+use crate::element::CheckpointId;
+
+/// An ordered map from byte strings to byte strings, used by one thread.
+pub trait StateBackend: Send {
+    /// Pushes the value of each of the keys, or null, to `values`, in order.
+    fn get_many(&mut self, keys: &BytesBuilder, values: &mut BytesBuilder) -> Result<(), Error>;
+
+    /// Writes `values[i]` at `keys[i]`, or removes it where the value is null; of equal keys the last one counts. All of
+    /// them become readable at once; whether they are durable is up to the next snapshot.
+    fn put_many(&mut self, keys: &BytesBuilder, values: &BytesBuilder) -> Result<(), Error>;
+
+    /// Calls `each` with the entries whose key starts with `prefix` and lies behind `after`, in the order of their bytes, until it
+    /// returns false. `after`, where given, starts with `prefix`.
+    fn scan(
+        &mut self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), Error>;
+
+    /// Everything written so far belongs to the checkpoint.
+    fn snapshot(&mut self, checkpoint: CheckpointId) -> Result<(), Error>;
+}
