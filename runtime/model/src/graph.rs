@@ -1,0 +1,251 @@
+//! The logical graph of a pipeline: what reads what. It knows names and edges, never how things run.
+
+use std::collections::{BTreeSet, HashMap};
+use std::fmt;
+
+use crate::diagnostic::{Code, Diagnostic, Located, Position};
+use crate::ids::{NodeId, OperatorName};
+use crate::nearest::{listed, nearest, quoted};
+use crate::spec::OPERATORS_MAX;
+use crate::spec::report::Report;
+
+/// The nodes of a pipeline with their edges: acyclic, every input exists.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Graph {
+    nodes: Vec<Node>,
+}
+
+/// A source, operator or sink in the graph.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Node {
+    /// Its name.
+    pub name: OperatorName,
+    /// What it is, with its index in the pipeline's list of them.
+    pub role: Role,
+    /// What it reads, in the order of its `from:`; empty for sources only.
+    pub inputs: Vec<NodeId>,
+    /// What reads it, in topological order; empty for sinks, and for what nobody reads.
+    pub outputs: Vec<NodeId>,
+}
+
+/// What a node is, with its index in the list of [`crate::spec::Pipeline`] that describes it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Role {
+    /// An index into `sources`.
+    Source(usize),
+    /// An index into `operators`.
+    Operator(usize),
+    /// An index into `sinks`.
+    Sink(usize),
+}
+
+impl fmt::Display for Role {
+    /// As messages put it: `a source`.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Source(_) => "a source",
+            Self::Operator(_) => "an operator",
+            Self::Sink(_) => "a sink",
+        })
+    }
+}
+
+impl Graph {
+    /// The nodes in topological order (ties in the order of the file): each stands after all its inputs. A
+    /// [`NodeId`] is an index into this.
+    pub fn nodes(&self) -> &[Node] {
+        &self.nodes
+    }
+
+    /// All nodes with their ids, in topological order.
+    pub fn iter(&self) -> impl Iterator<Item = (NodeId, &Node)> {
+        self.nodes.iter().enumerate().map(|(index, node)| (NodeId(index as u32), node))
+    }
+
+    /// The node of that id.
+    ///
+    /// # Panics
+    /// If `id` comes from another graph.
+    pub fn node(&self, id: NodeId) -> &Node {
+        &self.nodes[id.index()]
+    }
+}
+
+/// A node as the file declares it, its inputs not yet checked. Names are unique.
+pub(crate) struct Declared<'a> {
+    pub name: &'a str,
+    pub position: Position,
+    pub role: Role,
+    pub from: Vec<Located<&'a str>>,
+}
+
+/// Resolves inputs and orders the nodes; `None` only after an error was reported. `declared` is in the order sources,
+/// operators, sinks.
+pub(crate) fn connect(report: &mut Report, declared: &[Declared]) -> Option<Graph> {
+    if !has_both_ends(report, declared) {
+        return None;
+    }
+    let inputs = resolve(report, declared);
+    let outputs = consumers(&inputs);
+    warn_unread(report, declared, &outputs);
+    let order = order(report, declared, &inputs, &outputs);
+    let mut ids = vec![NodeId(0); declared.len()];
+    for (place, index) in order.iter().enumerate() {
+        ids[*index] = NodeId(place as u32);
+    }
+    let nodes = order.iter().map(|&index| {
+        let mut readers: Vec<NodeId> = outputs[index].iter().map(|&reader| ids[reader]).collect();
+        readers.sort();
+        Some(Node {
+            name: OperatorName::new(declared[index].name).ok()?,
+            role: declared[index].role,
+            inputs: inputs[index].iter().map(|&input| ids[input]).collect(),
+            outputs: readers,
+        })
+    });
+    Some(Graph { nodes: nodes.collect::<Option<_>>()? })
+}
+
+fn has_both_ends(report: &mut Report, declared: &[Declared]) -> bool {
+    let file = report.file();
+    let mut require = |present: bool, what: &str, example: &str| {
+        if !present {
+            let message = format!("the pipeline has no {what}s");
+            report
+                .push(Diagnostic::error(Code::Empty, file, None, message).hint(format!("add for example `{example}`")));
+        }
+    };
+    let sources = declared.iter().any(|d| matches!(d.role, Role::Source(_)));
+    let sinks = declared.iter().any(|d| matches!(d.role, Role::Sink(_)));
+    require(sources, "source", "sources: {in: {files: {path: ./input}}}");
+    require(sinks, "sink", "sinks: {out: {stdout: {}, from: in}}");
+    let few = declared.len() <= OPERATORS_MAX;
+    if !few {
+        let message = format!("the pipeline has {} sources, operators and sinks", declared.len());
+        let hint = format!("at most {OPERATORS_MAX} are possible; split it");
+        report.push(Diagnostic::error(Code::TooLarge, file, None, message).hint(hint));
+    }
+    few && (sources || sinks)
+}
+
+/// For each node the indices of what it reads, each once; what can't be read is reported and left out.
+fn resolve(report: &mut Report, declared: &[Declared]) -> Vec<Vec<usize>> {
+    let indices: HashMap<&str, usize> = declared.iter().enumerate().map(|(index, d)| (d.name, index)).collect();
+    let mut inputs = Vec::new();
+    for reader in declared {
+        let mut found = Vec::new();
+        for Located { value: name, position } in &reader.from {
+            let what = format!("{} {}", noun(reader.role), quoted(reader.name));
+            match indices.get(name) {
+                None if report.is_full() => report.error(Code::UnknownInput, *position, "unknown input"),
+                None => {
+                    let readable =
+                        declared.iter().filter(|d| !matches!(d.role, Role::Sink(_)) && d.name != reader.name);
+                    let names: Vec<&str> = readable.map(|d| d.name).collect();
+                    let known = format!("known: {}", listed(names.iter().copied()));
+                    let hint = match nearest(name, names) {
+                        Some(meant) => format!("did you mean {}? {known}", quoted(meant)),
+                        None => known,
+                    };
+                    let message = format!("{what} reads {}, which does not exist", quoted(name));
+                    report.error_with(Code::UnknownInput, *position, message, hint);
+                }
+                Some(&index) if matches!(declared[index].role, Role::Sink(_)) => {
+                    let message = format!("{what} reads {}, a sink, which has no output", quoted(name));
+                    let hint = format!("read what {} reads", quoted(name));
+                    report.error_with(Code::UnknownInput, *position, message, hint);
+                }
+                Some(index) if found.contains(index) => {
+                    report.error(Code::Duplicate, *position, format!("{what} reads {} twice", quoted(name)));
+                }
+                Some(&index) => found.push(index),
+            }
+        }
+        inputs.push(found);
+    }
+    inputs
+}
+
+fn noun(role: Role) -> &'static str {
+    match role {
+        Role::Source(_) => "source",
+        Role::Operator(_) => "operator",
+        Role::Sink(_) => "sink",
+    }
+}
+
+fn consumers(inputs: &[Vec<usize>]) -> Vec<Vec<usize>> {
+    let mut outputs = vec![Vec::new(); inputs.len()];
+    for (reader, inputs) in inputs.iter().enumerate() {
+        for &input in inputs {
+            outputs[input].push(reader);
+        }
+    }
+    outputs
+}
+
+fn warn_unread(report: &mut Report, declared: &[Declared], outputs: &[Vec<usize>]) {
+    let file = report.file();
+    for (node, readers) in declared.iter().zip(outputs) {
+        if readers.is_empty() && !matches!(node.role, Role::Sink(_)) {
+            let message = format!("nobody reads {} {}; its records are dropped", noun(node.role), quoted(node.name));
+            let hint = format!("add a sink with `from: {}`", node.name);
+            report.push(Diagnostic::warning(Code::Unread, file, node.position, message).hint(hint));
+        }
+    }
+}
+
+/// A topological order (Kahn's algorithm, the earliest declared node first). Each cycle is reported once and then
+/// taken as if it were ordered, so that further ones are found.
+fn order(report: &mut Report, declared: &[Declared], inputs: &[Vec<usize>], outputs: &[Vec<usize>]) -> Vec<usize> {
+    let mut missing: Vec<usize> = inputs.iter().map(Vec::len).collect();
+    let mut waiting: BTreeSet<usize> = (0..declared.len()).collect();
+    let mut ready: BTreeSet<usize> = waiting.iter().copied().filter(|&node| missing[node] == 0).collect();
+    let mut order = Vec::with_capacity(declared.len());
+    while let Some(&first) = waiting.first() {
+        let Some(node) = ready.pop_first() else {
+            let cycle = cycle(first, inputs, &waiting);
+            report_cycle(report, declared, &cycle);
+            ready.extend(cycle);
+            continue;
+        };
+        waiting.remove(&node);
+        order.push(node);
+        for &reader in &outputs[node] {
+            missing[reader] = missing[reader].saturating_sub(1);
+            if missing[reader] == 0 && waiting.contains(&reader) {
+                ready.insert(reader);
+            }
+        }
+    }
+    order
+}
+
+/// A cycle among the nodes that wait, in the direction of the records, beginning with the node declared first. Each of
+/// them waits for another one of them, so walking from input to input comes round.
+fn cycle(start: usize, inputs: &[Vec<usize>], waiting: &BTreeSet<usize>) -> Vec<usize> {
+    let mut path = vec![start];
+    loop {
+        let last = path[path.len() - 1];
+        let input = inputs[last].iter().copied().find(|input| waiting.contains(input));
+        let Some(input) = input else { return path };
+        if let Some(begin) = path.iter().position(|&node| node == input) {
+            path.drain(..begin);
+            break;
+        }
+        path.push(input);
+    }
+    path.reverse();
+    let first = path.iter().enumerate().min_by_key(|(_, node)| **node).map_or(0, |(place, _)| place);
+    path.rotate_left(first);
+    path
+}
+
+fn report_cycle(report: &mut Report, declared: &[Declared], cycle: &[usize]) {
+    let (Some(&first), Some(&last)) = (cycle.first(), cycle.last()) else { return };
+    let names: Vec<&str> = cycle.iter().chain([&first]).map(|&node| declared[node].name).collect();
+    let from = declared[first].from.iter().find(|from| from.value == declared[last].name);
+    let at = from.map_or(declared[first].position, |from| from.position);
+    let message = format!("records would go round in a circle: {}", names.join(" → "));
+    report.error_with(Code::Cycle, at, message, format!("let {} read something else", quoted(declared[first].name)));
+}

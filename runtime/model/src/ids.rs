@@ -1,0 +1,201 @@
+//! Names and numbers that must not be mixed up. Each is a thin wrapper with no behaviour beyond its own form.
+
+use std::fmt;
+
+use serde::{Deserialize, Serialize};
+
+/// The longest name, in bytes.
+pub const NAME_MAX: usize = 63;
+
+/// What is wrong with a name or a key.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Not of the form `[a-z0-9]([a-z0-9-]*[a-z0-9])?` or longer than [`NAME_MAX`].
+    #[error(
+        "{} is no valid name: lower-case letters, digits and \"-\" inside, at most 63 characters",
+        crate::nearest::quoted(_0)
+    )]
+    Name(String),
+}
+
+fn is_name(text: &str) -> bool {
+    let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
+    text.len() <= NAME_MAX
+        && text.bytes().all(|b| inner(b) || b == b'-')
+        && text.bytes().next().is_some_and(inner)
+        && text.bytes().last().is_some_and(inner)
+}
+
+macro_rules! name {
+    ($(#[$doc:meta])* $type:ident) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $type(String);
+
+        impl $type {
+            /// Checks the form `[a-z0-9]([a-z0-9-]*[a-z0-9])?`, at most [`NAME_MAX`] bytes.
+            ///
+            /// # Errors
+            /// [`Error::Name`] for everything else.
+            pub fn new(text: impl Into<String>) -> Result<Self, Error> {
+                let text = text.into();
+                if is_name(&text) { Ok(Self(text)) } else { Err(Error::Name(text)) }
+            }
+
+            /// The name as text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = Error;
+
+            fn try_from(text: String) -> Result<Self, Error> {
+                Self::new(text)
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(name: $type) -> Self {
+                name.0
+            }
+        }
+
+        impl std::str::FromStr for $type {
+            type Err = Error;
+
+            fn from_str(text: &str) -> Result<Self, Error> {
+                Self::new(text)
+            }
+        }
+
+        impl std::borrow::Borrow<str> for $type {
+            fn borrow(&self) -> &str {
+                &self.0
+            }
+        }
+    };
+}
+
+name! {
+    /// The name of a pipeline (`metadata.name`).
+    PipelineName
+}
+
+name! {
+    /// The name of a source, operator or sink, unique in its pipeline. It is a stable id: state restore depends on it.
+    OperatorName
+}
+
+name! {
+    /// One deployment of a pipeline, as people and the REST API name it.
+    JobId
+}
+
+macro_rules! number {
+    ($(#[$doc:meta])* $type:ident($int:ty)) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $type(pub $int);
+
+        impl $type {
+            /// As an index into the list that it counts.
+            pub fn index(self) -> usize {
+                self.0 as usize
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                fmt::Display::fmt(&self.0, f)
+            }
+        }
+    };
+}
+
+number! {
+    /// A node of the logical graph: its index in [`crate::graph::Graph::nodes`], which is a topological order.
+    NodeId(u32)
+}
+
+number! {
+    /// A task of a plan: its index in [`crate::plan::Plan::tasks`], which is a topological order.
+    TaskId(u32)
+}
+
+number! {
+    /// An exchange of a plan: its index in [`crate::plan::Plan::exchanges`].
+    ExchangeId(u32)
+}
+
+number! {
+    /// One parallel instance of a task, from 0 to its parallelism - 1.
+    SubtaskIndex(u32)
+}
+
+/// The number of a checkpoint: attempt · 2³² + counter, so that no id is ever used twice, not even across attempts and
+/// aborted checkpoints.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct CheckpointId(u64);
+
+impl CheckpointId {
+    /// Checkpoint `counter` of `attempt`.
+    pub fn new(attempt: u32, counter: u32) -> Self {
+        Self(u64::from(attempt) << 32 | u64::from(counter))
+    }
+
+    /// The attempt that it belongs to.
+    pub fn attempt(self) -> u32 {
+        (self.0 >> 32) as u32
+    }
+
+    /// Its number within the attempt.
+    pub fn counter(self) -> u32 {
+        self.0 as u32
+    }
+
+    /// The whole number, as it is stored.
+    pub fn get(self) -> u64 {
+        self.0
+    }
+}
+
+impl fmt::Display for CheckpointId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}.{}", self.attempt(), self.counter())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names() {
+        let check = |text: &str, valid: bool| assert_eq!(OperatorName::new(text).is_ok(), valid, "{text:?}");
+        for text in ["a", "0", "a-b", "word-count-2", "a--b", &"x".repeat(63)] {
+            check(text, true);
+        }
+        for text in ["", "-", "a-", "-a", "A", "a_b", "a.b", "ä", "a b", "$key", &"x".repeat(64)] {
+            check(text, false);
+        }
+        assert!(serde_json::from_str::<OperatorName>("\"Not\"").is_err());
+    }
+
+    #[test]
+    fn checkpoint_ids_order_by_attempt_then_counter() {
+        let id = CheckpointId::new(3, 7);
+        assert_eq!((id.get(), id.attempt(), id.counter(), id.to_string().as_str()), (3 << 32 | 7, 3, 7, "3.7"));
+        assert!(CheckpointId::new(2, u32::MAX) < CheckpointId::new(3, 0));
+    }
+}

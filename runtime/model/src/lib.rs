@@ -1,0 +1,58 @@
+//! The nouns of Flow: what a pipeline file says, the graph it describes, and the plan that runs.
+//!
+//! This crate never does I/O, reads no clock, draws no random number and starts no thread: bytes come in, values or
+//! diagnostics come out. It is linked by the data plane, by the coordinator and by `flowctl`, so it stays small.
+//!
+//! The parts, in the order in which a pipeline passes them:
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`spec`] | the pipeline file: YAML in, a checked [`spec::Pipeline`] out, every problem with its line and column |
+//! | [`diagnostic`] | one problem in a pipeline file, and [`diagnostic::Error`], all of them together |
+//! | [`quantity`] | `64Mi` and `500ms` |
+//! | [`key_selector`] | what `key:` says: where the key of a keyed operator comes from |
+//! | [`graph`] | the logical graph: sources, operators and sinks with their edges, in topological order |
+//! | [`kind`] | what a component turned out to be: map, filter, flat-map or process |
+//! | [`plan`] | graph and kinds → chains → tasks and the exchanges between them |
+//! | [`key_group`] | key → key group → subtask |
+//! | [`ids`] | names and numbers that must not be mixed up |
+//!
+//! ```
+//! use std::collections::BTreeMap;
+//! use flow_model::{ids::OperatorName, kind::OperatorKind, plan::plan, spec::Pipeline};
+//!
+//! let text = "
+//! apiVersion: flow/v1
+//! kind: Pipeline
+//! metadata: {name: wordcount}
+//! sources:
+//!   lines: {files: {path: ./texts}}
+//! operators:
+//!   tokens: {component: ./tokenize.wasm, from: lines}
+//!   counts: {component: ./count.wasm, from: tokens, key: $value, parallelism: 2}
+//! sinks:
+//!   out: {stdout: {}, from: counts}
+//! ";
+//! let pipeline = Pipeline::parse("pipeline.yaml", text.as_bytes())?;
+//! let kinds = BTreeMap::from([
+//!     (OperatorName::new("tokens")?, OperatorKind::FlatMap),
+//!     (OperatorName::new("counts")?, OperatorKind::Process),
+//! ]);
+//! let plan = plan(&pipeline, &kinds)?;
+//! assert_eq!(plan.tasks[0].name, "lines → tokens");
+//! # Ok::<(), Box<dyn std::error::Error>>(())
+//! ```
+
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod diagnostic;
+pub mod graph;
+pub mod ids;
+pub mod key_group;
+pub mod key_selector;
+pub mod kind;
+mod nearest;
+pub mod plan;
+pub mod quantity;
+pub mod spec;

@@ -1,0 +1,139 @@
+//! `64Mi` and `500ms`: amounts with their unit, as a pipeline file writes them.
+//!
+//! A byte size is a whole number with `Ki`, `Mi`, `Gi` or `Ti`, or plain bytes; a duration is a whole number with `ms`,
+//! `s`, `m`, `h` or `d`. No crate reads exactly these: the usual ones also take `64MB` for 64,000,000 bytes or
+//! `1h 30min`, and a pipeline file has one spelling for each amount.
+
+use std::fmt;
+use std::str::FromStr;
+use std::time::Duration;
+
+use serde::{Deserialize, Serialize};
+
+use crate::nearest::quoted;
+
+const SIZES: [(&str, u64); 5] = [("Ti", 1 << 40), ("Gi", 1 << 30), ("Mi", 1 << 20), ("Ki", 1 << 10), ("", 1)];
+const TIMES: [(&str, u64); 5] = [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1000), ("ms", 1)];
+
+/// Why a text is no amount.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Error {
+    /// Not a byte size.
+    #[error("{} is no byte size; write a whole number with Ki, Mi, Gi or Ti, such as 64Mi", quoted(_0))]
+    Size(String),
+    /// Not a duration.
+    #[error("{} is no duration; write a whole number with ms, s, m, h or d, such as 500ms", quoted(_0))]
+    Time(String),
+    /// More than fits into 64 bits of bytes or milliseconds.
+    #[error("{} is too large", quoted(_0))]
+    TooLarge(String),
+}
+
+/// A number of bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct ByteSize(pub u64);
+
+impl ByteSize {
+    /// `n` · 2²⁰ bytes.
+    pub const fn mebibytes(n: u64) -> Self {
+        Self(n << 20)
+    }
+
+    /// As a number that can index memory; saturates where memory is smaller.
+    pub fn as_usize(self) -> usize {
+        usize::try_from(self.0).unwrap_or(usize::MAX)
+    }
+}
+
+impl FromStr for ByteSize {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        amount(text, &SIZES, Error::Size).map(Self)
+    }
+}
+
+impl fmt::Display for ByteSize {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&spelled(self.0, &SIZES))
+    }
+}
+
+/// Reads a duration such as `500ms`, `5s`, `1m`, `2h` or `7d`.
+///
+/// # Errors
+/// [`Error::Time`] for another form, [`Error::TooLarge`] above 2⁶⁴ milliseconds.
+pub fn parse_duration(text: &str) -> Result<Duration, Error> {
+    amount(text, &TIMES, Error::Time).map(Duration::from_millis)
+}
+
+/// Writes a duration as [`parse_duration`] reads it, in the largest unit that divides it. Parts of a millisecond are
+/// cut off.
+pub fn format_duration(duration: Duration) -> String {
+    spelled(u64::try_from(duration.as_millis()).unwrap_or(u64::MAX), &TIMES)
+}
+
+fn amount(text: &str, units: &[(&str, u64)], wrong: fn(String) -> Error) -> Result<u64, Error> {
+    let digits = text.bytes().take_while(u8::is_ascii_digit).count();
+    let (number, unit) = text.split_at(digits);
+    let Some((_, factor)) = units.iter().find(|(name, _)| *name == unit).filter(|_| digits > 0) else {
+        return Err(wrong(text.into()));
+    };
+    let number = number.parse::<u64>().map_err(|_| Error::TooLarge(text.into()))?;
+    number.checked_mul(*factor).ok_or_else(|| Error::TooLarge(text.into()))
+}
+
+fn spelled(amount: u64, units: &[(&str, u64)]) -> String {
+    let (unit, factor) = units
+        .iter()
+        .find(|(_, factor)| amount != 0 && amount.is_multiple_of(*factor))
+        .or(units.last())
+        .copied()
+        .unwrap_or(("", 1));
+    format!("{}{unit}", amount / factor)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn byte_sizes() {
+        let check = |text: &str, expect: Result<u64, Error>| assert_eq!(text.parse().map(|ByteSize(n)| n), expect);
+        check("64Mi", Ok(64 << 20));
+        check("1Ki", Ok(1024));
+        check("3Gi", Ok(3 << 30));
+        check("1Ti", Ok(1 << 40));
+        check("1000", Ok(1000));
+        check("0", Ok(0));
+        for text in ["", "Mi", "64MB", "64 Mi", "64mi", "-1Mi", "1.5Gi", "64MiB", "５Mi"] {
+            check(text, Err(Error::Size(text.into())));
+        }
+        for text in ["16777216Ti", "99999999999999999999"] {
+            check(text, Err(Error::TooLarge(text.into())));
+        }
+        assert_eq!(ByteSize(64 << 20).to_string(), "64Mi");
+        assert_eq!(ByteSize(1536).to_string(), "1536");
+        assert_eq!(ByteSize(0).to_string(), "0");
+    }
+
+    #[test]
+    fn durations() {
+        let check = |text: &str, millis: u64| {
+            let duration = Duration::from_millis(millis);
+            assert_eq!(parse_duration(text), Ok(duration));
+            assert_eq!(format_duration(duration), text);
+        };
+        check("500ms", 500);
+        check("5s", 5000);
+        check("1m", 60_000);
+        check("2h", 7_200_000);
+        check("7d", 604_800_000);
+        check("0ms", 0);
+        for text in ["", "5", "ms", "1.5s", "5 s", "5sec", "-1s"] {
+            assert_eq!(parse_duration(text), Err(Error::Time(text.into())));
+        }
+        assert_eq!(parse_duration("9999999999999999d"), Err(Error::TooLarge("9999999999999999d".into())));
+    }
+}

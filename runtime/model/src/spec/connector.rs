@@ -1,0 +1,192 @@
+//! Sources and sinks: which connector, and what it is told. Only nouns; the worker opens them.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::PathBuf;
+
+use super::template::Template;
+use crate::diagnostic::{Located, Position};
+use crate::ids::OperatorName;
+use crate::quantity::ByteSize;
+
+/// A source: where records come from.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Source {
+    /// Its name.
+    pub name: OperatorName,
+    /// Where its name stands in the file.
+    pub position: Position,
+    /// The number of its subtasks, at least 1.
+    pub parallelism: u32,
+    /// What it reads.
+    pub connector: SourceConnector,
+}
+
+/// What a source reads.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SourceConnector {
+    /// `files`: files of a file system that every worker sees.
+    Files(FilesSource),
+    /// `generator`: records made up at a rate.
+    Generator(Generator),
+    /// `kafka`: a topic.
+    Kafka(KafkaSource),
+}
+
+impl SourceConnector {
+    /// The field that chooses it: `files`, `generator` or `kafka`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Files(_) => "files",
+            Self::Generator(_) => "generator",
+            Self::Kafka(_) => "kafka",
+        }
+    }
+}
+
+/// Reads files to their ends, one record a line.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FilesSource {
+    /// A file, a directory (read with all below it) or a glob pattern.
+    pub path: Located<PathBuf>,
+    /// What a line holds.
+    pub format: LineFormat,
+    /// A longer line is rejected.
+    pub max_line: ByteSize,
+}
+
+/// What the lines of a files source hold.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum LineFormat {
+    /// `lines`: anything; the value is the line without its end.
+    Lines,
+    /// `json`: one JSON document a line; a line that is none is rejected.
+    Json,
+}
+
+/// Makes records up.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Generator {
+    /// How many records in all, over all subtasks; without end if absent.
+    pub count: Option<u64>,
+    /// Records a second in all, over all subtasks; as fast as possible if absent.
+    pub rate: Option<u64>,
+    /// The number of distinct keys, at least 1.
+    pub keys: u64,
+    /// The value of each record.
+    pub value: Template,
+}
+
+/// Reads a Kafka topic.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KafkaSource {
+    /// Bootstrap servers: `host:port`, separated by commas.
+    pub brokers: Located<String>,
+    /// The topic.
+    pub topic: Located<String>,
+    /// Where reading starts.
+    pub start: KafkaStart,
+    /// Where reading stops.
+    pub stop: KafkaStop,
+    /// The consumer group that progress is committed to, for people to see; the worker chooses one if absent.
+    pub group: Option<String>,
+    /// Further settings of librdkafka.
+    pub properties: Properties,
+}
+
+/// Where a Kafka source starts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KafkaStart {
+    /// At the oldest record that the topic still has.
+    Earliest,
+    /// At what is written after the source has started.
+    Latest,
+}
+
+/// Where a Kafka source stops.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum KafkaStop {
+    /// Nowhere: the source is unbounded.
+    Never,
+    /// At the high watermarks of the moment of its start: the source is bounded.
+    Latest,
+}
+
+/// A sink: where records go.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Sink {
+    /// Its name.
+    pub name: OperatorName,
+    /// Where its name stands in the file.
+    pub position: Position,
+    /// The number of its subtasks, at least 1.
+    pub parallelism: u32,
+    /// What it reads, at least one name.
+    pub from: Vec<Located<OperatorName>>,
+    /// What it writes.
+    pub connector: SinkConnector,
+}
+
+/// What a sink writes.
+#[derive(Debug, Clone, PartialEq)]
+pub enum SinkConnector {
+    /// `files`: one file a subtask in a directory.
+    Files(FilesSink),
+    /// `kafka`: a topic.
+    Kafka(KafkaSink),
+    /// `stdout`: the standard output of the worker.
+    Stdout(RecordFormat),
+    /// `blackhole`: nothing; records are counted and dropped.
+    Blackhole,
+}
+
+impl SinkConnector {
+    /// The field that chooses it: `files`, `kafka`, `stdout` or `blackhole`.
+    pub fn as_str(&self) -> &'static str {
+        match self {
+            Self::Files(_) => "files",
+            Self::Kafka(_) => "kafka",
+            Self::Stdout(_) => "stdout",
+            Self::Blackhole => "blackhole",
+        }
+    }
+}
+
+/// Writes files into a directory.
+#[derive(Debug, Clone, PartialEq)]
+pub struct FilesSink {
+    /// The directory; made if it does not exist.
+    pub path: Located<PathBuf>,
+    /// How a record is written.
+    pub format: RecordFormat,
+}
+
+/// How a record becomes a line.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RecordFormat {
+    /// `lines`: the value, then `\n`.
+    Lines,
+    /// `records`: one JSON object a line with `key`, `value`, `timestamp` and `headers`.
+    Records,
+}
+
+/// Writes a Kafka topic, at least once.
+#[derive(Debug, Clone, PartialEq)]
+pub struct KafkaSink {
+    /// Bootstrap servers: `host:port`, separated by commas.
+    pub brokers: Located<String>,
+    /// The topic.
+    pub topic: Located<String>,
+    /// Further settings of librdkafka.
+    pub properties: Properties,
+}
+
+/// Settings of librdkafka by name. They may hold secrets, so `Debug` shows names only and nothing serializes them.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Properties(pub BTreeMap<String, String>);
+
+impl fmt::Debug for Properties {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_set().entries(self.0.keys()).finish()
+    }
+}

@@ -1,0 +1,252 @@
+//! The tree of a pipeline file → [`Pipeline`]: the file's own fields, names and operators.
+
+use std::collections::HashMap;
+
+use super::fields::Fields;
+use super::parse_connector;
+use super::report::Report;
+use super::yaml::{self, Entry, Node, Value};
+use super::{API_VERSION, Limits, OnError, Operator, PARALLELISM_MAX, Pipeline};
+use crate::diagnostic::{Code, Diagnostic, Error, Located, Position, Severity};
+use crate::graph::{self, Declared, Role};
+use crate::ids::{self, OperatorName, PipelineName};
+use crate::key_group::{KeyGroups, MAX_KEY_GROUPS};
+use crate::key_selector::KeySelector;
+use crate::nearest::quoted;
+use crate::quantity::ByteSize;
+
+const FILE_FIELDS: [&str; 9] =
+    ["apiVersion", "kind", "metadata", "parallelism", "key-groups", "state", "sources", "operators", "sinks"];
+const OPERATOR_FIELDS: [&str; 7] = ["component", "from", "parallelism", "key", "config", "on-error", "limits"];
+const DEFAULT_CACHE: ByteSize = ByteSize::mebibytes(256);
+
+/// What all sources, operators and sinks inherit.
+pub(super) struct Defaults {
+    pub parallelism: u32,
+    pub key_groups: KeyGroups,
+}
+
+pub(super) fn pipeline(file: &str, bytes: &[u8]) -> Result<Pipeline, Error> {
+    let root = yaml::read(file, bytes)?;
+    if root.value == Value::Null {
+        return Err(Diagnostic::error(Code::Empty, file, None, "the file is empty")
+            .hint(format!("begin with `apiVersion: {API_VERSION}` and `kind: Pipeline`"))
+            .into());
+    }
+    let mut report = Report::new(file);
+    let pipeline = read(&mut report, &root);
+    let (errors, warnings) = report.finish().into_iter().partition::<Vec<_>, _>(|d| d.severity == Severity::Error);
+    match pipeline {
+        Some(pipeline) if errors.is_empty() => Ok(Pipeline { warnings, ..pipeline }),
+        _ => Err(Error { diagnostics: errors }),
+    }
+}
+
+/// `None` only after an error was reported.
+fn read(report: &mut Report, root: &Node) -> Option<Pipeline> {
+    let fields = Fields::read(report, root, "the pipeline", &FILE_FIELDS)?;
+    constant(report, &fields, "apiVersion", API_VERSION);
+    constant(report, &fields, "kind", "Pipeline");
+    let name = fields
+        .require(report, "metadata", "metadata: {name: my-pipeline}")
+        .and_then(|node| Fields::read(report, node, "metadata", &["name"]))
+        .and_then(|fields| fields.required_text(report, "name", "name: my-pipeline"))
+        .and_then(|name| named(report, name, |text| PipelineName::new(text)));
+    let key_groups = fields.number(report, "key-groups", 1..=MAX_KEY_GROUPS.into());
+    let defaults = Defaults {
+        parallelism: parallelism(report, &fields, 1),
+        key_groups: key_groups.and_then(|n| KeyGroups::new(n).ok()).unwrap_or_default(),
+    };
+    let cache = fields
+        .get("state")
+        .and_then(|node| Fields::read(report, node, "state", &["cache"]))
+        .and_then(|fields| fields.bytes(report, "cache", ByteSize(1)..=ByteSize(1 << 40)));
+
+    let sources = section(report, &fields, "sources");
+    let operators = section(report, &fields, "operators");
+    let sinks = section(report, &fields, "sinks");
+    let declared = declare(report, [&sources, &operators, &sinks]);
+    let pipeline = Pipeline {
+        sources: all(sources, |entry| parse_connector::source(report, entry, &defaults)),
+        operators: all(operators, |entry| operator(report, entry, &defaults)),
+        sinks: all(sinks, |entry| parse_connector::sink(report, entry, &defaults)),
+        // After the operators, so that what is missing in them has been told.
+        graph: graph::connect(report, &declared)?,
+        name: name?,
+        file: report.file().into(),
+        key_groups: defaults.key_groups,
+        cache: cache.unwrap_or(DEFAULT_CACHE),
+        warnings: Vec::new(),
+    };
+    Some(pipeline)
+}
+
+fn all<'n, T>(entries: &'n [Entry], read: impl FnMut(&'n Entry) -> Option<T>) -> Vec<T> {
+    entries.iter().filter_map(read).collect()
+}
+
+fn constant(report: &mut Report, fields: &Fields, name: &str, value: &str) {
+    let example = format!("{name}: {value}");
+    if let Some(text) = fields.required_text(report, name, &example).filter(|text| text.value != value) {
+        let message = format!("{} must be {value}, found {}", quoted(name), quoted(text.value));
+        report.error_with(Code::InvalidValue, text.position, message, format!("write `{example}`"));
+    }
+}
+
+fn section<'n>(report: &mut Report, fields: &Fields<'n>, name: &str) -> &'n [Entry] {
+    match fields.get(name).map(|node| (node, &node.value)) {
+        Some((_, Value::Map(entries))) => entries,
+        None | Some((_, Value::Null)) => &[],
+        Some((node, other)) => {
+            let message = format!("{} must be a map from names, found {}", quoted(name), other.described());
+            report.error(Code::WrongType, node.position, message);
+            &[]
+        }
+    }
+}
+
+/// Collects what the graph needs of each source, operator and sink, also of those that have errors, and checks that
+/// names are good and unique.
+fn declare<'n>(report: &mut Report, sections: [&'n [Entry]; 3]) -> Vec<Declared<'n>> {
+    let roles = [Role::Source as fn(usize) -> Role, Role::Operator, Role::Sink];
+    let mut declared: Vec<Declared> = Vec::new();
+    let mut places: HashMap<&str, (Role, Position)> = HashMap::new();
+    for (entries, role) in sections.into_iter().zip(roles) {
+        for (index, entry) in entries.iter().enumerate() {
+            let (name, position, role) = (entry.key.as_str(), entry.position, role(index));
+            named(report, Located { value: name, position }, |text| OperatorName::new(text));
+            if let Some((first, at)) = places.get(name) {
+                let message = format!("duplicate name {}: {first} on line {} has it", quoted(name), at.line);
+                report.error_with(Code::Duplicate, position, message, "choose another name");
+            } else {
+                places.insert(name, (role, position));
+                declared.push(Declared { name, position, role, from: inputs(&entry.value) });
+            }
+        }
+    }
+    declared
+}
+
+/// What `from:` names, as far as it can be read; what is wrong with it is told elsewhere.
+fn inputs(node: &Node) -> Vec<Located<&str>> {
+    fn text(node: &Node) -> Option<Located<&str>> {
+        match &node.value {
+            Value::Text(text) => Some(Located { value: text, position: node.position }),
+            _ => None,
+        }
+    }
+    let Value::Map(entries) = &node.value else { return Vec::new() };
+    match entries.iter().find(|entry| entry.key == "from").map(|entry| &entry.value) {
+        Some(Node { value: Value::List(nodes), .. }) => nodes.iter().filter_map(text).collect(),
+        Some(node) => text(node).into_iter().collect(),
+        None => Vec::new(),
+    }
+}
+
+fn named<T>(report: &mut Report, text: Located<&str>, new: fn(&str) -> Result<T, ids::Error>) -> Option<T> {
+    let error = match new(text.value) {
+        Ok(name) => return Some(name),
+        Err(error) => error,
+    };
+    let plain: String =
+        text.value.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
+    match plain.trim_matches('-') {
+        name if new(name).is_ok() => {
+            report.error_with(Code::InvalidValue, text.position, error.to_string(), format!("write {name}"));
+        }
+        _ => report.error(Code::InvalidValue, text.position, error.to_string()),
+    }
+    None
+}
+
+/// `from:` of an operator or a sink. That the names exist is the graph's to check.
+pub(super) fn from(report: &mut Report, fields: &Fields) -> Option<Vec<Located<OperatorName>>> {
+    fields.require(report, "from", "from: some-source")?;
+    let named =
+        |text: Located<&str>| Some(Located { value: OperatorName::new(text.value).ok()?, position: text.position });
+    Some(fields.texts(report, "from")?.into_iter().filter_map(named).collect())
+}
+
+/// `parallelism:`, or the default.
+pub(super) fn parallelism(report: &mut Report, fields: &Fields, default: u32) -> u32 {
+    let number = fields.number(report, "parallelism", 1..=PARALLELISM_MAX.into());
+    number.and_then(|n| u32::try_from(n).ok()).unwrap_or(default)
+}
+
+/// The name of an entry whose name was checked before; `None` if it is not good.
+pub(super) fn name(entry: &Entry) -> Option<OperatorName> {
+    OperatorName::new(entry.key.as_str()).ok()
+}
+
+/// `None` only after an error was reported.
+fn operator(report: &mut Report, entry: &Entry, defaults: &Defaults) -> Option<Operator> {
+    let what = format!("operator {}", quoted(&entry.key));
+    let fields = Fields::read(report, &entry.value, &what, &OPERATOR_FIELDS)?;
+    let component = fields.required_path(report, "component", "component: ./operator.wasm");
+    let from = from(report, &fields);
+    let parallelism = parallelism(report, &fields, defaults.parallelism);
+    let key = fields.parse::<KeySelector>(report, "key");
+    let groups = defaults.key_groups.get();
+    if key.is_some() && parallelism > groups.into() {
+        let at = fields.get("parallelism").map_or(entry.position, |node| node.position);
+        let message = format!("{what} has parallelism {parallelism}, more than the {groups} key groups");
+        let hint = format!("write at most `parallelism: {groups}`, or more `key-groups`");
+        report.error_with(Code::InvalidValue, at, message, hint);
+    }
+    let config = match fields.get("config") {
+        Some(node) => Located { value: json(report, node, &what), position: node.position },
+        None => Located { value: serde_json::Value::Null, position: entry.position },
+    };
+    let on_error = fields.choice(report, "on-error", &[("fail", OnError::Fail), ("skip", OnError::Skip)]);
+    let limits = fields.get("limits").and_then(|node| limits(report, node, &what));
+    Some(Operator {
+        name: name(entry)?,
+        position: entry.position,
+        component: component?,
+        from: from?,
+        parallelism,
+        key,
+        config,
+        on_error: on_error.unwrap_or_default(),
+        limits: limits.unwrap_or_default(),
+    })
+}
+
+fn limits(report: &mut Report, node: &Node, what: &str) -> Option<Limits> {
+    let what = format!("limits of {what}");
+    let fields = Fields::read(report, node, &what, &["memory", "time-per-batch", "output-per-batch"])?;
+    let default = Limits::default();
+    let memory = fields.bytes(report, "memory", ByteSize(1 << 16)..=ByteSize(1 << 32));
+    let time = fields.duration(report, "time-per-batch");
+    let output = fields.bytes(report, "output-per-batch", ByteSize(1 << 10)..=ByteSize(1 << 30));
+    Some(Limits {
+        memory: memory.unwrap_or(default.memory),
+        time_per_batch: time.unwrap_or(default.time_per_batch),
+        output_per_batch: output.unwrap_or(default.output_per_batch),
+    })
+}
+
+/// Any value as JSON. A field given twice is an error; the depth is bounded by the YAML reader.
+fn json(report: &mut Report, node: &Node, what: &str) -> serde_json::Value {
+    use serde_json::Value as Json;
+    match &node.value {
+        Value::Null => Json::Null,
+        Value::Bool(value) => Json::from(*value),
+        Value::Unsigned(value) => Json::from(*value),
+        Value::Negative(value) => Json::from(*value),
+        Value::Float(value) => Json::from(*value),
+        Value::Text(text) => Json::from(text.as_str()),
+        Value::List(nodes) => nodes.iter().map(|node| json(report, node, what)).collect(),
+        Value::Map(entries) => {
+            let mut object = serde_json::Map::new();
+            for entry in entries {
+                let value = json(report, &entry.value, what);
+                if object.insert(entry.key.clone(), value).is_some() {
+                    let message = format!("field {} given twice in the config of {what}", quoted(&entry.key));
+                    report.error(Code::Duplicate, entry.position, message);
+                }
+            }
+            Json::Object(object)
+        }
+    }
+}
