@@ -1,0 +1,30 @@
+# One line a target; the work is in deployment/. `make` alone lists them.
+.DEFAULT_GOAL := help
+.PHONY: help demo demo-kafka test test-all verify advisories bench build plugins setup clean
+
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+demo: ## count the words of real texts (TEXT=dir for your own) and compare with sort | uniq
+	@deployment/demo.sh files
+demo-kafka: ## the same through a real Kafka (KAFKA=host:port for your own)
+	@deployment/demo.sh kafka
+test: setup ## all tests: unit, golden, contract, end to end with a real Kafka
+	@deployment/test.sh
+test-all: setup ## the tests and the long ones
+	@deployment/test.sh all
+verify: setup ## format, lints, doctests, tidiness, licences
+	@deployment/verify.sh
+advisories: setup ## known vulnerabilities of dependencies; fetches a database
+	@PATH="$$PATH:$${XDG_CACHE_HOME:-$$HOME/.cache}/flow/tools/bin" cargo deny check advisories
+bench: setup plugins ## micro benchmarks of the boundary and the state
+	@cargo bench --profile release -p flow-benches
+build: ## the daemon flowd and the command flowctl
+	@deployment/setup.sh build rocksdb
+	@cargo build --release --workspace --bin flowd --bin flowctl
+plugins: ## the operators under plugins/ as Wasm components
+	@deployment/setup.sh build rocksdb wasm python
+	@deployment/plugins.sh
+setup: ## install what this machine lacks
+	@deployment/setup.sh
+clean: ## delete what was built, keep what was fetched
+	@rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/flow/target" "$${XDG_CACHE_HOME:-$$HOME/.cache}/flow/plugins"

@@ -1,0 +1,43 @@
+#!/usr/bin/env bash
+# Runs every test: `deployment/test.sh [all]`. Builds the binaries and the components that the end-to-end tests start,
+# then the tests of both Cargo workspaces with nextest (plain cargo where nextest can't be had), then the doctests.
+# `all` adds the long tests, which are marked #[ignore].
+set -euo pipefail
+
+# shellcheck source=deployment/paths.sh
+. "$(dirname "$0")/paths.sh"
+cd "$flow_root"
+
+step() {
+  local begun=$SECONDS
+  echo "== $1"
+  shift
+  "$@"
+  echo "== $((SECONDS - begun)) s"
+}
+
+# run_tests MANIFEST: all tests of that workspace but the doctests, which nextest does not run.
+run_tests() {
+  if command -v cargo-nextest >/dev/null; then
+    cargo nextest run --workspace --cargo-profile release --manifest-path "$1" --no-tests pass "${nextest_all[@]}"
+  else
+    cargo test --release --workspace --manifest-path "$1" --lib --bins --tests -- "${cargo_all[@]}"
+  fi
+}
+
+nextest_all=() cargo_all=()
+case "${1:-}" in
+  "") ;;
+  all) nextest_all=(--run-ignored all) cargo_all=(--include-ignored) ;;
+  *) die "usage: deployment/test.sh [all]" ;;
+esac
+
+step "binaries" cargo build --release --workspace --bins
+step "components" deployment/plugins.sh
+# Where the end-to-end tests find what the step above built.
+export FLOW_PLUGINS=$flow_plugins
+step "tests" run_tests Cargo.toml
+if [ -e plugins/Cargo.toml ]; then
+  step "tests of the operators, natively" run_tests plugins/Cargo.toml
+fi
+step "doctests" cargo test --release --workspace --doc
