@@ -3,9 +3,9 @@
 //! Invariant: **a call is a transaction.** State writes and output take effect only when it returns ok; after an error
 //! the implementation must be as fresh as a new instance.
 
+use crate::Batch;
 use crate::element::{CheckpointId, Moment};
 use crate::state::KeyedState;
-use crate::Batch;
 
 pub use flow_model::kind::OperatorKind as Kind;
 

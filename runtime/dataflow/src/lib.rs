@@ -13,14 +13,20 @@
 
 pub mod batch;
 pub mod build;
+pub mod call;
 pub mod element;
 pub mod error;
+pub mod exchange;
 pub mod function;
+pub mod input_gate;
+pub mod key_by;
 pub mod operator;
+pub mod output_gate;
 pub mod report;
 pub mod sink;
 pub mod source;
 pub mod state;
+pub mod task;
 
 pub use batch::{Batch, Column};
 pub use build::BatchBuilder;

@@ -33,6 +33,9 @@ pub trait Report: Send + Sync {
     /// A line for the job's log.
     fn log(&self, level: Level, message: &str);
 
+    /// A name for people of where a record came from, such as `orders[3]@1042` or `words.txt:17`.
+    fn locate(&self, split: u32, position: i64) -> String;
+
     /// A record left the stream.
     fn rejected(&self, record: &Rejected);
 }

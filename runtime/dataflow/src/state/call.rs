@@ -8,7 +8,7 @@ use std::collections::BTreeMap;
 
 use flow_frame::layout::{Type, UNCHANGED, id};
 use flow_frame::{BytesBuilder, BytesColumn, Frame, read};
-use flow_model::key_group::key_group;
+use flow_model::key_group::KeyGroups;
 
 use super::memory::MemoryBackend;
 use super::{StateBackend, key};
@@ -41,7 +41,7 @@ const PAGE_BYTES: usize = 1 << 20;
 pub struct KeyedState {
     backend: Box<dyn StateBackend>,
     kinds: Vec<StateKind>,
-    key_groups: u16,
+    key_groups: KeyGroups,
     /// Group and bytes of each key of the call.
     groups: Vec<u16>,
     keys: BytesBuilder,
@@ -53,13 +53,13 @@ pub struct KeyedState {
 impl Default for KeyedState {
     /// A state that nobody declared; stands in while the real one is lent to a call.
     fn default() -> Self {
-        KeyedState::new(Box::<MemoryBackend>::default(), &[], 1)
+        KeyedState::new(Box::<MemoryBackend>::default(), &[], KeyGroups::default())
     }
 }
 
 impl KeyedState {
     /// The states of these descriptors over a backend of their own.
-    pub fn new(backend: Box<dyn StateBackend>, states: &[StateDescriptor], key_groups: u16) -> KeyedState {
+    pub fn new(backend: Box<dyn StateBackend>, states: &[StateDescriptor], key_groups: KeyGroups) -> KeyedState {
         KeyedState {
             backend,
             kinds: states.iter().map(|s| s.kind).collect(),
@@ -79,7 +79,7 @@ impl KeyedState {
         for row in 0..rows {
             let bytes = keys.raw(row);
             self.keys.push(Some(bytes));
-            self.groups.push(key_group(bytes, self.key_groups));
+            self.groups.push(self.key_groups.of(bytes).0);
         }
         let mut columns = Vec::new();
         for state in self.value_states() {
@@ -214,7 +214,13 @@ impl KeyedState {
     }
 
     /// Reads entries of one key in order; returns the page's frame and whether more follow.
-    pub fn scan(&mut self, state: u32, key_row: u32, after: Option<&[u8]>, limit: u32) -> Result<(Vec<u8>, bool), Misuse> {
+    pub fn scan(
+        &mut self,
+        state: u32,
+        key_row: u32,
+        after: Option<&[u8]>,
+        limit: u32,
+    ) -> Result<(Vec<u8>, bool), Misuse> {
         let state = self.entries_state(state)?;
         let mut prefix = self.prefix(state, key_row)?;
         if self.kinds[state as usize] == StateKind::List {
@@ -223,7 +229,8 @@ impl KeyedState {
         let after = after.map(|a| [&prefix[..], a].concat());
         let (mut keys, mut values, mut more) = (BytesBuilder::default(), BytesBuilder::default(), false);
         let mut emit = |key: &[u8], value: &[u8]| {
-            let full = keys.rows() >= limit as usize || (keys.rows() > 0 && keys.data.len() + values.data.len() > PAGE_BYTES);
+            let full =
+                keys.rows() >= limit as usize || (keys.rows() > 0 && keys.data.len() + values.data.len() > PAGE_BYTES);
             if full {
                 more = true;
                 return false;
@@ -266,7 +273,8 @@ impl KeyedState {
     }
 
     fn entries_state(&self, state: u32) -> Result<u16, Misuse> {
-        self.of_kind(state, StateKind::Map, "map or list").or_else(|_| self.of_kind(state, StateKind::List, "map or list"))
+        self.of_kind(state, StateKind::Map, "map or list")
+            .or_else(|_| self.of_kind(state, StateKind::List, "map or list"))
     }
 
     fn prefix(&self, state: u16, key_row: u32) -> Result<Vec<u8>, Misuse> {

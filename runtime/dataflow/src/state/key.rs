@@ -9,3 +9,8 @@ pub fn encode(group: u16, state: u16, key: &[u8], out: &mut Vec<u8>) {
     out.extend((key.len() as u32).to_be_bytes());
     out.extend_from_slice(key);
 }
+
+/// The number of the state that a key, or the beginning of one, belongs to.
+pub fn state_of(key: &[u8]) -> Option<u16> {
+    key.get(2..4).and_then(|b| b.first_chunk()).map(|b| u16::from_be_bytes(*b))
+}

@@ -5,11 +5,13 @@
 //! - [`call`]: [`KeyedState`], what one guest call sees and may undo
 //! - [`key`]: how keys of states are laid out
 
+pub mod cache;
 pub mod call;
 pub mod key;
 pub mod memory;
 pub mod store;
 
+pub use cache::Cached;
 pub use call::KeyedState;
 pub use memory::MemoryBackend;
 pub use store::{Generation, Store};

@@ -1,0 +1,116 @@
+//! Who is to blame for a failed call. A call is a transaction, so the same rows may be called again: the batch is halved
+//! until one record fails alone. A record that ran out of time is tried once more alone before it is blamed.
+
+use super::FunctionOperator;
+use crate::element::Moment;
+use crate::function::CallError;
+use crate::report::Rejected;
+use crate::{Batch, Error};
+
+/// The most calls that may fail in the search through one batch. It suffices for a handful of bad records; when most of a
+/// batch fails, the operator is broken and the search would only burn time.
+const BUDGET: usize = 64;
+
+/// A failure that belongs to no record.
+pub(super) fn without_record(error: CallError) -> Error {
+    match error {
+        CallError::Host(error) => error,
+        CallError::Failed { retryable: true, .. } => Error::Retryable(error.to_string()),
+        CallError::Trap { ref message, ref backtrace } => {
+            Error::Plugin(backtrace.iter().fold(message.clone(), |text, f| text + "\n    at " + f))
+        }
+        CallError::TimedOut { .. } | CallError::Answer(_) | CallError::Failed { .. } => {
+            Error::Plugin(error.to_string())
+        }
+    }
+}
+
+/// Whether the rows of the call may be to blame, rather than the operator as a whole or the host.
+fn may_be_a_record(error: &CallError) -> bool {
+    matches!(error, CallError::Trap { .. } | CallError::TimedOut { .. } | CallError::Answer(_))
+}
+
+impl FunctionOperator {
+    /// Calls the rows of a batch whose call failed in ever smaller pieces, in order; what succeeds goes to `out`, what fails
+    /// alone is rejected.
+    pub(super) fn blame(
+        &mut self,
+        batch: &Batch,
+        at: Moment,
+        error: CallError,
+        out: &mut Vec<Batch>,
+    ) -> Result<(), Error> {
+        if !may_be_a_record(&error) {
+            return Err(without_record(error));
+        }
+        let mut failures = 1;
+        // Pieces still to be called, the next one last.
+        let mut pieces = halves(batch, error);
+        while let Some((piece, known)) = pieces.pop() {
+            let failed = match known {
+                Some(error) => error,
+                None => match self.call(&piece, at) {
+                    Ok((rows, rejected)) => {
+                        self.reject_rows(&piece, rejected)?;
+                        if !rows.is_empty() {
+                            out.push(rows);
+                        }
+                        continue;
+                    }
+                    Err(error) => error,
+                },
+            };
+            if !may_be_a_record(&failed) {
+                return Err(without_record(failed));
+            }
+            if piece.rows() == 1 {
+                self.blame_record(&piece, at, failed, out)?;
+                continue;
+            }
+            failures += 1;
+            if failures > BUDGET {
+                let cause = without_record(failed);
+                return Err(Error::Plugin(format!(
+                    "more than {BUDGET} calls failed for one batch of {} records, the last one so: {cause}",
+                    batch.rows()
+                )));
+            }
+            pieces.extend(halves(&piece, failed));
+        }
+        Ok(())
+    }
+
+    fn blame_record(&mut self, one: &Batch, at: Moment, failed: CallError, out: &mut Vec<Batch>) -> Result<(), Error> {
+        let failed = match failed {
+            CallError::TimedOut { .. } => match self.call(one, at) {
+                Ok((rows, rejected)) => {
+                    self.reject_rows(one, rejected)?;
+                    out.extend((!rows.is_empty()).then_some(rows));
+                    return Ok(());
+                }
+                Err(error) => error,
+            },
+            other => other,
+        };
+        let message = failed.to_string();
+        let (code, backtrace) = match failed {
+            CallError::Trap { backtrace, .. } => ("trap", backtrace),
+            CallError::TimedOut { .. } => ("timeout", Vec::new()),
+            CallError::Answer(_) => ("bad-answer", Vec::new()),
+            CallError::Failed { .. } | CallError::Host(_) => return Err(without_record(failed)),
+        };
+        self.setup.blame.reject(Rejected { origin: one.origin(0), code: code.into(), message, backtrace })
+    }
+}
+
+/// A piece of a batch, with the failure that is already known of it.
+type Piece = (Batch, Option<CallError>);
+
+/// What to call next of a batch whose call failed, the first half last.
+fn halves(batch: &Batch, failed: CallError) -> Vec<Piece> {
+    if batch.rows() == 1 {
+        return vec![(batch.clone(), Some(failed))];
+    }
+    let middle = batch.rows() / 2;
+    vec![(batch.slice(middle, batch.rows()), None), (batch.slice(0, middle), None)]
+}

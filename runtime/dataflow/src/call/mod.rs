@@ -1,0 +1,206 @@
+//! Driving user code: a [`Function`] as an [`Operator`].
+//!
+//! A batch is cut to a size that one call handles in time, reduced to the columns that the function reads, called, and the
+//! answer is checked and merged with what the function did not see. A call that fails is blamed on one record by halving
+//! ([`blame`]); that record is treated as `on-error` says, and the rest goes on.
+//!
+//! - [`answer`]: checking and applying what a map, filter or flat-map returned
+//! - [`group`]: grouping a batch by key, and putting the output back into arrival order
+//! - [`blame`]: who is to blame for a failed call
+
+mod answer;
+mod blame;
+mod group;
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use crate::element::{CheckpointId, Moment};
+use crate::function::{Answer, CallError, Kind, Rejection};
+use crate::report::{Rejected, Report};
+use crate::state::KeyedState;
+use crate::{Batch, Error, Function, Operator};
+
+/// What happens when a record is refused or makes a call fail.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub enum OnError {
+    /// The job fails and names the record.
+    #[default]
+    Fail,
+    /// The record is counted, logged and left out.
+    Skip,
+}
+
+/// Nanoseconds of a clock that never goes back, from any start.
+pub type Stopwatch = fn() -> u64;
+
+/// What happens with a record that fails, and where it is told.
+#[derive(Clone)]
+pub struct Blame {
+    /// What happens with the record.
+    pub on_error: OnError,
+    /// Where it is told.
+    pub report: Arc<dyn Report>,
+}
+
+impl Blame {
+    /// Treats a record as `on-error` says.
+    pub fn reject(&self, record: Rejected) -> Result<(), Error> {
+        match self.on_error {
+            OnError::Skip => {
+                self.report.rejected(&record);
+                Ok(())
+            }
+            OnError::Fail => {
+                let Rejected { origin, code, message, backtrace } = record;
+                let place = origin.map_or("a record".into(), |(split, at)| self.report.locate(split, at));
+                let trace: String = backtrace.iter().map(|f| format!("\n    at {f}")).collect();
+                Err(Error::Plugin(format!(
+                    "{place} was rejected ({code}): {message}{trace}\n  next: mend the record or the operator, or set `on-error: skip`"
+                )))
+            }
+        }
+    }
+}
+
+/// How a function is driven.
+pub struct Setup {
+    /// What happens with a record that fails.
+    pub blame: Blame,
+    /// Measures calls, so that batches can be cut to size.
+    pub stopwatch: Stopwatch,
+    /// The most rows that one call gets.
+    pub max_rows: usize,
+}
+
+/// One call should take no longer: other tasks of the slot wait for it.
+const CALL_GOAL_NS: u64 = 5_000_000;
+
+/// A function with what it needs to stand in a chain.
+pub struct FunctionOperator {
+    function: Box<dyn Function>,
+    state: KeyedState,
+    setup: Setup,
+    rows_a_call: usize,
+}
+
+impl FunctionOperator {
+    /// Drives `function`; `state` holds its states (the default one for a function without).
+    pub fn new(function: Box<dyn Function>, state: KeyedState, setup: Setup) -> FunctionOperator {
+        let rows_a_call = setup.max_rows.clamp(1, 64);
+        FunctionOperator { function, state, setup, rows_a_call }
+    }
+
+    /// One transactional call; on success its state is committed and its output returned.
+    fn call(&mut self, batch: &Batch, at: Moment) -> Result<(Batch, Vec<Rejection>), CallError> {
+        let description = self.function.description();
+        let (kind, unordered) = (description.kind, description.unordered);
+        if kind != Kind::Process {
+            let view = batch.project(&description.columns);
+            let answer = self.function.apply(&view, at)?;
+            let rejected = answer::checked(answer.rejected, batch.rows())?;
+            let out = match kind {
+                Kind::Map => answer::map(batch, answer.rows, &rejected),
+                Kind::Filter => answer::filter(batch, &answer.rows, &rejected),
+                Kind::FlatMap | Kind::Process => answer::flat_map(batch, answer.rows, &rejected),
+            }?;
+            return Ok((out, rejected));
+        }
+        let groups = group::Groups::of(batch)?;
+        let rows = groups.arrange(&batch.project(&description.columns));
+        let mut keys = groups.keys(batch);
+        let states = self.state.begin(groups.key_column(&keys), groups.len()).map_err(CallError::Host)?;
+        states.into_iter().for_each(|column| keys.set(column));
+        let done = self.function.process(&rows, &keys, &mut self.state, at).and_then(|answer| {
+            let rejected = groups.to_arrival(answer::checked(answer.rejected, batch.rows())?);
+            let out = groups.collect(batch, answer.rows, &rejected, unordered)?;
+            group::check_states(&answer.states, &keys)?;
+            Ok((out, rejected, answer.states))
+        });
+        match done {
+            Ok((out, rejected, states)) => {
+                self.state.commit(&states).map_err(CallError::Host)?;
+                Ok((out, rejected))
+            }
+            Err(error) => {
+                self.state.abort();
+                Err(error)
+            }
+        }
+    }
+
+    fn reject_rows(&self, batch: &Batch, rejected: Vec<Rejection>) -> Result<(), Error> {
+        rejected.into_iter().try_for_each(|r| {
+            let origin = batch.origin(r.row as usize);
+            self.setup.blame.reject(Rejected { origin, code: r.code, message: r.message, backtrace: Vec::new() })
+        })
+    }
+
+    /// Learns from a call how many rows the next one should get.
+    fn adapt(&mut self, rows: usize, took: u64) {
+        if took > CALL_GOAL_NS {
+            let fitting = rows as u64 * CALL_GOAL_NS / took;
+            self.rows_a_call = (fitting as usize).max(1);
+        } else if rows >= self.rows_a_call && took < CALL_GOAL_NS / 2 {
+            self.rows_a_call = (self.rows_a_call * 2).min(self.setup.max_rows);
+        }
+    }
+
+    fn emit_answer(&mut self, answer: Result<Answer, CallError>, out: &mut Vec<Batch>) -> Result<(), Error> {
+        let answer = answer.map_err(blame::without_record)?;
+        if !answer.rejected.is_empty() {
+            return Err(Error::Plugin("rejected rows of a call that got none".into()));
+        }
+        let rows = answer::unasked(answer.rows).map_err(blame::without_record)?;
+        if !rows.is_empty() {
+            out.push(rows);
+        }
+        Ok(())
+    }
+}
+
+impl Operator for FunctionOperator {
+    fn process(&mut self, batch: Batch, at: Moment, out: &mut Vec<Batch>) -> Result<(), Error> {
+        let mut from = 0;
+        while from < batch.rows() {
+            let to = (from + self.rows_a_call).min(batch.rows());
+            let piece = if to - from == batch.rows() { batch.clone() } else { batch.slice(from, to) };
+            let begun = (self.setup.stopwatch)();
+            match self.call(&piece, at) {
+                Ok((rows, rejected)) => {
+                    self.adapt(to - from, (self.setup.stopwatch)() - begun);
+                    self.reject_rows(&piece, rejected)?;
+                    if !rows.is_empty() {
+                        out.push(rows);
+                    }
+                }
+                Err(error) => self.blame(&piece, at, error, out)?,
+            }
+            from = to;
+        }
+        Ok(())
+    }
+
+    fn before_barrier(&mut self, checkpoint: CheckpointId, out: &mut Vec<Batch>) -> Result<(), Error> {
+        let answer = self.function.before_barrier(checkpoint);
+        self.emit_answer(answer, out)
+    }
+
+    fn snapshot(&mut self, checkpoint: CheckpointId) -> Result<(), Error> {
+        self.state.snapshot(checkpoint)
+    }
+
+    fn end_of_input(&mut self, out: &mut Vec<Batch>) -> Result<(), Error> {
+        let answer = self.function.end_of_input();
+        self.emit_answer(answer, out)
+    }
+}
+
+/// Rows that are left when the rejected ones are taken out; none when all are.
+fn kept(rows: usize, rejected: &[Rejection]) -> Option<Vec<u32>> {
+    if rejected.is_empty() {
+        return None;
+    }
+    let out: BTreeSet<u32> = rejected.iter().map(|r| r.row).collect();
+    Some((0..rows as u32).filter(|row| !out.contains(row)).collect())
+}

@@ -1,0 +1,268 @@
+//! One subtask: a head that rows come from, a chain that they pass, a tail that they leave by. It is stepped by a slot, never
+//! waits, and takes no input while its output is pending.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use flow_frame::layout::id;
+
+use crate::element::{CheckpointId, Moment, Timestamp};
+use crate::input_gate::InputGate;
+use crate::output_gate::OutputGate;
+use crate::source::Polled;
+use crate::{Batch, Element, Error, Operator, Sink, Source};
+
+/// Rows that a source is asked for at once.
+pub const BATCH_ROWS: usize = 1024;
+/// Bytes that a source is asked for at once.
+pub const BATCH_BYTES: usize = 1 << 20;
+
+/// What one node of the graph has taken and given, in one subtask.
+#[derive(Debug, Default)]
+pub struct Counters {
+    /// Records taken.
+    pub records_in: AtomicU64,
+    /// Records given.
+    pub records_out: AtomicU64,
+    /// Bytes of values taken.
+    pub bytes_in: AtomicU64,
+    /// Bytes of values given.
+    pub bytes_out: AtomicU64,
+}
+
+impl Counters {
+    fn took(&self, batch: &Batch) {
+        self.records_in.fetch_add(batch.rows() as u64, Relaxed);
+        self.bytes_in.fetch_add(value_bytes(batch), Relaxed);
+    }
+
+    fn gave(&self, batches: &[Batch]) {
+        for batch in batches {
+            self.records_out.fetch_add(batch.rows() as u64, Relaxed);
+            self.bytes_out.fetch_add(value_bytes(batch), Relaxed);
+        }
+    }
+}
+
+fn value_bytes(batch: &Batch) -> u64 {
+    batch.column(id::VALUE).map_or(0, |c| c.data.len() as u64)
+}
+
+/// Where a task's rows come from.
+pub enum Head {
+    /// A source of its own.
+    Source(Box<dyn Source>, Arc<Counters>),
+    /// Tasks upstream.
+    Gate(InputGate),
+}
+
+/// Where a task's rows leave.
+pub enum Tail {
+    /// A sink of its own.
+    Sink(Box<dyn Sink>, Arc<Counters>),
+    /// Tasks downstream.
+    Gate(OutputGate),
+}
+
+/// One operator of a chain. What helps an operator without being one in the pipeline (a key selector) has no counters.
+pub struct Link {
+    /// The operator's name, for errors.
+    pub name: String,
+    /// The operator.
+    pub operator: Box<dyn Operator>,
+    /// What it has taken and given.
+    pub counters: Option<Arc<Counters>>,
+}
+
+/// How a step went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Something was done; step again.
+    Progress,
+    /// There is no input now.
+    Starved,
+    /// The output can't be passed on now.
+    Blocked,
+    /// All input has passed and everything is durable.
+    Finished,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum State {
+    /// Takes input.
+    Running,
+    /// The end of input has passed the chain; what is left of the output has to go.
+    Draining,
+    Finished,
+}
+
+/// One subtask.
+pub struct Task {
+    head: Head,
+    chain: Vec<Link>,
+    tail: Tail,
+    /// Elements that passed the chain and wait for the tail; of a sink's.
+    pending: std::collections::VecDeque<Element>,
+    watermark: Timestamp,
+    state: State,
+}
+
+impl Task {
+    /// A task of these parts.
+    pub fn new(head: Head, chain: Vec<Link>, tail: Tail) -> Task {
+        let pending = std::collections::VecDeque::new();
+        Task { head, chain, tail, pending, watermark: Timestamp::MIN, state: State::Running }
+    }
+
+    /// Does one piece of work: passes on pending output, or takes one element through the chain. `now` is milliseconds since
+    /// the Unix epoch.
+    pub fn step(&mut self, now: Timestamp) -> Result<Step, Error> {
+        if self.state == State::Finished {
+            return Ok(Step::Finished);
+        }
+        if !self.flush()? {
+            return Ok(Step::Blocked);
+        }
+        if self.state == State::Draining {
+            return self.drain();
+        }
+        let element = match &mut self.head {
+            Head::Gate(gate) => match gate.poll() {
+                Some(element) => element,
+                None => return Ok(Step::Starved),
+            },
+            Head::Source(source, counters) => match source.poll(BATCH_ROWS, BATCH_BYTES)? {
+                Polled::Batch(batch) => {
+                    counters.took(&batch);
+                    counters.gave(std::slice::from_ref(&batch));
+                    Element::Batch(batch)
+                }
+                Polled::Idle => return Ok(Step::Starved),
+                Polled::End => Element::EndOfInput,
+            },
+        };
+        self.take(element, now)?;
+        self.flush()?;
+        Ok(Step::Progress)
+    }
+
+    fn take(&mut self, element: Element, now: Timestamp) -> Result<(), Error> {
+        match element {
+            Element::Batch(batch) => {
+                let at = Moment { now, watermark: self.watermark };
+                let out = self.run(0, vec![batch], at)?;
+                self.emit(out);
+            }
+            Element::Watermark(time) => {
+                self.watermark = time;
+                self.pass(Element::Watermark(time));
+            }
+            Element::Barrier(checkpoint) => self.barrier(checkpoint, now)?,
+            Element::EndOfInput => {
+                for at in 0..self.chain.len() {
+                    self.at_link(at, now, |operator, out| operator.end_of_input(out))?;
+                }
+                self.pass(Element::EndOfInput);
+                self.state = State::Draining;
+            }
+        }
+        Ok(())
+    }
+
+    fn barrier(&mut self, checkpoint: CheckpointId, now: Timestamp) -> Result<(), Error> {
+        for at in 0..self.chain.len() {
+            self.at_link(at, now, |operator, out| operator.before_barrier(checkpoint, out))?;
+        }
+        self.pass(Element::Barrier(checkpoint));
+        for link in &mut self.chain {
+            link.operator.snapshot(checkpoint).map_err(|e| e.at(&link.name))?;
+        }
+        Ok(())
+    }
+
+    /// Lets one operator emit, and its output pass the rest of the chain.
+    fn at_link(
+        &mut self,
+        at: usize,
+        now: Timestamp,
+        call: impl FnOnce(&mut dyn Operator, &mut Vec<Batch>) -> Result<(), Error>,
+    ) -> Result<(), Error> {
+        let link = &mut self.chain[at];
+        let mut out = Vec::new();
+        call(&mut *link.operator, &mut out).map_err(|e| e.at(&link.name))?;
+        if let Some(counters) = &link.counters {
+            counters.gave(&out);
+        }
+        let out = self.run(at + 1, out, Moment { now, watermark: self.watermark })?;
+        self.emit(out);
+        Ok(())
+    }
+
+    /// Passes batches through the chain from a link on.
+    fn run(&mut self, from: usize, mut batches: Vec<Batch>, at: Moment) -> Result<Vec<Batch>, Error> {
+        for link in &mut self.chain[from..] {
+            let mut out = Vec::with_capacity(batches.len());
+            for batch in batches {
+                if let Some(counters) = &link.counters {
+                    counters.took(&batch);
+                }
+                link.operator.process(batch, at, &mut out).map_err(|e| e.at(&link.name))?;
+            }
+            if let Some(counters) = &link.counters {
+                counters.gave(&out);
+            }
+            batches = out;
+        }
+        Ok(batches)
+    }
+
+    fn emit(&mut self, batches: Vec<Batch>) {
+        for batch in batches {
+            if !batch.is_empty() {
+                self.pass(Element::Batch(batch));
+            }
+        }
+    }
+
+    fn pass(&mut self, element: Element) {
+        match &mut self.tail {
+            Tail::Gate(gate) => gate.push(&element),
+            Tail::Sink(..) => self.pending.push_back(element),
+        }
+    }
+
+    /// Passes on pending output. True when nothing is left.
+    fn flush(&mut self) -> Result<bool, Error> {
+        let (sink, counters) = match &mut self.tail {
+            Tail::Gate(gate) => return Ok(gate.flush()),
+            Tail::Sink(sink, counters) => (sink, counters),
+        };
+        loop {
+            let ready = sink.ready()?;
+            match self.pending.pop_front() {
+                Some(element) if !ready => {
+                    self.pending.push_front(element);
+                    return Ok(false);
+                }
+                Some(Element::Batch(batch)) => {
+                    counters.took(&batch);
+                    counters.gave(std::slice::from_ref(&batch));
+                    sink.write(batch)?;
+                }
+                Some(Element::Barrier(checkpoint)) => sink.snapshot(checkpoint)?,
+                Some(Element::Watermark(_) | Element::EndOfInput) => {}
+                None => return Ok(true),
+            }
+        }
+    }
+
+    fn drain(&mut self) -> Result<Step, Error> {
+        if let Tail::Sink(sink, _) = &mut self.tail
+            && !sink.finish()?
+        {
+            return Ok(Step::Blocked);
+        }
+        self.state = State::Finished;
+        Ok(Step::Finished)
+    }
+}
