@@ -1,0 +1,185 @@
+//! Runs cargo on an operator's crate and finds the module that it made. What cargo says goes to stderr as it is.
+
+use std::ffi::OsString;
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+
+use serde::Deserialize;
+
+use super::TARGET;
+use super::toolchain::{Std, Toolchain};
+use crate::exit::{Exit, Failure};
+
+/// The crate to compile.
+#[derive(Debug)]
+pub struct Package {
+    /// Its name in Cargo.toml.
+    pub name: String,
+    manifest: PathBuf,
+}
+
+#[derive(Deserialize)]
+struct Metadata {
+    packages: Vec<PackageMetadata>,
+}
+
+#[derive(Deserialize)]
+struct PackageMetadata {
+    name: String,
+    manifest_path: PathBuf,
+    targets: Vec<Target>,
+}
+
+#[derive(Deserialize)]
+struct Target {
+    kind: Vec<String>,
+}
+
+/// The messages of cargo that matter here; the others have other reasons.
+#[derive(Deserialize)]
+struct Message {
+    reason: String,
+    #[serde(default)]
+    manifest_path: PathBuf,
+    #[serde(default)]
+    filenames: Vec<PathBuf>,
+}
+
+/// The package whose Cargo.toml is in `dir`.
+pub fn package(toolchain: &Toolchain, dir: &Path) -> Result<Package, Failure> {
+    let manifest = dir.join("Cargo.toml");
+    let manifest = manifest.canonicalize().map_err(|_| {
+        Failure::invalid(format!("{} has no Cargo.toml", dir.display()))
+            .hint("give the directory of the operator's crate: flowctl build DIR")
+    })?;
+    let answer = command(toolchain, dir)
+        .args(["metadata", "--no-deps", "--format-version", "1", "--manifest-path"])
+        .arg(&manifest)
+        .stderr(Stdio::inherit())
+        .output()
+        .map_err(|error| unable(toolchain, &error))?;
+    if !answer.status.success() {
+        return Err(Failure::invalid(format!("cargo can't read {}; it says why above", manifest.display())));
+    }
+    let metadata: Metadata = serde_json::from_slice(&answer.stdout)
+        .map_err(|error| Failure::failed(format!("cargo metadata answered something unknown: {error}")))?;
+    select(metadata, manifest)
+}
+
+fn select(metadata: Metadata, manifest: PathBuf) -> Result<Package, Failure> {
+    let Some(found) = metadata.packages.iter().find(|package| package.manifest_path == manifest) else {
+        let members: Vec<String> = metadata
+            .packages
+            .iter()
+            .filter_map(|package| package.manifest_path.parent())
+            .map(|dir| format!("flowctl build {}", dir.display()))
+            .collect();
+        return Err(Failure::invalid(format!("{} is a workspace, not an operator", manifest.display()))
+            .hint(format!("build one of its members:\n{}", members.join("\n"))));
+    };
+    let is_library = |kind: &String| matches!(kind.as_str(), "lib" | "cdylib" | "rlib" | "dylib");
+    if !found.targets.iter().any(|target| target.kind.iter().any(is_library)) {
+        return Err(Failure::invalid(format!("{} has no library to make an operator of", manifest.display()))
+            .hint("put the operator into src/lib.rs"));
+    }
+    Ok(Package { name: found.name.clone(), manifest })
+}
+
+/// Compiles the package's library and returns the path of the core module.
+pub fn compile(
+    toolchain: &Toolchain,
+    dir: &Path,
+    package: &Package,
+    target_dir: &Path,
+    arguments: &[OsString],
+) -> Result<PathBuf, Failure> {
+    let mut cargo = command(toolchain, dir);
+    cargo
+        // The crate type is given here, so that a plain library crate will do.
+        .args(["rustc", "--release", "--lib", "--crate-type", "cdylib", "--target", TARGET])
+        .args(["--message-format", "json-render-diagnostics", "--manifest-path"])
+        .arg(&package.manifest)
+        .arg("--target-dir")
+        .arg(target_dir);
+    if toolchain.std == Std::Source {
+        cargo.arg("-Zbuild-std=std,panic_abort");
+    }
+    let mut child = cargo.args(arguments).stdout(Stdio::piped()).spawn().map_err(|e| unable(toolchain, &e))?;
+    let mut module = None;
+    if let Some(stdout) = child.stdout.take() {
+        for line in BufReader::new(stdout).lines() {
+            let line = line.map_err(|error| unable(toolchain, &error))?;
+            module = artifact(&line, &package.manifest).or(module);
+        }
+    }
+    let status = child.wait().map_err(|error| unable(toolchain, &error))?;
+    if !status.success() {
+        return Err(Failure::new(Exit::Failed, "compile", format!("{} does not compile", package.name))
+            .hint("cargo says why above"));
+    }
+    module.ok_or_else(|| Failure::failed(format!("cargo made no Wasm module of {}", package.name)))
+}
+
+/// The module that a line of cargo's messages announces, if it is the package's.
+fn artifact(line: &str, manifest: &Path) -> Option<PathBuf> {
+    let message: Message = serde_json::from_str(line).ok()?;
+    (message.reason == "compiler-artifact" && message.manifest_path == manifest)
+        .then_some(message.filenames)?
+        .into_iter()
+        .find(|file| file.extension().is_some_and(|extension| extension == "wasm"))
+}
+
+fn command(toolchain: &Toolchain, dir: &Path) -> Command {
+    let mut command = Command::new(&toolchain.cargo);
+    command.current_dir(dir).env("RUSTC", &toolchain.rustc).stdin(Stdio::null());
+    if toolchain.std == Std::Source {
+        // Compiling the standard library is not stable yet; this lets a stable compiler do it.
+        command.env("RUSTC_BOOTSTRAP", "1");
+    }
+    command
+}
+
+fn unable(toolchain: &Toolchain, error: &std::io::Error) -> Failure {
+    Failure::failed(format!("can't run {}: {error}", toolchain.cargo.display()))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn metadata(json: &str) -> Metadata {
+        serde_json::from_str(json).expect("metadata as cargo writes it")
+    }
+
+    #[test]
+    fn a_workspace_names_its_members() {
+        let workspace = metadata(
+            r#"{"packages": [{"name": "a", "manifest_path": "/w/a/Cargo.toml", "targets": [{"kind": ["lib"]}]}]}"#,
+        );
+        let failure = select(workspace, "/w/Cargo.toml".into()).expect_err("no package there");
+        assert_eq!(failure.hint.as_deref(), Some("build one of its members:\nflowctl build /w/a"));
+    }
+
+    #[test]
+    fn a_program_is_no_operator() {
+        let program = metadata(
+            r#"{"packages": [{"name": "a", "manifest_path": "/a/Cargo.toml", "targets": [{"kind": ["bin"]}]}]}"#,
+        );
+        let failure = select(program, "/a/Cargo.toml".into()).expect_err("no library");
+        assert_eq!(failure.message, "/a/Cargo.toml has no library to make an operator of");
+    }
+
+    #[test]
+    fn finds_the_module_among_the_messages() {
+        let check = |line: &str, expect: Option<&str>| {
+            assert_eq!(artifact(line, Path::new("/a/Cargo.toml")), expect.map(PathBuf::from), "{line}");
+        };
+        let own = r#"{"reason":"compiler-artifact","manifest_path":"/a/Cargo.toml","filenames":["/t/a.d","/t/a.wasm"]}"#;
+        check(own, Some("/t/a.wasm"));
+        check(&own.replace("/a/Cargo", "/b/Cargo"), None);
+        check(&own.replace("compiler-artifact", "build-script-executed"), None);
+        check(r#"{"reason":"build-finished","success":true}"#, None);
+        check("note: not JSON", None);
+    }
+}

@@ -1,0 +1,127 @@
+//! What goes to the terminal: tables for people or JSON for programs, colours only where they are seen.
+
+use std::io::{self, IsTerminal, Write};
+
+use serde::Serialize;
+
+use crate::exit::Failure;
+
+/// `-o`: for people or for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    /// Aligned columns for people.
+    Table,
+    /// JSON for programs; its fields stay as they are.
+    Json,
+}
+
+/// Where a command writes.
+pub struct Output {
+    /// What the user asked for.
+    pub format: Format,
+    colour: bool,
+    error_colour: bool,
+}
+
+impl Output {
+    /// Colours each stream that is a terminal, unless `NO_COLOR` is set or the terminal is dumb.
+    pub fn new(format: Format) -> Self {
+        let wanted = std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+            && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
+        Self {
+            format,
+            colour: wanted && format == Format::Table && io::stdout().is_terminal(),
+            error_colour: wanted && io::stderr().is_terminal(),
+        }
+    }
+
+    /// Programs read it.
+    pub fn is_json(&self) -> bool {
+        self.format == Format::Json
+    }
+
+    /// `value` as indented JSON, or what `text` makes for people.
+    pub fn print(&self, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        let out = match self.format {
+            Format::Json => serde_json::to_string_pretty(value).map_err(Failure::failed)?,
+            Format::Table => text(),
+        };
+        self.line(&out)
+    }
+
+    /// One line to stdout. A reader that went away (`flowctl logs | head`) is no error.
+    pub fn line(&self, text: &str) -> Result<(), Failure> {
+        let mut stdout = io::stdout().lock();
+        match writeln!(stdout, "{}", text.trim_end()).and_then(|()| stdout.flush()) {
+            Err(error) if error.kind() == io::ErrorKind::BrokenPipe => std::process::exit(0),
+            done => done.map_err(|error| Failure::failed(format!("can't write to the standard output: {error}"))),
+        }
+    }
+
+    /// A remark beside the result, to stderr: progress, the next step. Programs get none.
+    pub fn note(&self, text: &str) {
+        if !self.is_json() {
+            eprintln!("{text}");
+        }
+    }
+
+    /// Text for stdout in an ANSI style such as `32`, where colours are seen.
+    pub fn styled(&self, style: &str, text: &str) -> String {
+        paint(self.colour, style, text)
+    }
+
+    /// Says on stderr why the command failed; with `-o json` as one JSON object.
+    pub fn failure(&self, failure: &Failure) {
+        if self.is_json() {
+            let error = serde_json::json!({
+                "code": failure.code, "message": failure.message, "hint": failure.hint,
+                "diagnostics": failure.diagnostics,
+            });
+            eprintln!("{error:#}");
+            return;
+        }
+        for diagnostic in &failure.diagnostics {
+            eprintln!("{diagnostic}");
+        }
+        eprintln!("{} {}", paint(self.error_colour, "1;31", "error:"), failure.message);
+        for line in failure.hint.iter().flat_map(|hint| hint.lines()) {
+            eprintln!("  {line}");
+        }
+    }
+}
+
+fn paint(colour: bool, style: &str, text: &str) -> String {
+    if colour { format!("\x1b[{style}m{text}\x1b[0m") } else { text.to_owned() }
+}
+
+/// A number of bytes for people: `29.3 KiB`.
+pub fn size(bytes: u64) -> String {
+    const UNITS: [&str; 4] = ["KiB", "MiB", "GiB", "TiB"];
+    if bytes < 1024 {
+        return format!("{bytes} B");
+    }
+    let mut value = bytes as f64 / 1024.0;
+    let mut unit = 0;
+    // 1023.95 would be shown as 1024.0.
+    while value >= 1023.95 && unit + 1 < UNITS.len() {
+        value /= 1024.0;
+        unit += 1;
+    }
+    format!("{value:.1} {}", UNITS[unit])
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sizes() {
+        let check = |bytes: u64, expect: &str| assert_eq!(size(bytes), expect);
+        check(0, "0 B");
+        check(1023, "1023 B");
+        check(1024, "1.0 KiB");
+        check((1 << 20) - 1, "1.0 MiB");
+        check(30_003, "29.3 KiB");
+        check(u64::MAX, "16777216.0 TiB");
+    }
+}
