@@ -21,6 +21,8 @@ begun=$SECONDS
 # call of apt, or one list for a system without apt.
 missing_packages=()
 missing_lines=()
+# What no package manager of the system brings: each a line that says how to get it.
+by_hand=()
 
 # want PACKAGE WHAT COMMAND...: PACKAGE is missing if COMMAND fails; WHAT tells a person without apt what to get.
 # PACKAGE may be several, `a|b`: the first that apt knows.
@@ -76,24 +78,27 @@ apt_install() {
 system_packages() {
   local part line packages
   for part in "$@"; do "${part}_system"; done
-  [ "${#missing_packages[@]}" -gt 0 ] || return 0
-  if has apt-get >/dev/null; then
-    mapfile -t packages < <(printf '%s\n' "${missing_packages[@]}" | sort -u)
-    apt_install "${packages[@]}"
-    return
+  if [ "${#missing_packages[@]}" -gt 0 ] && ! has apt-get >/dev/null; then
+    by_hand+=("${missing_lines[@]}")
   fi
-  echo "Flow needs these, and this system has no apt-get to install them with:" >&2
-  printf '%s\n' "${missing_lines[@]}" | sort -u | while read -r line; do echo "  - $line" >&2; done
-  echo "Get them with your system's package manager, then run the same command again." >&2
-  exit 1
+  if [ "${#by_hand[@]}" -gt 0 ]; then
+    echo "Flow needs these, which this script can't install here:" >&2
+    printf '%s\n' "${by_hand[@]}" | sort -u | while read -r line; do echo "  - $line" >&2; done
+    echo "Get them (names of packages in brackets), then run the same command again." >&2
+    exit 1
+  fi
+  [ "${#missing_packages[@]}" -gt 0 ] || return 0
+  mapfile -t packages < <(printf '%s\n' "${missing_packages[@]}" | sort -u)
+  apt_install "${packages[@]}"
 }
 
-rust() {
-  if ! has cargo >/dev/null; then
-    die "Rust is missing: install rustup (your system's package of that name, or its own installer), then run the same command again." \
-      "rustup then fetches the version that rust-toolchain.toml names by itself."
-  fi
-  # rustup fetches the pinned toolchain at the first call inside the checkout.
+rust_system() {
+  has cargo >/dev/null && return 0
+  by_hand+=("Rust, by rustup: its own installer, or (rustup); it fetches the version of rust-toolchain.toml by itself")
+}
+
+# rustup fetches the pinned toolchain at the first call inside the checkout, unless it was told not to.
+rust_install() {
   (cd "$flow_root" && rustc --version) >/dev/null 2>&1 && return 0
   if has rustup >/dev/null; then
     (cd "$flow_root" && timed "rustup: the toolchain of rust-toolchain.toml" rustup toolchain install) && return 0
@@ -114,8 +119,9 @@ main() {
   done
   echo "setup: ${parts[*]}"
   mkdir -p "$flow_cache"
-  rust
+  rust_system
   system_packages "${parts[@]}"
+  rust_install
   for part in "${parts[@]}"; do
     "${part}_ready" || "${part}_install"
     done_parts+=" $part"

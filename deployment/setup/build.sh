@@ -12,12 +12,12 @@ libclang_found() {
 }
 
 build_system() {
-  want build-essential "a C and C++ compiler (gcc or clang) with the C library's headers" has c++
-  want build-essential "make" has make
-  want clang "clang (bindgen needs its headers; it also compiles C++ faster than g++)" has clang
-  want libclang-dev "libclang, the library (libclang-dev, clang-devel, llvm)" libclang_found
-  want pkg-config "pkg-config" has pkg-config
-  want zlib1g-dev "the headers of zlib (zlib1g-dev, zlib-devel, zlib)" pkg_config_zlib
+  want build-essential "a C and C++ compiler with the C library's headers (gcc-c++, g++)" has c++
+  want build-essential "make (make)" has make
+  want clang "clang, for bindgen (clang)" has clang
+  want libclang-dev "the library libclang (clang-devel, libclang-dev)" libclang_found
+  want pkg-config "pkg-config (pkgconf, pkg-config)" has pkg-config
+  want zlib1g-dev "the headers of zlib (zlib-devel, zlib1g-dev)" pkg_config_zlib
 }
 
 pkg_config_zlib() { pkg-config --exists zlib || [ -e /usr/include/zlib.h ]; }

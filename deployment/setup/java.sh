@@ -9,7 +9,7 @@ maven_dependency_plugin=3.8.1
 java_packages="openjdk-21-jre-headless|openjdk-17-jre-headless|openjdk-25-jre-headless|default-jre-headless"
 
 java_system() {
-  want "$java_packages" "Java 17 or newer (openjdk-17-jre-headless, java-17-openjdk)" find_java17
+  want "$java_packages" "Java 17 or newer (java-21-openjdk-headless, openjdk-17-jre-headless)" find_java17
   want maven "Maven (maven)" has mvn
 }
 

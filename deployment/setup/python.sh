@@ -10,8 +10,8 @@ python_system() {
 
 # Shared with the part `tools`, which installs from the same registry.
 python_venv_system() {
-  want python3 "Python 3.10 or newer" has python3
-  want python3-venv "Python's venv module with pip (python3-venv, python3)" python3 -c 'import venv, ensurepip'
+  want python3 "Python 3.10 or newer (python3)" has python3
+  want python3-venv "Python's modules venv and ensurepip (python3, python3-venv)" python3 -c 'import venv, ensurepip'
 }
 
 # has_wheel ENVIRONMENT NAME VERSION: looks for the installed package's metadata, which starts no Python.

@@ -6,7 +6,7 @@ cargo_nextest=0.9.148
 cargo_deny=0.20.2
 
 tools_system() {
-  want shellcheck "shellcheck" has shellcheck
+  want shellcheck "shellcheck (ShellCheck, shellcheck)" has shellcheck
   tools_ready || python_venv_system
 }
 

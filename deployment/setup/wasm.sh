@@ -23,7 +23,10 @@ wasm_way() {
   fi
 }
 
-wasm_system() { true; }
+wasm_system() {
+  wasm_way >/dev/null || has rustup >/dev/null || has apt-get >/dev/null || ! has cargo >/dev/null ||
+    by_hand+=("the Rust target $wasm_target (rust-std-static-wasm32-unknown-unknown, or use rustup)")
+}
 wasm_ready() { wasm_way >/dev/null; }
 
 wasm_install() {
@@ -32,7 +35,6 @@ wasm_install() {
     (cd "$flow_root" && timed "wasm: rustup target add $wasm_target" timeout 120 rustup target add "$wasm_target") && return 0
     echo "  wasm: rustup could not fetch the target; Debian's compiler does it as well"
   fi
-  has apt-get >/dev/null ||
-    die "the Rust target $wasm_target is missing: get it with \`rustup target add $wasm_target\` or your system's package of it"
+  has apt-get >/dev/null || die "rustup could not fetch the Rust target $wasm_target, and without apt-get there is no other way here"
   apt_install rustc-web cargo-web rust-web-src
 }
