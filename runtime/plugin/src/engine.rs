@@ -1,0 +1,85 @@
+//! The engine: how guests are compiled and interrupted. One per process.
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use wasmtime::component::Linker;
+use wasmtime::{Config, EngineWeak, OptLevel};
+
+use crate::cache::Cache;
+use crate::instance::Host;
+use crate::load::{self, Component};
+use crate::{Error, Limits, imports};
+
+/// How often running guests are looked at.
+pub const TICK: Duration = Duration::from_millis(10);
+
+/// Bytes of native stack that a guest may use; threads that call one need at least twice that.
+const GUEST_STACK: usize = 1 << 20;
+
+/// Settings of the engine.
+#[derive(Clone, Debug, Default)]
+pub struct Options {
+    /// Where compiled code is kept between runs; none compiles each time. Whoever may write there may run code in this
+    /// process, so it belongs to its user alone.
+    pub cache_dir: Option<PathBuf>,
+    /// For tests: replaces an instance before a call with a chance of one in so many, as if it had grown too large.
+    pub replace_every: Option<u64>,
+}
+
+/// Compiles components. A clone is another handle to the same engine.
+#[derive(Clone)]
+pub struct Engine {
+    pub(crate) inner: Arc<Inner>,
+}
+
+pub(crate) struct Inner {
+    pub wasm: wasmtime::Engine,
+    pub linker: Linker<Host>,
+    pub cache: Option<Cache>,
+    pub replace_every: Option<u64>,
+}
+
+impl Engine {
+    /// Sets wasmtime up and starts the thread that interrupts guests; it ends with the engine's last user.
+    pub fn new(options: Options) -> Result<Engine, Error> {
+        let failed = |e: wasmtime::Error| Error::Engine(format!("{e:#}"));
+        let wasm = wasmtime::Engine::new(&config()).map_err(failed)?;
+        let linker = imports::link(&wasm).map_err(failed)?;
+        start_ticker(wasm.weak())?;
+        let cache = options.cache_dir.map(|dir| Cache::new(dir, &wasm));
+        Ok(Engine { inner: Arc::new(Inner { wasm, linker, cache, replace_every: options.replace_every }) })
+    }
+
+    /// Compiles a component (or takes its compiled code from the cache), checks that it is an operator of a served version,
+    /// and asks it to describe itself under `limits`. `name` is what errors call it: its file.
+    pub fn load(&self, name: &str, bytes: &[u8], limits: &Limits) -> Result<Component, Error> {
+        load::load(self, name, bytes, limits)
+    }
+}
+
+/// See `docs/adr/0003-wasmtime-settings.md` for figures.
+fn config() -> Config {
+    let mut config = Config::new();
+    config
+        .epoch_interruption(true)
+        .cranelift_opt_level(OptLevel::Speed)
+        .max_wasm_stack(GUEST_STACK)
+        // Only frames of native debuggers and unwinders need it; guests' backtraces go by frame pointers.
+        .native_unwind_info(false)
+        .wasm_memory64(false);
+    config
+}
+
+fn start_ticker(engine: EngineWeak) -> Result<(), Error> {
+    let tick = move || {
+        while let Some(engine) = engine.upgrade() {
+            engine.increment_epoch();
+            drop(engine);
+            std::thread::sleep(TICK);
+        }
+    };
+    let thread = std::thread::Builder::new().name("wasm-ticker".into());
+    thread.spawn(tick).map(drop).map_err(|e| Error::Engine(format!("no thread for the ticker: {e}")))
+}

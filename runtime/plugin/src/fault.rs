@@ -1,0 +1,59 @@
+//! What an error of wasmtime means for the engine: whose fault it was, in words for the author of the component.
+
+use wasmtime::{Error, Trap, WasmBacktrace};
+
+use flow_dataflow::function::CallError;
+
+use crate::cpu::OverTime;
+use crate::instance::Host;
+use crate::limits::Exceeded;
+
+/// Why a call into a guest failed. Names of functions come from its name section.
+pub fn explain(error: &Error, host: &Host) -> CallError {
+    if let Some(over) = error.downcast_ref::<OverTime>() {
+        return CallError::TimedOut { limit_ms: over.limit.as_millis() as u64 };
+    }
+    let backtrace = error.downcast_ref::<WasmBacktrace>().map(names).unwrap_or_default();
+    let message = match (error.downcast_ref::<Trap>(), error.downcast_ref::<Exceeded>()) {
+        (Some(trap), _) => trapped(*trap, host.last_error.as_deref()),
+        (_, Some(exceeded)) => exceeded.to_string(),
+        // No frame of a guest is on the stack while its answer is read.
+        _ if backtrace.is_empty() => return CallError::Answer(unreadable(error, host.limits.output)),
+        _ => error.root_cause().to_string(),
+    };
+    CallError::Trap { message, backtrace }
+}
+
+fn trapped(trap: Trap, last_error: Option<&str>) -> String {
+    let cause = match (trap, last_error) {
+        (Trap::UnreachableCodeReached, Some(text)) => return format!("it panicked: {text}"),
+        (Trap::UnreachableCodeReached, None) => "it stopped itself (unreachable), without a word in the log".into(),
+        (Trap::StackOverflow, _) => "its calls go too deep: the stack is full (endless recursion?)".into(),
+        (trap, _) => {
+            let text = trap.to_string();
+            format!("it trapped: {}", text.strip_prefix("wasm trap: ").unwrap_or(&text))
+        }
+    };
+    match last_error {
+        Some(text) => format!("{cause}; its last error in the log: {text}"),
+        None => cause,
+    }
+}
+
+fn unreadable(error: &Error, limit: usize) -> String {
+    let cause = error.root_cause().to_string();
+    // wasmtime keeps the type of this one to itself.
+    if cause.contains("fuel allocated for hostcalls") {
+        return format!("it is larger than {} MiB", limit >> 20);
+    }
+    cause
+}
+
+/// The guest's functions, innermost first.
+fn names(backtrace: &WasmBacktrace) -> Vec<String> {
+    let name = |frame: &wasmtime::FrameInfo| match frame.func_name() {
+        Some(name) => format!("{:#}", rustc_demangle::demangle(name)),
+        None => format!("function {}", frame.func_index()),
+    };
+    backtrace.frames().iter().map(name).collect()
+}

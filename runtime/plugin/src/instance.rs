@@ -1,0 +1,175 @@
+//! One instance of a component in a store of its own. Never used again after a call that failed: whoever gets an error
+//! drops it.
+
+use std::sync::Arc;
+
+use wasmtime::component::{ComponentNamedList, Lift, Lower, TypedFunc};
+use wasmtime::{Store, UpdateDeadline};
+
+use flow_dataflow::Moment;
+use flow_dataflow::function::{CallError, Kind};
+use flow_dataflow::state::KeyedState;
+
+use crate::bindings::{
+    Answer, Apply, BeforeBarrier, Context, Describe, Description, EndOfInput, Failure, Init, KeyedAnswer, Process,
+};
+use crate::cpu::Clock;
+use crate::fault;
+use crate::limits::Growth;
+use crate::load::Program;
+use crate::log::Lines;
+use crate::{Limits, imports};
+
+/// What the host keeps beside a guest.
+pub struct Host {
+    pub growth: Growth,
+    pub clock: Clock,
+    pub lines: Arc<Lines>,
+    /// The last line that the call at hand logged as an error: a panicking guest's only words.
+    pub last_error: Option<String>,
+    /// Lent for the time of a keyed call.
+    pub state: Option<KeyedState>,
+    /// What the call at hand may still write to state.
+    pub writes: imports::Budget,
+    pub limits: Limits,
+}
+
+/// A running component.
+pub struct Instance {
+    store: Store<Host>,
+    instance: wasmtime::component::Instance,
+    program: Arc<Program>,
+    call: Call,
+    /// Bytes of memory after `init`.
+    fresh: usize,
+}
+
+/// The call of its kind, looked up once.
+enum Call {
+    Apply(Apply<'static>),
+    Process(Process<'static>),
+}
+
+impl Instance {
+    /// Instantiates; `init` is not called yet.
+    pub fn new(program: &Arc<Program>, limits: Limits, lines: Arc<Lines>) -> Result<Instance, CallError> {
+        let host = Host {
+            growth: Growth::new(limits.memory),
+            clock: Clock::new(limits.time_per_batch),
+            lines,
+            last_error: None,
+            state: None,
+            writes: imports::Budget::default(),
+            limits,
+        };
+        let mut store = Store::new(program.pre.engine(), host);
+        store.limiter(|host| &mut host.growth);
+        store.set_hostcall_fuel(limits.output);
+        store.set_epoch_deadline(1);
+        store.epoch_deadline_callback(|mut cx| {
+            cx.data_mut().clock.tick()?;
+            Ok(UpdateDeadline::Continue(1))
+        });
+        let instance = match program.pre.instantiate(&mut store) {
+            Ok(instance) => instance,
+            Err(e) => return Err(fault::explain(&e, store.data())),
+        };
+        let exports = &program.exports;
+        let call = match exports.kind {
+            Kind::Process => instance.get_typed_func(&mut store, exports.call).map(Call::Process),
+            _ => instance.get_typed_func(&mut store, exports.call).map(Call::Apply),
+        };
+        let call = call.map_err(|e| fault::explain(&e, store.data()))?;
+        let fresh = store.data().growth.memory;
+        Ok(Instance { store, instance, program: program.clone(), call, fresh })
+    }
+
+    pub fn describe(&mut self) -> Result<Description, CallError> {
+        let f: Describe = self.look_up(self.program.exports.describe)?;
+        self.call(|store| f.call(store, ())).map(|(d,)| d)
+    }
+
+    pub fn init(&mut self, context: Context<'_>) -> Result<(), CallError> {
+        let f: Init<'_> = self.look_up(self.program.exports.init)?;
+        flat(self.call(|store| f.call(store, (context,))))?;
+        self.fresh = self.memory();
+        Ok(())
+    }
+
+    pub fn apply(&mut self, batch: &[u8], at: Moment) -> Result<Answer, CallError> {
+        let Call::Apply(f) = self.call else { return Err(no_such("apply")) };
+        let f: Apply<'_> = f;
+        flat(self.call(|store| f.call(store, (batch, at.into()))))
+    }
+
+    /// `longest_key` in bytes, for the count of what the call writes.
+    pub fn process(
+        &mut self,
+        rows: &[u8],
+        keys: &[u8],
+        state: &mut KeyedState,
+        longest_key: usize,
+        at: Moment,
+    ) -> Result<KeyedAnswer, CallError> {
+        let Call::Process(f) = self.call else { return Err(no_such("process")) };
+        let f: Process<'_> = f;
+        let host = self.store.data_mut();
+        host.state = Some(std::mem::take(state));
+        host.writes = imports::Budget::new(host.limits.output, longest_key);
+        let answer = flat(self.call(|store| f.call(store, (rows, keys, at.into()))));
+        if let Some(lent) = self.store.data_mut().state.take() {
+            *state = lent;
+        }
+        match (answer, state.take_failure()) {
+            (Err(_), Some(failure)) => Err(CallError::Host(failure)),
+            (answer, _) => answer,
+        }
+    }
+
+    pub fn before_barrier(&mut self, checkpoint: u64) -> Result<Answer, CallError> {
+        let f: BeforeBarrier = self.look_up(self.program.exports.before_barrier)?;
+        flat(self.call(|store| f.call(store, (checkpoint,))))
+    }
+
+    pub fn end_of_input(&mut self) -> Result<Answer, CallError> {
+        let f: EndOfInput = self.look_up(self.program.exports.end_of_input)?;
+        flat(self.call(|store| f.call(store, ())))
+    }
+
+    /// Bytes of its linear memories.
+    pub fn memory(&self) -> usize {
+        self.store.data().growth.memory
+    }
+
+    /// Bytes that its memories have grown by since `init`.
+    pub fn grown(&self) -> usize {
+        self.memory() - self.fresh
+    }
+
+    fn call<T>(&mut self, call: impl FnOnce(&mut Store<Host>) -> wasmtime::Result<T>) -> Result<T, CallError> {
+        let host = self.store.data_mut();
+        host.clock.restart();
+        host.last_error = None;
+        let result = call(&mut self.store);
+        let host = self.store.data();
+        host.lines.call_ended();
+        result.map_err(|e| fault::explain(&e, host))
+    }
+
+    fn look_up<P, R>(&mut self, export: wasmtime::component::ComponentExportIndex) -> Result<TypedFunc<P, R>, CallError>
+    where
+        P: ComponentNamedList + Lower,
+        R: ComponentNamedList + Lift,
+    {
+        let found = self.instance.get_typed_func(&mut self.store, export);
+        found.map_err(|e| fault::explain(&e, self.store.data()))
+    }
+}
+
+fn flat<T>(result: Result<(Result<T, Failure>,), CallError>) -> Result<T, CallError> {
+    result?.0.map_err(CallError::from)
+}
+
+fn no_such(call: &str) -> CallError {
+    CallError::Host(flow_dataflow::Error::Fatal(format!("{call} was called on an operator of another kind")))
+}

@@ -1,0 +1,86 @@
+//! What one instance may use.
+
+use std::time::Duration;
+
+use wasmtime::ResourceLimiter;
+
+/// Limits of one operator, per subtask.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Bytes of all linear memories of an instance.
+    pub memory: usize,
+    /// CPU time of one call; `init` and `describe` are calls too. Kept to within 20 ms.
+    pub time_per_batch: Duration,
+    /// Bytes that one answer, or one frame handed to `state`, may have; and of what one call may write to state.
+    pub output: usize,
+    /// Lines that reach the job's log; the rest is counted.
+    pub log_lines_per_second: u32,
+}
+
+impl Default for Limits {
+    fn default() -> Limits {
+        Limits {
+            memory: 256 << 20,
+            time_per_batch: Duration::from_secs(1),
+            output: 64 << 20,
+            log_lines_per_second: 100,
+        }
+    }
+}
+
+/// Most elements of one table: functions that a guest may call indirectly. Python's largest modules have about 20,000.
+const TABLE_ELEMENTS: usize = 1 << 20;
+
+/// The guest asked for more than its limit.
+#[derive(Clone, Copy, Debug, thiserror::Error)]
+pub enum Exceeded {
+    /// Linear memory.
+    #[error("it needs more than its limit of {} MiB of memory", .0 >> 20)]
+    Memory(usize),
+    /// A table.
+    #[error("it asks for a table of {0} elements; {TABLE_ELEMENTS} are allowed")]
+    Table(usize),
+}
+
+/// Keeps the memory of one store under its limit, and knows how much it is.
+#[derive(Debug)]
+pub struct Growth {
+    limit: usize,
+    /// Bytes of all linear memories.
+    pub memory: usize,
+}
+
+impl Growth {
+    /// At most so many bytes.
+    pub fn new(limit: usize) -> Growth {
+        Growth { limit, memory: 0 }
+    }
+}
+
+impl ResourceLimiter for Growth {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        let memory = self.memory.saturating_add(desired.saturating_sub(current));
+        if memory > self.limit {
+            // An error traps: a guest that is told "no" mostly dies of it in a way that nobody can read.
+            return Err(Exceeded::Memory(self.limit).into());
+        }
+        self.memory = memory;
+        Ok(true)
+    }
+
+    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        if desired > TABLE_ELEMENTS { Err(Exceeded::Table(desired).into()) } else { Ok(true) }
+    }
+
+    fn memories(&self) -> usize {
+        16
+    }
+
+    fn instances(&self) -> usize {
+        1000
+    }
+
+    fn tables(&self) -> usize {
+        1000
+    }
+}

@@ -1,0 +1,256 @@
+//! From bytes to a component that is known to be an operator of a served version. Nothing of it runs before its world is
+//! checked; then `describe` runs, under limits.
+
+use std::fmt;
+use std::sync::Arc;
+
+use sha2::{Digest as _, Sha256};
+use wasmtime::component::types::ComponentItem;
+use wasmtime::component::{ComponentExportIndex, InstancePre};
+
+use flow_dataflow::Function;
+use flow_dataflow::function::{Description, Kind};
+use flow_dataflow::report::{Level, Rejected, Report};
+
+use crate::bindings::{PACKAGE, VERSION};
+use crate::engine::Engine;
+use crate::instance::{Host, Instance};
+use crate::log::Lines;
+use crate::{Error, Limits, describe, function, imports};
+
+/// SHA-256 of a component's bytes; shown as hex.
+#[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Digest(pub [u8; 32]);
+
+impl Digest {
+    /// Of these bytes.
+    pub fn of(bytes: &[u8]) -> Digest {
+        Digest(Sha256::digest(bytes).into())
+    }
+}
+
+impl fmt::Display for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.iter().try_for_each(|b| write!(f, "{b:02x}"))
+    }
+}
+
+impl fmt::Debug for Digest {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{self}")
+    }
+}
+
+/// What instances of a component share.
+pub struct Program {
+    pub pre: InstancePre<Host>,
+    pub exports: Exports,
+    pub replace_every: Option<u64>,
+}
+
+/// Where a component's functions are.
+pub struct Exports {
+    pub kind: Kind,
+    pub describe: ComponentExportIndex,
+    pub init: ComponentExportIndex,
+    pub before_barrier: ComponentExportIndex,
+    pub end_of_input: ComponentExportIndex,
+    /// `apply` or `process`.
+    pub call: ComponentExportIndex,
+}
+
+/// A checked component, ready to be instantiated. A clone shares its code.
+#[derive(Clone)]
+pub struct Component {
+    name: String,
+    digest: Digest,
+    description: Arc<Description>,
+    program: Arc<Program>,
+}
+
+/// Where an instance works.
+#[derive(Clone)]
+pub struct Setup {
+    /// The operator's name in the pipeline.
+    pub operator: String,
+    /// Its config as JSON text, `null` for none.
+    pub config: String,
+    /// Which of the operator's subtasks this is.
+    pub subtask: u32,
+    /// How many there are.
+    pub parallelism: u32,
+    /// First and last key group of the subtask.
+    pub key_groups: (u32, u32),
+    /// What each of its instances may use.
+    pub limits: Limits,
+    /// Where its lines go.
+    pub report: Arc<dyn Report>,
+}
+
+impl Component {
+    /// What it says of itself.
+    pub fn description(&self) -> &Description {
+        &self.description
+    }
+
+    /// SHA-256 of its bytes.
+    pub fn digest(&self) -> Digest {
+        self.digest
+    }
+
+    /// Its kind.
+    pub fn kind(&self) -> Kind {
+        self.description.kind
+    }
+
+    /// An instance of it for one subtask, initialized. Later instances of the same subtask are made when they are needed.
+    pub fn instantiate(&self, setup: Setup) -> Result<Box<dyn Function>, Error> {
+        let function = function::Component::new(self.program.clone(), self.description.clone(), setup)
+            .map_err(|cause| Error::Call { name: self.name.clone(), call: "init", cause })?;
+        Ok(Box::new(function))
+    }
+}
+
+/// See [`Engine::load`].
+pub fn load(engine: &Engine, name: &str, bytes: &[u8], limits: &Limits) -> Result<Component, Error> {
+    sniff(name, bytes)?;
+    let digest = Digest::of(bytes);
+    let inner = &engine.inner;
+    let cached = inner.cache.as_ref().and_then(|cache| cache.get(&inner.wasm, digest));
+    let code = match cached {
+        Some(code) => code,
+        None => {
+            let code = wasmtime::component::Component::from_binary(&inner.wasm, bytes)
+                .map_err(|e| Error::Invalid { name: name.to_owned(), cause: format!("{e:#}") })?;
+            if let Some(cache) = &inner.cache {
+                cache.put(&code, digest);
+            }
+            code
+        }
+    };
+    let kind = check_exports(engine, name, &code)?;
+    check_imports(engine, name, &code, kind)?;
+    let types = |interface: String| {
+        let name = name.to_owned();
+        move |e: wasmtime::Error| Error::Types { name, interface, cause: format!("{e:#}") }
+    };
+    let pre = inner.linker.instantiate_pre(&code).map_err(types("an import".into()))?;
+    let exports = find_exports(name, &code, kind)?;
+    let program = Arc::new(Program { pre, exports, replace_every: inner.replace_every });
+    let failed = |call| move |cause| Error::Call { name: name.to_owned(), call, cause };
+    let lines = Arc::new(Lines::new(Arc::new(Unheard), 0));
+    let mut instance = Instance::new(&program, *limits, lines).map_err(failed("instantiate"))?;
+    let said = instance.describe().map_err(failed("describe"))?;
+    let description = describe::check(said, kind)
+        .map_err(|cause| Error::Description { name: name.to_owned(), cause: cause.to_string() })?;
+    Ok(Component { name: name.to_owned(), digest, description: Arc::new(description), program })
+}
+
+/// Says what bytes are that can't be a component.
+fn sniff(name: &str, bytes: &[u8]) -> Result<(), Error> {
+    let name = name.to_owned();
+    let found = match bytes {
+        [b'\0', b'a', b's', b'm', 1, 0, 0, 0, ..] => return Err(Error::CoreModule { name }),
+        [b'\0', b'a', b's', b'm', ..] => return Ok(()),
+        [] => "the file is empty",
+        [0x7f, b'E', b'L', b'F', ..] => "it is a native program or library (ELF)",
+        [b'#', b'!', ..] => "it is a script",
+        [b'P', b'K', 3, 4, ..] | [0x1f, 0x8b, ..] => "it is an archive",
+        bytes if std::str::from_utf8(&bytes[..bytes.len().min(512)]).is_ok_and(|t| t.trim_start().starts_with('(')) => {
+            "it is WebAssembly text; translate it to binary first"
+        }
+        bytes if std::str::from_utf8(bytes).is_ok() => "it is text",
+        bytes => {
+            let start: Vec<_> = bytes.iter().take(4).map(|b| format!("{b:02x}")).collect();
+            let found = format!("it begins with the bytes {} instead of 00 61 73 6d", start.join(" "));
+            return Err(Error::NotWasm { name, found });
+        }
+    };
+    Err(Error::NotWasm { name, found: found.into() })
+}
+
+/// An interface's name without the package and version, and the version, if it is of our package.
+fn ours(interface: &str) -> Option<(&str, &str)> {
+    let (path, version) = interface.split_once('@').unwrap_or((interface, ""));
+    let (package, name) = path.split_once('/')?;
+    (package == PACKAGE).then_some((name, version))
+}
+
+fn kind_of(interface: &str) -> Option<Kind> {
+    [Kind::Map, Kind::Filter, Kind::FlatMap, Kind::Process].into_iter().find(|k| k.as_str() == interface)
+}
+
+/// The kind that the component's exports make it.
+fn check_exports(engine: &Engine, name: &str, code: &wasmtime::component::Component) -> Result<Kind, Error> {
+    let ty = code.component_type();
+    let names: Vec<_> = ty.exports(&engine.inner.wasm).map(|(export, _)| export.to_owned()).collect();
+    check_versions(name, &names)?;
+    let kinds: Vec<_> = names.iter().filter_map(|n| kind_of(ours(n)?.0)).collect();
+    let name = name.to_owned();
+    match kinds[..] {
+        [kind] => Ok(kind),
+        [] => {
+            let exports = if names.is_empty() { "nothing".to_owned() } else { names.join(", ") };
+            Err(Error::NoOperator { name, exports })
+        }
+        _ => {
+            let kinds: Vec<_> = kinds.iter().map(|k| k.as_str()).collect();
+            Err(Error::SeveralKinds { name, kinds: kinds.join(", ") })
+        }
+    }
+}
+
+fn check_imports(engine: &Engine, name: &str, code: &wasmtime::component::Component, kind: Kind) -> Result<(), Error> {
+    let ty = code.component_type();
+    let names: Vec<_> = ty.imports(&engine.inner.wasm).map(|(import, _)| import.to_owned()).collect();
+    check_versions(name, &names)?;
+    let served = |import: &str| {
+        ours(import).is_some_and(|(i, _)| imports::SERVED.contains(&i) && (i != "state" || kind == Kind::Process))
+    };
+    let missing: Vec<_> = names.into_iter().filter(|n| !served(n)).collect();
+    if missing.is_empty() {
+        return Ok(());
+    }
+    Err(Error::Imports { name: name.to_owned(), imports: missing.join(", ") })
+}
+
+fn check_versions(name: &str, interfaces: &[String]) -> Result<(), Error> {
+    match interfaces.iter().find(|i| ours(i).is_some_and(|(_, version)| version != VERSION)) {
+        Some(other) => Err(Error::Version { name: name.to_owned(), interface: other.clone() }),
+        None => Ok(()),
+    }
+}
+
+fn find_exports(name: &str, code: &wasmtime::component::Component, kind: Kind) -> Result<Exports, Error> {
+    let find = |interface: &str, function: &str| {
+        let path = format!("{PACKAGE}/{interface}@{VERSION}");
+        let found = code.get_export_index(None, &path).and_then(|i| code.get_export(Some(&i), function));
+        match found {
+            Some((ComponentItem::ComponentFunc(_), index)) => Ok(index),
+            _ => {
+                Err(Error::Types { name: name.to_owned(), interface: path, cause: format!("`{function}` is missing") })
+            }
+        }
+    };
+    Ok(Exports {
+        kind,
+        describe: find("lifecycle", "describe")?,
+        init: find("lifecycle", "init")?,
+        before_barrier: find("lifecycle", "before-barrier")?,
+        end_of_input: find("lifecycle", "end-of-input")?,
+        call: find(kind.as_str(), if kind == Kind::Process { "process" } else { "apply" })?,
+    })
+}
+
+/// Where lines go that a component logs while it describes itself; a panic's text is kept all the same.
+struct Unheard;
+
+impl Report for Unheard {
+    fn log(&self, _: Level, _: &str) {}
+
+    fn rejected(&self, _: &Rejected) {}
+
+    fn locate(&self, split: u32, position: i64) -> String {
+        format!("{split}:{position}")
+    }
+}
