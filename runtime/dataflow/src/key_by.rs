@@ -26,17 +26,20 @@ impl KeyBy {
         KeyBy { selector, blame }
     }
 
-    /// The rows that have a key, with it.
-    fn apply(&self, mut batch: Batch) -> Result<Batch, Error> {
+    /// The rows that have a key, with it as their record key.
+    pub fn apply(&self, mut batch: Batch) -> Result<Batch, Error> {
         let from = match &self.selector {
             KeySelector::Record => id::KEY,
             KeySelector::Value | KeySelector::Field(_) => id::VALUE,
         };
+        if batch.is_empty() {
+            return Ok(batch);
+        }
         let Some(column) = batch.column(from).cloned() else {
             return self.without_null_keys(&batch, |_| false);
         };
         if let KeySelector::Field(path) = &self.selector {
-            return self.from_field(batch, &column, path);
+            return self.by_field(batch, &column, path);
         }
         batch.set(Column { id: id::KEY, ..column.clone() });
         match column.as_bytes() {
@@ -45,7 +48,7 @@ impl KeyBy {
         }
     }
 
-    fn from_field(&self, mut batch: Batch, values: &Column, path: &[String]) -> Result<Batch, Error> {
+    fn by_field(&self, mut batch: Batch, values: &Column, path: &[String]) -> Result<Batch, Error> {
         let Some(values) = values.as_bytes() else { return Ok(batch) };
         let mut keys = BytesBuilder::with_capacity(batch.rows(), batch.rows() * 16);
         let mut keep = Vec::with_capacity(batch.rows());

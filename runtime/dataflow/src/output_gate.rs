@@ -10,15 +10,15 @@ use flow_model::key_group::KeyGroups;
 
 use crate::build::Gather;
 use crate::exchange::Writer;
-use crate::{Batch, Element};
+use crate::key_by::KeyBy;
+use crate::{Batch, Element, Error};
 
 /// Which channel of an edge a row takes.
-#[derive(Clone, Copy, Debug)]
 pub enum Partitioner {
     /// The only one.
     Forward,
-    /// That of the subtask that owns the key's group.
-    Hash(KeyGroups),
+    /// That of the subtask that owns the group of the key that is selected here.
+    Hash(KeyBy, KeyGroups),
     /// By turns, a batch each.
     Rebalance,
 }
@@ -90,19 +90,23 @@ impl Edge {
         Edge { partitioner, channels: writers.into_iter().map(channel).collect(), next: 0, rows }
     }
 
-    fn push(&mut self, batch: &Batch) {
+    fn push(&mut self, batch: &Batch) -> Result<(), Error> {
         let width = self.channels.len();
-        match self.partitioner {
-            _ if width == 1 => self.channels[0].enqueue(Element::Batch(batch.clone())),
-            Partitioner::Hash(groups) => {
-                let Some(keys) = batch.bytes(id::KEY) else { return };
+        match &self.partitioner {
+            Partitioner::Hash(key_by, groups) => {
+                let batch = key_by.apply(batch.clone())?;
+                if width == 1 {
+                    self.channels[0].enqueue(Element::Batch(batch));
+                    return Ok(());
+                }
+                let Some(keys) = batch.bytes(id::KEY) else { return Ok(()) };
                 self.rows.iter_mut().for_each(Vec::clear);
                 for row in 0..batch.rows() {
                     let SubtaskIndex(to) = groups.subtask(groups.of(keys.raw(row)), width as u32);
                     self.rows[to as usize].push(row as u32);
                 }
                 for (channel, rows) in self.channels.iter_mut().zip(&self.rows) {
-                    channel.append(batch, rows);
+                    channel.append(&batch, rows);
                 }
             }
             Partitioner::Rebalance | Partitioner::Forward => {
@@ -110,6 +114,7 @@ impl Edge {
                 self.channels[self.next].enqueue(Element::Batch(batch.clone()));
             }
         }
+        Ok(())
     }
 }
 
@@ -125,18 +130,22 @@ impl OutputGate {
     }
 
     /// Takes an element for every edge: batches by their partitioner, everything else to every channel.
-    pub fn push(&mut self, element: &Element) {
+    pub fn push(&mut self, element: &Element) -> Result<(), Error> {
         for edge in &mut self.edges {
             match element {
-                Element::Batch(batch) => edge.push(batch),
+                Element::Batch(batch) => edge.push(batch)?,
                 other => edge.channels.iter_mut().for_each(|c| c.enqueue(other.clone())),
             }
         }
+        Ok(())
     }
 
     /// Passes on what it can. True when nothing is left.
     pub fn flush(&mut self) -> bool {
-        let channels = self.edges.iter_mut().flat_map(|e| &mut e.channels);
-        channels.fold(true, |done, channel| channel.flush() && done)
+        let mut done = true;
+        for channel in self.edges.iter_mut().flat_map(|e| &mut e.channels) {
+            done &= channel.flush();
+        }
+        done
     }
 }

@@ -1,6 +1,7 @@
 //! One subtask: a head that rows come from, a chain that they pass, a tail that they leave by. It is stepped by a slot, never
 //! waits, and takes no input while its output is pending.
 
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
@@ -101,8 +102,8 @@ pub struct Task {
     head: Head,
     chain: Vec<Link>,
     tail: Tail,
-    /// Elements that passed the chain and wait for the tail; of a sink's.
-    pending: std::collections::VecDeque<Element>,
+    /// Elements that passed the chain and wait for the sink.
+    pending: VecDeque<Element>,
     watermark: Timestamp,
     state: State,
 }
@@ -110,7 +111,7 @@ pub struct Task {
 impl Task {
     /// A task of these parts.
     pub fn new(head: Head, chain: Vec<Link>, tail: Tail) -> Task {
-        let pending = std::collections::VecDeque::new();
+        let pending = VecDeque::new();
         Task { head, chain, tail, pending, watermark: Timestamp::MIN, state: State::Running }
     }
 
@@ -151,18 +152,18 @@ impl Task {
             Element::Batch(batch) => {
                 let at = Moment { now, watermark: self.watermark };
                 let out = self.run(0, vec![batch], at)?;
-                self.emit(out);
+                self.emit(out)?;
             }
             Element::Watermark(time) => {
                 self.watermark = time;
-                self.pass(Element::Watermark(time));
+                self.pass(Element::Watermark(time))?;
             }
             Element::Barrier(checkpoint) => self.barrier(checkpoint, now)?,
             Element::EndOfInput => {
                 for at in 0..self.chain.len() {
                     self.at_link(at, now, |operator, out| operator.end_of_input(out))?;
                 }
-                self.pass(Element::EndOfInput);
+                self.pass(Element::EndOfInput)?;
                 self.state = State::Draining;
             }
         }
@@ -173,7 +174,7 @@ impl Task {
         for at in 0..self.chain.len() {
             self.at_link(at, now, |operator, out| operator.before_barrier(checkpoint, out))?;
         }
-        self.pass(Element::Barrier(checkpoint));
+        self.pass(Element::Barrier(checkpoint))?;
         for link in &mut self.chain {
             link.operator.snapshot(checkpoint).map_err(|e| e.at(&link.name))?;
         }
@@ -194,8 +195,7 @@ impl Task {
             counters.gave(&out);
         }
         let out = self.run(at + 1, out, Moment { now, watermark: self.watermark })?;
-        self.emit(out);
-        Ok(())
+        self.emit(out)
     }
 
     /// Passes batches through the chain from a link on.
@@ -216,18 +216,17 @@ impl Task {
         Ok(batches)
     }
 
-    fn emit(&mut self, batches: Vec<Batch>) {
-        for batch in batches {
-            if !batch.is_empty() {
-                self.pass(Element::Batch(batch));
-            }
-        }
+    fn emit(&mut self, batches: Vec<Batch>) -> Result<(), Error> {
+        batches.into_iter().filter(|b| !b.is_empty()).try_for_each(|b| self.pass(Element::Batch(b)))
     }
 
-    fn pass(&mut self, element: Element) {
+    fn pass(&mut self, element: Element) -> Result<(), Error> {
         match &mut self.tail {
             Tail::Gate(gate) => gate.push(&element),
-            Tail::Sink(..) => self.pending.push_back(element),
+            Tail::Sink(..) => {
+                self.pending.push_back(element);
+                Ok(())
+            }
         }
     }
 

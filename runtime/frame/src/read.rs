@@ -77,6 +77,9 @@ pub struct Frame<'a> {
     columns: Vec<Column<'a>>,
 }
 
+/// The rows of a column of i64, each as its little-endian bytes, and the nulls buffer.
+pub type I64s<'a> = (&'a [[u8; 8]], Option<&'a [u8]>);
+
 fn u32_at(bytes: &[u8], at: usize) -> u32 {
     match bytes.get(at..).and_then(|b| b.first_chunk()) {
         Some(b) => u32::from_le_bytes(*b),
@@ -187,7 +190,7 @@ impl<'a> Frame<'a> {
     }
 
     /// A column of i64, each as its little-endian bytes, and its nulls buffer.
-    pub fn i64s(&self, id: u16) -> Result<(&'a [[u8; 8]], Option<&'a [u8]>), Error> {
+    pub fn i64s(&self, id: u16) -> Result<I64s<'a>, Error> {
         let c = self.column(id).filter(|c| c.ty == Type::I64).ok_or(Error::Missing(id))?;
         Ok((c.data().as_chunks::<8>().0, c.nulls()))
     }

@@ -1,5 +1,6 @@
 //! Writing frames. Never copies a value twice when rows come one by one: [`FrameWriter`] builds the value column in place.
 
+use crate::BytesColumn;
 use crate::layout::{ENTRY, HEADER, MAGIC, NULL, PRESENT, Role, Type, id};
 
 /// The buffers of a column, as [`assemble`] takes them.
@@ -147,6 +148,11 @@ impl BytesBuilder {
         let end = self.offsets.last_chunk().map_or(0, |b| u32::from_le_bytes(*b));
         self.data.truncate(self.base + end as usize);
         self.nulls.truncate(rows);
+    }
+
+    /// The rows so far, to be read. Not for a value column that a [`FrameWriter`] builds.
+    pub fn column(&self) -> BytesColumn<'_> {
+        BytesColumn::new(&self.data, &self.offsets, self.any_null.then_some(&self.nulls[..]))
     }
 
     /// The column as [`assemble`] takes it.
