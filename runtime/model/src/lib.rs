@@ -16,6 +16,7 @@
 //! | [`plan`] | graph and kinds → chains → tasks and the exchanges between them |
 //! | [`key_group`] | key → key group → subtask |
 //! | [`ids`] | names and numbers that must not be mixed up |
+//! | [`api`] | what the REST API and its clients say to each other |
 //!
 //! ```
 //! use std::collections::BTreeMap;
@@ -46,6 +47,7 @@
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
+pub mod api;
 pub mod diagnostic;
 pub mod graph;
 pub mod ids;

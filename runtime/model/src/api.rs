@@ -1,0 +1,297 @@
+//! What the REST API of the coordinator and its clients say to each other, as JSON.
+//!
+//! Names are kebab-case, as in the pipeline file; times are milliseconds since the Unix epoch. Fields are added, never
+//! renamed: readers ignore what they don't know. The paths:
+//!
+//! | request | answer |
+//! |---|---|
+//! | `POST /jobs/submit`, multipart: [`part`] | [`Job`] |
+//! | `POST /jobs/check`, the same | [`Checked`] |
+//! | `GET /jobs` | [`Jobs`], newest first |
+//! | `GET /jobs/{id or name}` | [`Description`] |
+//! | `GET /jobs/{id or name}/plan` | [`Plan`] |
+//! | `GET /jobs/{id or name}/logs?tail=n` | [`LogLine`]s, one a line |
+//! | `GET /jobs/{id or name}/logs?tail=n&follow=true` | the same as server-sent events, then one event `end` with the [`Job`] |
+//! | `POST /jobs/{id or name}/cancel` | [`Job`] |
+//! | `GET /healthz` | [`Health`] |
+//!
+//! A name stands for the job of that name that was submitted last. Everything that is not done is answered with
+//! [`Refusal`].
+
+use serde::{Deserialize, Serialize};
+
+use crate::diagnostic::Diagnostic;
+use crate::ids::{JobId, OperatorName, PipelineName};
+use crate::plan::Plan;
+
+/// The parts of a submission that have a fixed name. Every other part is a component, named by the operator that it is
+/// for or by the path that the pipeline file gives for it.
+pub mod part {
+    /// The pipeline file, with its file name for messages.
+    pub const PIPELINE: &str = "pipeline";
+    /// Optional: another name for the job than `metadata.name`. No operator path looks like it.
+    pub const NAME: &str = "$name";
+    /// Optional: the directory that relative paths of file sources and sinks start from; the daemon's own if absent.
+    pub const DIRECTORY: &str = "$directory";
+}
+
+/// How far a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum JobState {
+    /// Accepted; its tasks are not running yet.
+    Created,
+    /// Its tasks run.
+    Running,
+    /// Its sources ended and everything they gave has reached the sinks.
+    Finished,
+    /// It stopped by an error.
+    Failed,
+    /// It was told to stop; its tasks still do.
+    Canceling,
+    /// It was told to stop and did.
+    Canceled,
+}
+
+impl JobState {
+    /// Nothing of the job runs any more, and nothing ever will.
+    pub fn is_terminal(self) -> bool {
+        matches!(self, Self::Finished | Self::Failed | Self::Canceled)
+    }
+
+    /// As in JSON: `running`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Created => "created",
+            Self::Running => "running",
+            Self::Finished => "finished",
+            Self::Failed => "failed",
+            Self::Canceling => "canceling",
+            Self::Canceled => "canceled",
+        }
+    }
+}
+
+impl std::fmt::Display for JobState {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.pad(self.as_str())
+    }
+}
+
+/// One job in short.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Job {
+    /// Its id, never used twice.
+    pub id: JobId,
+    /// The pipeline's name; one running job at most has it.
+    pub name: PipelineName,
+    /// How far it is.
+    pub state: JobState,
+    /// When it was accepted.
+    pub submitted: u64,
+    /// When it came to its end, once it has.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ended: Option<u64>,
+    /// Why it failed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub error: Option<String>,
+}
+
+/// All jobs that the coordinator knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Jobs {
+    /// Newest first.
+    pub jobs: Vec<Job>,
+}
+
+/// One job in full.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Description {
+    /// The job in short, its fields beside the others.
+    #[serde(flatten)]
+    pub job: Job,
+    /// The server's clock when it read the counters: two descriptions make a rate.
+    pub now: u64,
+    /// Sources, operators and sinks in topological order, with what they have done so far.
+    pub operators: Vec<Counters>,
+    /// How it runs.
+    pub plan: Plan,
+    /// What looks wrong in its pipeline.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// What one source, operator or sink has done so far, all its subtasks together.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Counters {
+    /// Its name.
+    pub operator: OperatorName,
+    /// How many subtasks it has.
+    pub subtasks: u32,
+    /// Records taken.
+    pub records_in: u64,
+    /// Records given.
+    pub records_out: u64,
+    /// Bytes of the records taken.
+    pub bytes_in: u64,
+    /// Bytes of the records given.
+    pub bytes_out: u64,
+    /// Records refused and skipped, as `on-error: skip` says.
+    pub rejected: u64,
+    /// Time spent in it, summed over its subtasks, in milliseconds.
+    pub busy_ms: u64,
+}
+
+/// What a check finds: the pipeline can run, and so.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Checked {
+    /// How it would run.
+    pub plan: Plan,
+    /// What looks wrong and does not keep it from running.
+    pub warnings: Vec<Diagnostic>,
+}
+
+/// How much a log line matters.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum LogLevel {
+    /// The finest detail.
+    Trace,
+    /// For who looks for a fault.
+    Debug,
+    /// What goes on.
+    Info,
+    /// Something is odd; the job goes on.
+    Warn,
+    /// Something failed.
+    Error,
+}
+
+impl LogLevel {
+    /// As in JSON: `info`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Trace => "trace",
+            Self::Debug => "debug",
+            Self::Info => "info",
+            Self::Warn => "warn",
+            Self::Error => "error",
+        }
+    }
+}
+
+/// One line of a job's log: the engine's own, and what its operators log.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LogLine {
+    /// When.
+    pub time: u64,
+    /// How much it matters.
+    pub level: LogLevel,
+    /// The source, operator or sink that it comes from; absent for the job as a whole.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub operator: Option<OperatorName>,
+    /// Which of its subtasks, from 0.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub subtask: Option<u32>,
+    /// The text, without an end of line.
+    pub message: String,
+}
+
+/// Is the server well?
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Health {
+    /// `ok`.
+    pub status: String,
+    /// The version of flowd.
+    pub version: String,
+}
+
+/// Why a request was refused; stable, for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum RefusalCode {
+    /// The request itself is malformed. Status 400.
+    BadRequest,
+    /// The pipeline or a component of it can't run: see the diagnostics. Status 400.
+    InvalidPipeline,
+    /// A web page of another origin asks. Status 403.
+    Forbidden,
+    /// No such path or job. Status 404.
+    NotFound,
+    /// The path takes another method. Status 405.
+    MethodNotAllowed,
+    /// A job of that name runs, or the job has ended. Status 409.
+    Conflict,
+    /// More than the server takes. Status 413.
+    TooLarge,
+    /// The server could not do it; its log says more. Status 500.
+    Internal,
+    /// The server is stopping. Status 503.
+    Unavailable,
+    /// One that this version does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// The answer to a request that was refused.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Refusal {
+    /// The sort of reason.
+    pub code: RefusalCode,
+    /// What is wrong, one line.
+    pub message: String,
+    /// What to do next.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub hint: Option<String>,
+    /// The problems of the pipeline, each with its place; empty for other reasons.
+    #[serde(default)]
+    pub diagnostics: Vec<Diagnostic>,
+}
+
+impl Refusal {
+    /// A refusal without diagnostics.
+    pub fn new(code: RefusalCode, message: impl Into<String>) -> Self {
+        Self { code, message: message.into(), hint: None, diagnostics: Vec::new() }
+    }
+
+    /// The same with what to do next.
+    #[must_use]
+    pub fn hint(mut self, hint: impl Into<String>) -> Self {
+        self.hint = Some(hint.into());
+        self
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_job_in_json() {
+        let job = Job {
+            id: JobId::new("wordcount-3f9a2c").expect("a name"),
+            name: PipelineName::new("wordcount").expect("a name"),
+            state: JobState::Failed,
+            submitted: 1,
+            ended: Some(2),
+            error: Some("no disk".into()),
+        };
+        let json = r#"{"id":"wordcount-3f9a2c","name":"wordcount","state":"failed","submitted":1,"ended":2,"error":"no disk"}"#;
+        assert_eq!(serde_json::to_string(&job).expect("JSON"), json);
+        assert_eq!(serde_json::from_str::<Job>(json).expect("a job"), job);
+    }
+
+    #[test]
+    fn readers_ignore_what_is_new() {
+        let refusal: Refusal =
+            serde_json::from_str(r#"{"code":"quota","message":"no","more":1}"#).expect("a later server's refusal");
+        assert_eq!((refusal.code, refusal.diagnostics.len()), (RefusalCode::Unknown, 0));
+    }
+}
