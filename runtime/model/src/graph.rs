@@ -6,7 +6,6 @@ use std::fmt;
 use crate::diagnostic::{Code, Diagnostic, Located, Position};
 use crate::ids::{NodeId, OperatorName};
 use crate::nearest::{listed, nearest, quoted};
-use crate::spec::OPERATORS_MAX;
 use crate::spec::report::Report;
 
 /// The nodes of a pipeline with their edges: acyclic, every input exists.
@@ -80,11 +79,8 @@ pub(crate) struct Declared<'a> {
 }
 
 /// Resolves inputs and orders the nodes; `None` only after an error was reported. `declared` is in the order sources,
-/// operators, sinks.
+/// operators, sinks, and at most [`crate::spec::OPERATORS_MAX`] long.
 pub(crate) fn connect(report: &mut Report, declared: &[Declared]) -> Option<Graph> {
-    if !has_both_ends(report, declared) {
-        return None;
-    }
     let inputs = resolve(report, declared);
     let outputs = consumers(&inputs);
     warn_unread(report, declared, &outputs);
@@ -104,28 +100,6 @@ pub(crate) fn connect(report: &mut Report, declared: &[Declared]) -> Option<Grap
         })
     });
     Some(Graph { nodes: nodes.collect::<Option<_>>()? })
-}
-
-fn has_both_ends(report: &mut Report, declared: &[Declared]) -> bool {
-    let file = report.file();
-    let mut require = |present: bool, what: &str, example: &str| {
-        if !present {
-            let message = format!("the pipeline has no {what}s");
-            report
-                .push(Diagnostic::error(Code::Empty, file, None, message).hint(format!("add for example `{example}`")));
-        }
-    };
-    let sources = declared.iter().any(|d| matches!(d.role, Role::Source(_)));
-    let sinks = declared.iter().any(|d| matches!(d.role, Role::Sink(_)));
-    require(sources, "source", "sources: {in: {files: {path: ./input}}}");
-    require(sinks, "sink", "sinks: {out: {stdout: {}, from: in}}");
-    let few = declared.len() <= OPERATORS_MAX;
-    if !few {
-        let message = format!("the pipeline has {} sources, operators and sinks", declared.len());
-        let hint = format!("at most {OPERATORS_MAX} are possible; split it");
-        report.push(Diagnostic::error(Code::TooLarge, file, None, message).hint(hint));
-    }
-    few && (sources || sinks)
 }
 
 /// For each node the indices of what it reads, each once; what can't be read is reported and left out.
@@ -243,9 +217,19 @@ fn cycle(start: usize, inputs: &[Vec<usize>], waiting: &BTreeSet<usize>) -> Vec<
 
 fn report_cycle(report: &mut Report, declared: &[Declared], cycle: &[usize]) {
     let (Some(&first), Some(&last)) = (cycle.first(), cycle.last()) else { return };
-    let names: Vec<&str> = cycle.iter().chain([&first]).map(|&node| declared[node].name).collect();
     let from = declared[first].from.iter().find(|from| from.value == declared[last].name);
     let at = from.map_or(declared[first].position, |from| from.position);
-    let message = format!("records would go round in a circle: {}", names.join(" → "));
+    let round = cycle.iter().chain([&first]).map(|&node| declared[node].name.to_owned());
+    let message = format!("records would go round in a circle: {}", shortened(round.collect()).join(" → "));
     report.error_with(Code::Cycle, at, message, format!("let {} read something else", quoted(declared[first].name)));
+}
+
+/// At most a dozen names: the middle of a longer list is only counted.
+fn shortened(mut names: Vec<String>) -> Vec<String> {
+    if names.len() > 12 {
+        let middle = 8..names.len() - 3;
+        let count = format!("… {} more …", middle.len());
+        names.splice(middle, [count]);
+    }
+    names
 }

@@ -65,7 +65,7 @@ impl KeyGroups {
     }
 
     /// The groups that `subtask` of `parallelism` owns; empty for an index that does not exist, and for some subtasks
-    /// when there are more of them than groups.
+    /// when there are more of them than groups. A `parallelism` of 0 counts as 1.
     pub fn range(self, subtask: SubtaskIndex, parallelism: u32) -> Range<u16> {
         // First group of subtask i = ⌈i · groups / parallelism⌉, at most `groups`.
         let first = |i: u64| (i * u64::from(self.0)).div_ceil(u64::from(parallelism.max(1))).min(self.0.into()) as u16;

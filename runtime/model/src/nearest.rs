@@ -4,13 +4,14 @@
 const LONGEST: usize = 80;
 
 /// The candidate that differs from `word` by the fewest edits, if it is near enough to be a slip of the pen: at most
-/// one edit per three characters, and at least one allowed. Case, `_` and `-` count as equal.
+/// one edit per three characters, and at least one allowed. An ending left out counts as one edit; case, `_` and `-`
+/// count as equal.
 pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     let word = folded(word)?;
     let limit = (word.len() / 3).max(1);
     candidates
         .into_iter()
-        .filter_map(|candidate| Some((edits(&word, &folded(candidate)?), candidate)))
+        .filter_map(|candidate| Some((distance(&word, &folded(candidate)?), candidate)))
         .filter(|(distance, _)| *distance <= limit)
         .min_by_key(|(distance, _)| *distance)
         .map(|(_, candidate)| candidate)
@@ -19,6 +20,13 @@ pub(crate) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a s
 fn folded(word: &str) -> Option<Vec<char>> {
     (word.len() <= LONGEST)
         .then(|| word.chars().filter(|c| !matches!(c, '-' | '_')).flat_map(char::to_lowercase).collect())
+}
+
+fn distance(word: &[char], candidate: &[char]) -> usize {
+    match edits(word, candidate) {
+        edits if word.len() > 2 && candidate.starts_with(word) => edits.min(1),
+        edits => edits,
+    }
 }
 
 /// Insertions, deletions, replacements and swaps of neighbours between `a` and `b` (optimal string alignment).
@@ -48,9 +56,12 @@ pub(crate) fn quoted(text: &str) -> String {
     format!("{shown:?}")
 }
 
-/// `a, b, c and 7 more`: at most ten names.
+/// `a, b, c and 7 more`: at most ten names; `none` for none.
 pub(crate) fn listed<'a>(names: impl IntoIterator<Item = &'a str>) -> String {
     let names: Vec<&str> = names.into_iter().collect();
+    if names.is_empty() {
+        return "none".into();
+    }
     let mut text = names.iter().take(10).copied().collect::<Vec<_>>().join(", ");
     if names.len() > 10 {
         text.push_str(&format!(" and {} more", names.len() - 10));
@@ -72,7 +83,9 @@ mod tests {
         check("on_error", Some("on-error"));
         check("paralelism", Some("parallelism"));
         check("Key", Some("key"));
+        check("comp", Some("component"));
         check("window", None);
+        check("co", None);
         check("", None);
         check(&"x".repeat(1000), None);
     }

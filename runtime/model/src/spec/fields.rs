@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::report::Report;
 use super::yaml::{Entry, Node, Value};
 use crate::diagnostic::{Code, Located, Position};
-use crate::nearest::{listed, nearest, quoted};
+use crate::nearest::{nearest, quoted};
 use crate::quantity::{ByteSize, parse_duration};
 
 /// The fields of one map, checked against the names that it may have.
@@ -29,12 +29,7 @@ impl<'n> Fields<'n> {
             Value::Null => &[],
             other => {
                 let message = format!("{what} must be a map, found {}", other.described());
-                report.error_with(
-                    Code::WrongType,
-                    node.position,
-                    message,
-                    format!("its fields: {}", listed(known.iter().copied())),
-                );
+                report.error_with(Code::WrongType, node.position, message, known_fields(known));
                 return None;
             }
         };
@@ -42,7 +37,7 @@ impl<'n> Fields<'n> {
             if !known.contains(&entry.key.as_str()) {
                 let hint = match nearest(&entry.key, known.iter().copied()) {
                     Some(name) => format!("did you mean {}?", quoted(name)),
-                    None => format!("known: {}", known.join(", ")),
+                    None => known_fields(known),
                 };
                 let message = format!("unknown field {} in {what}", quoted(&entry.key));
                 report.error_with(Code::UnknownField, entry.position, message, hint);
@@ -144,7 +139,7 @@ impl<'n> Fields<'n> {
             let message = format!("{} is no {} of {}", quoted(text.value), quoted(name), self.what);
             let hint = match nearest(text.value, words()) {
                 Some(word) => format!("did you mean {}?", quoted(word)),
-                None => format!("write {}", words().collect::<Vec<_>>().join(" or ")),
+                None => format!("write {}", words().map(quoted).collect::<Vec<_>>().join(" or ")),
             };
             report.error_with(Code::InvalidValue, text.position, message, hint);
         }
@@ -249,5 +244,12 @@ impl<'n> Fields<'n> {
                 None
             }
         }
+    }
+}
+
+fn known_fields(known: &[&str]) -> String {
+    match known {
+        [] => "it has no fields".into(),
+        _ => format!("its fields: {}", known.join(", ")),
     }
 }

@@ -6,7 +6,7 @@ use super::fields::Fields;
 use super::parse_connector;
 use super::report::Report;
 use super::yaml::{self, Entry, Node, Value};
-use super::{API_VERSION, Limits, OnError, Operator, PARALLELISM_MAX, Pipeline};
+use super::{API_VERSION, Limits, OPERATORS_MAX, OnError, Operator, PARALLELISM_MAX, Pipeline};
 use crate::diagnostic::{Code, Diagnostic, Error, Located, Position, Severity};
 use crate::graph::{self, Declared, Role};
 use crate::ids::{self, OperatorName, PipelineName};
@@ -65,20 +65,28 @@ fn read(report: &mut Report, root: &Node) -> Option<Pipeline> {
     let sources = section(report, &fields, "sources");
     let operators = section(report, &fields, "operators");
     let sinks = section(report, &fields, "sinks");
-    let declared = declare(report, [&sources, &operators, &sinks]);
-    let pipeline = Pipeline {
+    require_some(report, sources, "sources", "sources: {in: {files: {path: ./input}}}");
+    require_some(report, sinks, "sinks", "sinks: {out: {stdout: {}, from: in}}");
+    let (sources, operators, sinks) = (sources?, operators?, sinks?);
+    let count = sources.len() + operators.len() + sinks.len();
+    if count > OPERATORS_MAX {
+        let message = format!("the pipeline has {count} sources, operators and sinks");
+        let hint = format!("at most {OPERATORS_MAX} are possible; split it");
+        report.push(Diagnostic::error(Code::TooLarge, report.file(), None, message).hint(hint));
+        return None;
+    }
+    let declared = declare(report, [sources, operators, sinks]);
+    Some(Pipeline {
         sources: all(sources, |entry| parse_connector::source(report, entry, &defaults)),
         operators: all(operators, |entry| operator(report, entry, &defaults)),
         sinks: all(sinks, |entry| parse_connector::sink(report, entry, &defaults)),
-        // After the operators, so that what is missing in them has been told.
         graph: graph::connect(report, &declared)?,
         name: name?,
         file: report.file().into(),
         key_groups: defaults.key_groups,
         cache: cache.unwrap_or(DEFAULT_CACHE),
         warnings: Vec::new(),
-    };
-    Some(pipeline)
+    })
 }
 
 fn all<'n, T>(entries: &'n [Entry], read: impl FnMut(&'n Entry) -> Option<T>) -> Vec<T> {
@@ -93,15 +101,24 @@ fn constant(report: &mut Report, fields: &Fields, name: &str, value: &str) {
     }
 }
 
-fn section<'n>(report: &mut Report, fields: &Fields<'n>, name: &str) -> &'n [Entry] {
+/// The entries of a section, none if it is left out; `None` after an error.
+fn section<'n>(report: &mut Report, fields: &Fields<'n>, name: &str) -> Option<&'n [Entry]> {
     match fields.get(name).map(|node| (node, &node.value)) {
-        Some((_, Value::Map(entries))) => entries,
-        None | Some((_, Value::Null)) => &[],
+        Some((_, Value::Map(entries))) => Some(entries),
+        None | Some((_, Value::Null)) => Some(&[]),
         Some((node, other)) => {
             let message = format!("{} must be a map from names, found {}", quoted(name), other.described());
             report.error(Code::WrongType, node.position, message);
-            &[]
+            None
         }
+    }
+}
+
+fn require_some(report: &mut Report, section: Option<&[Entry]>, name: &str, example: &str) {
+    if section.is_some_and(<[Entry]>::is_empty) {
+        let message = format!("the pipeline has no {name}");
+        let hint = format!("add for example `{example}`");
+        report.push(Diagnostic::error(Code::Empty, report.file(), None, message).hint(hint));
     }
 }
 
@@ -131,7 +148,7 @@ fn declare<'n>(report: &mut Report, sections: [&'n [Entry]; 3]) -> Vec<Declared<
 fn inputs(node: &Node) -> Vec<Located<&str>> {
     fn text(node: &Node) -> Option<Located<&str>> {
         match &node.value {
-            Value::Text(text) => Some(Located { value: text, position: node.position }),
+            Value::Text(text) if !text.trim().is_empty() => Some(Located { value: text, position: node.position }),
             _ => None,
         }
     }
@@ -152,7 +169,7 @@ fn named<T>(report: &mut Report, text: Located<&str>, new: fn(&str) -> Result<T,
         text.value.to_lowercase().chars().map(|c| if c.is_ascii_alphanumeric() { c } else { '-' }).collect();
     match plain.trim_matches('-') {
         name if new(name).is_ok() => {
-            report.error_with(Code::InvalidValue, text.position, error.to_string(), format!("write {name}"));
+            report.error_with(Code::InvalidValue, text.position, error.to_string(), format!("write {}", quoted(name)));
         }
         _ => report.error(Code::InvalidValue, text.position, error.to_string()),
     }

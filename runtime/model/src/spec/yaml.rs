@@ -5,7 +5,9 @@
 
 use std::fmt;
 
-use serde::de::{Deserialize, Deserializer, Error as _, MapAccess, SeqAccess, Visitor};
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+use serde_saphyr::granit_parser::ErrorKind;
+use serde_saphyr::localizer::ExternalMessageSource;
 use serde_saphyr::{DuplicateKeyPolicy, Error as YamlError, Location, Spanned};
 
 use crate::diagnostic::{Code, Diagnostic, Position};
@@ -67,6 +69,7 @@ pub(super) fn read(file: &str, bytes: &[u8]) -> Result<Node, Diagnostic> {
         // Found later, together with all other errors.
         duplicate_keys: DuplicateKeyPolicy::PassThrough,
         strict_booleans: true,
+        leading_zero_numbers_as_strings: true,
         reject_unsupported_tags: true,
         with_snippet: false,
     };
@@ -77,10 +80,13 @@ fn explain(file: &str, error: &YamlError) -> Diagnostic {
     let error = error.without_snippet();
     let position = error.location().filter(|l| *l != Location::UNKNOWN).map(position);
     let at = |code, message: &str| Diagnostic::error(code, file, position, message);
+    let too_much = || {
+        at(Code::TooLarge, "the file is nested too deeply or has too many parts")
+            .hint(format!("at most {DEPTH_MAX} levels and {NODES_MAX} values are read"))
+    };
     match error {
         YamlError::AliasError { error, .. } => explain(file, error),
-        YamlError::Budget { .. } => at(Code::TooLarge, "the file is nested too deeply or has too many parts")
-            .hint(format!("at most {DEPTH_MAX} levels and {NODES_MAX} values are read")),
+        YamlError::Budget { .. } => too_much(),
         YamlError::AliasReplayLimitExceeded { .. }
         | YamlError::AliasReplayCounterOverflow { .. }
         | YamlError::AliasReplayStackDepthExceeded { .. }
@@ -89,10 +95,15 @@ fn explain(file: &str, error: &YamlError) -> Diagnostic {
         }
         YamlError::MultipleDocuments { .. } => at(Code::Syntax, "more than one YAML document")
             .hint("one file holds one pipeline; remove what follows \"---\""),
+        YamlError::NullIntoString { .. } | YamlError::Unexpected { expected: "string scalar", .. } => {
+            at(Code::WrongType, "a field name must be text")
+        }
+        YamlError::RecursiveReferencesRequireWeakTypes { .. } => at(Code::Syntax, "the anchor contains itself"),
         YamlError::UnknownAnchor { .. } => at(Code::Syntax, "the alias has no anchor before it"),
         YamlError::UnsupportedTag { tag, .. } => {
             at(Code::Syntax, &format!("the tag {} has no meaning here", quoted(tag))).hint("remove it")
         }
+        YamlError::ExternalMessage { source, .. } if is_depth(source) => too_much(),
         YamlError::ExternalMessage { msg, .. } => at(Code::Syntax, &format!("not YAML: {}", one_line(msg))),
         YamlError::Message { msg, .. } => at(Code::Syntax, &one_line(msg)),
         YamlError::NonFiniteFloat { value, .. } => {
@@ -100,6 +111,11 @@ fn explain(file: &str, error: &YamlError) -> Diagnostic {
         }
         other => at(Code::Syntax, &format!("not YAML: {}", without_place(&one_line(&other.to_string())))),
     }
+}
+
+/// The scanner looks ahead, so it meets deep brackets before the budget counts them.
+fn is_depth(source: &ExternalMessageSource) -> bool {
+    matches!(source, ExternalMessageSource::Parser(error) if matches!(error.kind(), ErrorKind::RecursionLimitExceeded))
 }
 
 fn one_line(text: &str) -> String {
@@ -184,9 +200,6 @@ impl<'de> Visitor<'de> for ValueVisitor {
     fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Value, A::Error> {
         let mut entries = Vec::new();
         while let Some(key) = map.next_key::<Spanned<String>>()? {
-            if key.value.len() > 1024 {
-                return Err(A::Error::custom("a field name is longer than 1024 bytes"));
-            }
             let value = map.next_value()?;
             entries.push(Entry { key: key.value, position: position(key.defined), value });
         }
