@@ -1,0 +1,158 @@
+#!/usr/bin/env bash
+# `make demo` and `make demo-kafka`: counts the words of real texts with Flow, shows the counts as they grow, and compares
+# them with what sort | uniq -c makes of the same files. `deployment/demo.sh files | kafka`.
+#
+# TEXT=dir takes the texts from there, else they are the licences and copyright files that every Debian has, and the
+# checkout's own text. KAFKA=host:port takes a running Kafka, else one is started. Everything that the demo starts or
+# writes is gone when it ends, however it ends; what was built stays for the next time.
+set -euo pipefail
+
+# shellcheck source=deployment/paths.sh
+. "$(dirname "$0")/paths.sh"
+kind=${1:-}
+case "$kind" in
+  files) parts="build rocksdb wasm" ;;
+  kafka) parts="build rocksdb wasm"; [ -n "${KAFKA:-}" ] || parts+=" java kafka" ;;
+  *) die "usage: deployment/demo.sh files | kafka" ;;
+esac
+begun=$SECONDS
+work=""
+flowd=""
+
+cleanup() {
+  # No second run when a signal comes during the first.
+  trap '' EXIT INT TERM HUP
+  if [ -n "${KAFKA:-}" ] && [ -n "${topics:-}" ]; then
+    # shellcheck disable=SC2086 # a list of names
+    flow-demo delete --brokers "$KAFKA" $topics || true
+  fi
+  if [ -n "$flowd" ]; then
+    kill "$flowd" 2>/dev/null || true
+    wait "$flowd" 2>/dev/null || true
+  fi
+  if [ -n "$work" ]; then
+    [ ! -d "$work/kafka" ] || "$flow_root/deployment/kafka.sh" stop "$work/kafka"
+    rm -rf "$work"
+  fi
+}
+trap cleanup EXIT
+trap 'exit 130' INT TERM HUP
+
+say() { printf '\n%s\n' "$*"; }
+
+# Real texts into $1, each under a name of its own.
+gather() {
+  local file name
+  mkdir -p "$1"
+  find /usr/share/common-licenses /usr/share/doc/*/copyright -type f 2>/dev/null |
+    while read -r file; do
+      name=${file#/usr/share/}
+      cp "$file" "$1/${name//\//-}.txt"
+    done
+  git -C "$flow_root" ls-files '*.md' '*.rs' '*.sh' | while read -r file; do
+    [ ! -f "$flow_root/$file" ] || cp "$flow_root/$file" "$1/flow-${file//\//-}"
+  done
+}
+
+# The same words counted by nothing of Flow's. The empty line between two files keeps their words apart.
+# ASCII letters alone are words here, for both sides.
+# shellcheck disable=SC2018,SC2019
+independent() {
+  find "$1" -type f -exec sh -c 'for file do cat "$file"; echo; done' - {} + |
+    LC_ALL=C tr -cs 'A-Za-z' '\n' | LC_ALL=C tr 'A-Z' 'a-z' | LC_ALL=C sed '/^$/d' | LC_ALL=C sort |
+    LC_ALL=C uniq -c | awk '{ print $1, $2 }' >"$2"
+}
+
+pipeline() {
+  local from=$1 to=$2
+  cat <<END
+apiVersion: flow/v1
+kind: Pipeline
+metadata: {name: words}
+sources:
+  text: {$from}
+operators:
+  tokenize: {component: $flow_plugins/tokenizer.wasm, from: text, config: {letters: ascii}}
+  count: {component: $flow_plugins/counter.wasm, from: tokenize, key: \$value}
+sinks:
+  counts: {$to, from: count}
+END
+}
+
+free_port() { "$flow_root/deployment/kafka.sh" port; }
+
+start_flowd() {
+  local port tries
+  port=$(free_port)
+  api=http://127.0.0.1:$port
+  flowd standalone --data "$work/data" --listen "127.0.0.1:$port" >"$work/flowd.log" 2>&1 </dev/null &
+  flowd=$!
+  for tries in $(seq 100); do
+    flowctl --server "$api" list >/dev/null 2>&1 && return 0
+    if ! kill -0 "$flowd" 2>/dev/null || [ "$tries" -eq 100 ]; then
+      cat "$work/flowd.log" >&2
+      die "flowd did not start"
+    fi
+    sleep 0.1
+  done
+}
+
+# shellcheck disable=SC2086 # a list of words
+"$flow_root/deployment/setup.sh" $parts
+cd "$flow_root"
+say "Building Flow (the first time takes several minutes, after that seconds)"
+cargo build --release --workspace --bin flowd --bin flowctl --bin flow-demo
+deployment/plugins.sh tokenizer counter
+PATH=$flow_cache/target/release:$PATH
+
+work=$(mktemp -d "${TMPDIR:-/tmp}/flow-demo.XXXXXX")
+if [ -n "${TEXT:-}" ]; then
+  [ -d "$TEXT" ] || die "TEXT=$TEXT is no directory"
+  text=$(cd "$TEXT" && pwd)
+else
+  text=$work/text
+  gather "$text"
+fi
+say "Texts: $(find "$text" -type f | wc -l) files, $(find "$text" -type f -exec cat {} + | wc -c) bytes (${TEXT:-licences, copyright files, this checkout})"
+
+start_flowd
+if [ "$kind" = files ]; then
+  pipeline "files: {path: $text}" "files: {path: $work/counts}" >"$work/words.yaml"
+else
+  if [ -n "${KAFKA:-}" ]; then
+    brokers=$KAFKA
+  else
+    port=$(free_port)
+    brokers=127.0.0.1:$port
+    say "Starting Apache Kafka $kafka_version on $brokers"
+    deployment/kafka.sh start "$work/kafka" "$port"
+  fi
+  lines=flow-demo-lines-$$ counts=flow-demo-counts-$$
+  topics="$lines $counts"
+  flow-demo produce --brokers "$brokers" --lines "$lines" --counts "$counts" --text "$text"
+  pipeline "kafka: {brokers: \"$brokers\", topic: $lines, stop: latest}" "kafka: {brokers: \"$brokers\", topic: $counts}" >"$work/words.yaml"
+fi
+
+say "The pipeline, deployed with: flowctl deploy words.yaml"
+sed 's/^/    /' "$work/words.yaml"
+job=$(flowctl --server "$api" deploy "$work/words.yaml" -o json | sed -n 's/.*"id": *"\([^"]*\)".*/\1/p' | head -n 1)
+[ -n "$job" ] || die "flowctl deploy named no job"
+say "Job $job"
+if [ "$kind" = files ]; then
+  flow-demo watch-files --api "$api" --job "$job" --dir "$work/counts" --out "$work/flow.txt"
+else
+  flow-demo watch-topic --api "$api" --job "$job" --brokers "$brokers" --topic "$counts" --out "$work/flow.txt"
+fi
+
+say "The same files counted by: tr -cs A-Za-z '\\n' | tr A-Z a-z | sort | uniq -c"
+independent "$text" "$work/uniq.txt"
+sum() { awk '{ words += $1 } END { printf "%d words, %d distinct\n", words, NR }' "$1"; }
+echo "  Flow:          $(sum "$work/flow.txt")"
+echo "  sort | uniq:   $(sum "$work/uniq.txt")"
+if cmp -s "$work/flow.txt" "$work/uniq.txt"; then
+  echo "  All counts are equal. ($((SECONDS - begun)) s in all)"
+else
+  echo "  They differ, the first lines of the difference (< Flow, > sort | uniq):"
+  diff "$work/flow.txt" "$work/uniq.txt" | sed -n '1,20s/^/    /p' || true
+  die "Flow's counts are not those of sort | uniq"
+fi
