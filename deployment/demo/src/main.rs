@@ -13,6 +13,7 @@ use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
+use flow_model::api::JobState;
 
 use job::{Job, Progress};
 use parts::Parts;
@@ -124,8 +125,7 @@ fn run(watch: &Watch, mut poll: impl FnMut(&mut Tally, bool) -> anyhow::Result<b
     let begun = Instant::now();
     loop {
         let progress = job.progress()?;
-        let finished = progress.state == "FINISHED";
-        anyhow::ensure!(progress.state != "CANCELED", "the job was canceled");
+        let finished = progress.state == JobState::Finished;
         let complete = poll(&mut tally, finished)? && finished;
         screen.show(&progress, &tally, complete)?;
         if complete {

@@ -54,7 +54,7 @@ impl Screen {
         let rate = progress.rate.map_or(String::new(), |rate| format!("  {} records/s", grouped(rate)));
         format!(
             "{} {:>5.1} s  {} lines in, {} words counted, {} distinct{rate}",
-            paint(self.colour, "1", &progress.state),
+            paint(self.colour, "1", progress.state.as_str()),
             self.begun.elapsed().as_secs_f64(),
             grouped(progress.lines),
             grouped(tally.updates()),

@@ -37,7 +37,7 @@ pub const RUNTIME: &[Layer] = &[
     layer("flow-sdk", &["flow-frame"], SHELL),
     layer("flow-sdk-test", &["flow-dataflow", "flow-frame", "flow-plugin"], &["tokio", "rdkafka", "rocksdb"]),
     layer("flow-e2e", &[], &[]),
-    layer("flow-demo", &[], &["rocksdb", "wasmtime"]),
+    layer("flow-demo", &["flow-model"], &["rocksdb", "wasmtime"]),
     layer("flow-benches", &["flow-dataflow", "flow-frame", "flow-model", "flow-plugin", "flow-worker"], &[]),
 ];
 
