@@ -4,7 +4,7 @@ use std::collections::{BTreeSet, HashMap};
 use std::fmt;
 
 use crate::diagnostic::{Code, Diagnostic, Located, Position};
-use crate::ids::{NodeId, OperatorName};
+use crate::ids::{NodeId, OperatorName, is_name};
 use crate::nearest::{listed, nearest, quoted};
 use crate::spec::report::Report;
 
@@ -115,7 +115,7 @@ fn resolve(report: &mut Report, declared: &[Declared]) -> Vec<Vec<usize>> {
                 None => {
                     let readable =
                         declared.iter().filter(|d| !matches!(d.role, Role::Sink(_)) && d.name != reader.name);
-                    let names: Vec<&str> = readable.map(|d| d.name).collect();
+                    let names: Vec<&str> = readable.map(|d| d.name).filter(|name| is_name(name)).collect();
                     let known = format!("known: {}", listed(names.iter().copied()));
                     let hint = match nearest(name, names) {
                         Some(meant) => format!("did you mean {}? {known}", quoted(meant)),
@@ -163,7 +163,7 @@ fn warn_unread(report: &mut Report, declared: &[Declared], outputs: &[Vec<usize>
     for (node, readers) in declared.iter().zip(outputs) {
         if readers.is_empty() && !matches!(node.role, Role::Sink(_)) {
             let message = format!("nobody reads {} {}; its records are dropped", noun(node.role), quoted(node.name));
-            let hint = format!("add a sink with `from: {}`", node.name);
+            let hint = format!("add a sink with `from: {}`", shown(node.name));
             report.push(Diagnostic::warning(Code::Unread, file, node.position, message).hint(hint));
         }
     }
@@ -219,9 +219,14 @@ fn report_cycle(report: &mut Report, declared: &[Declared], cycle: &[usize]) {
     let (Some(&first), Some(&last)) = (cycle.first(), cycle.last()) else { return };
     let from = declared[first].from.iter().find(|from| from.value == declared[last].name);
     let at = from.map_or(declared[first].position, |from| from.position);
-    let round = cycle.iter().chain([&first]).map(|&node| declared[node].name.to_owned());
+    let round = cycle.iter().chain([&first]).map(|&node| shown(declared[node].name));
     let message = format!("records would go round in a circle: {}", shortened(round.collect()).join(" → "));
     report.error_with(Code::Cycle, at, message, format!("let {} read something else", quoted(declared[first].name)));
+}
+
+/// A good name as it is, what only stands where a name should in quotes.
+fn shown(name: &str) -> String {
+    if is_name(name) { name.into() } else { quoted(name) }
 }
 
 /// At most a dozen names: the middle of a longer list is only counted.

@@ -18,7 +18,8 @@ pub enum Error {
     Name(String),
 }
 
-fn is_name(text: &str) -> bool {
+/// Whether `text` has the form of a name.
+pub(crate) fn is_name(text: &str) -> bool {
     let inner = |b: u8| b.is_ascii_lowercase() || b.is_ascii_digit();
     text.len() <= NAME_MAX
         && text.bytes().all(|b| inner(b) || b == b'-')

@@ -78,7 +78,7 @@ fn no_yaml() {
 
 #[test]
 fn too_large() {
-    let parts = "the file is nested too deeply or has too many parts; at most 48 levels and 100000 values are read";
+    let parts = "the file is nested too deeply or too large with its aliases; at most 48 levels, 100000 values and 20 MiB of text are read";
     check(
         &" ".repeat(FILE_MAX + 1),
         &["p.yaml: the file has 11 MiB; a pipeline file may have 10 MiB; put data beside it"],
@@ -87,6 +87,8 @@ fn too_large() {
     check(&format!("a: {}", "{b: ".repeat(100_000)), &[&format!("p.yaml:1:192: {parts}")]);
     check(&(0..500).map(|n| " ".repeat(n) + "a:\n").collect::<String>(), &[&format!("p.yaml:49:49: {parts}")]);
     check(&format!("a: [{}]", "x,".repeat(200_000)), &[&format!("p.yaml:1:199999: {parts}")]);
+    let text = "x".repeat(1 << 20);
+    check(&format!("a: &a {text}\nb: [{}]\n", "*a, ".repeat(2000)), &[&format!("p.yaml:1:7: {parts}")]);
     let mut bomb = "a: &a [x, x, x, x, x, x, x, x, x, x]\n".to_owned();
     for (name, last) in "bcdefghi".chars().zip("abcdefgh".chars()) {
         bomb += &format!("{name}: &{name} [{}]\n", vec![format!("*{last}"); 10].join(", "));
@@ -470,6 +472,16 @@ fn names() {
         &GOOD.replace("lines", "Lines"),
         &[
             r#"p.yaml:5:3: "Lines" is no valid name: lower-case letters, digits and "-" inside, at most 63 characters; write "lines""#,
+        ],
+    );
+    // Nor does a bad name get into other messages as it is.
+    check_edit(
+        "operators:\n",
+        "operators:\n  \"a\\nb\": {component: x, from: [\"a\\nb\", none]}\n",
+        &[
+            r#"p.yaml:7:3: "a\nb" is no valid name: lower-case letters, digits and "-" inside, at most 63 characters; write "a-b""#,
+            r#"p.yaml:7:33: records would go round in a circle: "a\nb" → "a\nb"; let "a\nb" read something else"#,
+            r#"p.yaml:7:41: operator "a\nb" reads "none", which does not exist; known: lines, tokens, counts"#,
         ],
     );
     check(

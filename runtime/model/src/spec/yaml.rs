@@ -17,6 +17,8 @@ use crate::nearest::quoted;
 pub const FILE_MAX: usize = 10 << 20;
 const DEPTH_MAX: usize = 48;
 const NODES_MAX: usize = 100_000;
+/// Text that aliases repeat counts each time.
+const TEXT_MAX: usize = 20 << 20;
 const REPLAYED_MAX: usize = 20_000;
 
 #[derive(Debug, Clone, PartialEq)]
@@ -60,6 +62,7 @@ pub(super) fn read(file: &str, bytes: &[u8]) -> Result<Node, Diagnostic> {
         budget: serde_saphyr::budget! {
             max_depth: DEPTH_MAX,
             max_nodes: NODES_MAX,
+            max_total_scalar_bytes: TEXT_MAX,
             max_documents: 2,
             flow_nesting_limit: DEPTH_MAX,
         },
@@ -81,8 +84,8 @@ fn explain(file: &str, error: &YamlError) -> Diagnostic {
     let position = error.location().filter(|l| *l != Location::UNKNOWN).map(position);
     let at = |code, message: &str| Diagnostic::error(code, file, position, message);
     let too_much = || {
-        at(Code::TooLarge, "the file is nested too deeply or has too many parts")
-            .hint(format!("at most {DEPTH_MAX} levels and {NODES_MAX} values are read"))
+        at(Code::TooLarge, "the file is nested too deeply or too large with its aliases")
+            .hint(format!("at most {DEPTH_MAX} levels, {NODES_MAX} values and 20 MiB of text are read"))
     };
     match error {
         YamlError::AliasError { error, .. } => explain(file, error),
