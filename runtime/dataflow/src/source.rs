@@ -1,6 +1,11 @@
 //! Where rows come from.
 
+use std::sync::Arc;
+
 use crate::{Batch, Error};
+
+/// Names the place of a row by its split and position, such as `orders[3]@1042` or `words.txt:17`.
+pub type Locator = Arc<dyn Fn(u32, i64) -> String + Send + Sync>;
 
 /// What a source has to give.
 #[derive(Debug)]
@@ -21,6 +26,6 @@ pub trait Source: Send {
     /// Where each split goes on after all rows given so far: (split number as in the rows' `split` column, next position).
     fn positions(&self) -> Vec<(u32, i64)>;
 
-    /// A name for people of where a row came from, such as `orders[3]@1042` or `words.txt:17`.
-    fn locate(&self, split: u32, position: i64) -> String;
+    /// Names places in this source for people, for all its subtasks' splits.
+    fn locator(&self) -> Locator;
 }

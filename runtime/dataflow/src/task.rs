@@ -115,6 +115,11 @@ impl Task {
         Task { head, chain, tail, pending, watermark: Timestamp::MIN, state: State::Running }
     }
 
+    /// Whether nothing is left to do.
+    pub fn is_finished(&self) -> bool {
+        self.state == State::Finished
+    }
+
     /// Does one piece of work: passes on pending output, or takes one element through the chain. `now` is milliseconds since
     /// the Unix epoch.
     pub fn step(&mut self, now: Timestamp) -> Result<Step, Error> {

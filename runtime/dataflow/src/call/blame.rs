@@ -7,9 +7,9 @@ use crate::function::CallError;
 use crate::report::Rejected;
 use crate::{Batch, Error};
 
-/// The most calls that may fail in the search through one batch. It suffices for a handful of bad records; when most of a
-/// batch fails, the operator is broken and the search would only burn time.
-const BUDGET: usize = 64;
+/// The most calls that may run out of time in the search through one call's rows. Halving ends by itself (a call for each
+/// record and each half), and a trap is cheap; a time-out holds up the whole slot.
+const TIMEOUTS: usize = 32;
 
 /// A failure that belongs to no record.
 pub(super) fn without_record(error: CallError) -> Error {
@@ -43,7 +43,7 @@ impl FunctionOperator {
         if !may_be_a_record(&error) {
             return Err(without_record(error));
         }
-        let mut failures = 1;
+        let mut timeouts = 0;
         // Pieces still to be called, the next one last.
         let mut pieces = halves(batch, error);
         while let Some((piece, known)) = pieces.pop() {
@@ -63,17 +63,14 @@ impl FunctionOperator {
             if !may_be_a_record(&failed) {
                 return Err(without_record(failed));
             }
+            timeouts += usize::from(matches!(failed, CallError::TimedOut { .. }));
+            if timeouts > TIMEOUTS {
+                let text = format!("more than {TIMEOUTS} calls for one batch of {} records: {failed}", batch.rows());
+                return Err(Error::Plugin(text));
+            }
             if piece.rows() == 1 {
                 self.blame_record(&piece, at, failed, out)?;
                 continue;
-            }
-            failures += 1;
-            if failures > BUDGET {
-                let cause = without_record(failed);
-                return Err(Error::Plugin(format!(
-                    "more than {BUDGET} calls failed for one batch of {} records, the last one so: {cause}",
-                    batch.rows()
-                )));
             }
             pieces.extend(halves(&piece, failed));
         }

@@ -1,5 +1,5 @@
 //! The entries of the cache and their replacement: a hash table over slots, and a clock hand that passes over them
-//! (second chance: an entry that was used since the hand last passed stays).
+//! (second chance: an entry that was read again since the hand last passed stays).
 
 use std::collections::BTreeSet;
 use std::ops::Bound;
@@ -36,7 +36,7 @@ struct Entry {
     key_len: u32,
     /// Whether there is a value; a known absence is an entry too.
     present: bool,
-    /// Used since the clock hand last passed.
+    /// Read again since the clock hand last passed.
     used: bool,
     status: Status,
 }
@@ -138,7 +138,6 @@ impl Table {
             entry.data = [key, value.unwrap_or_default()].concat().into();
         }
         entry.present = value.is_some();
-        entry.used = true;
         self.used = self.used - before + entry.cost();
         if entry.status == Status::Dirty {
             self.dirty_bytes = self.dirty_bytes - before + entry.cost();
@@ -156,7 +155,8 @@ impl Table {
             data: [key, value.unwrap_or_default()].concat().into(),
             key_len: key.len() as u32,
             present: value.is_some(),
-            used: true,
+            // An entry earns its stay when it is read again, not by being loaded or by the write that follows a read.
+            used: false,
             status,
         };
         self.used += entry.cost();

@@ -1,0 +1,176 @@
+//! The write-back cache against the memory backend: random operations under tiny budgets give the same answers, and the
+//! store gets what the cache's invariants promise.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use flow_dataflow::Error;
+use flow_dataflow::state::{Cached, Generation, MemoryBackend, StateBackend, Store, key};
+use flow_frame::BytesBuilder;
+use proptest::prelude::*;
+
+/// A store whose writer is slow: generations wait until somebody insists, or until `lag` more have come.
+struct Slow {
+    data: MemoryBackend,
+    waiting: VecDeque<Generation>,
+    written: u64,
+    lag: usize,
+}
+
+impl Slow {
+    fn new(lag: usize) -> Slow {
+        Slow { data: MemoryBackend::default(), waiting: VecDeque::new(), written: 0, lag }
+    }
+
+    fn write_down_to(&mut self, left: usize) -> Result<(), Error> {
+        while self.waiting.len() > left {
+            let generation = self.waiting.pop_front().expect("length was checked");
+            let keys: BTreeSet<_> = (0..generation.keys.rows()).map(|row| generation.keys.column().raw(row)).collect();
+            assert_eq!(keys.len(), generation.keys.rows(), "a key twice in one generation");
+            self.data.put_many(&generation.keys, &generation.values)?;
+            self.written += 1;
+        }
+        Ok(())
+    }
+}
+
+impl Store for Slow {
+    fn get_many(&mut self, keys: &BytesBuilder, values: &mut BytesBuilder) -> Result<(), Error> {
+        self.data.get_many(keys, values)
+    }
+
+    fn scan(
+        &mut self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), Error> {
+        self.data.scan(prefix, after, each)
+    }
+
+    fn write(&mut self, generation: Generation) -> Result<(), Error> {
+        self.waiting.push_back(generation);
+        Ok(())
+    }
+
+    fn written(&mut self, wait: bool) -> Result<u64, Error> {
+        self.write_down_to(if wait { 0 } else { self.lag })?;
+        Ok(self.written)
+    }
+}
+
+#[derive(Clone, Debug)]
+enum Op {
+    Get(Vec<u8>),
+    Put(Vec<(u8, Option<u8>)>),
+    Scan { state: u8, after: Option<u8> },
+    Snapshot,
+}
+
+fn op() -> impl Strategy<Value = Op> {
+    let key = 0u8..40;
+    prop_oneof![
+        3 => proptest::collection::vec(key.clone(), 1..12).prop_map(Op::Get),
+        3 => proptest::collection::vec((key.clone(), proptest::option::weighted(0.7, 0u8..60)), 1..12).prop_map(Op::Put),
+        1 => (0u8..2, proptest::option::of(key)).prop_map(|(state, after)| Op::Scan { state, after }),
+        1 => Just(Op::Snapshot),
+    ]
+}
+
+/// Keys of two states: those below 20 belong to state 0, the others to state 1, which is scanned too.
+fn full_key(n: u8) -> Vec<u8> {
+    let mut out = Vec::new();
+    key::encode(7, u16::from(n >= 20), b"k", &mut out);
+    out.push(n);
+    out
+}
+
+fn keys(numbers: impl IntoIterator<Item = u8>) -> BytesBuilder {
+    let mut keys = BytesBuilder::default();
+    numbers.into_iter().for_each(|n| keys.push(Some(&full_key(n))));
+    keys
+}
+
+fn get(backend: &mut dyn StateBackend, numbers: &[u8]) -> Vec<Option<Vec<u8>>> {
+    let mut values = BytesBuilder::default();
+    backend.get_many(&keys(numbers.iter().copied()), &mut values).expect("no faults here");
+    assert_eq!(values.rows(), numbers.len());
+    (0..values.rows()).map(|row| values.column().get(row).map(<[u8]>::to_vec)).collect()
+}
+
+fn put(backend: &mut dyn StateBackend, writes: &[(u8, Option<u8>)]) {
+    let mut values = BytesBuilder::default();
+    writes.iter().for_each(|(_, v)| values.push(v.map(|v| vec![v; v as usize]).as_deref()));
+    backend.put_many(&keys(writes.iter().map(|w| w.0)), &values).expect("no faults here");
+}
+
+fn scan(backend: &mut dyn StateBackend, state: u8, after: Option<u8>, limit: usize) -> Vec<(Vec<u8>, Vec<u8>)> {
+    let mut prefix = Vec::new();
+    key::encode(7, state.into(), b"k", &mut prefix);
+    let after = after.map(full_key).filter(|a| a.starts_with(&prefix));
+    let mut found = Vec::new();
+    let mut each = |k: &[u8], v: &[u8]| {
+        found.push((k.to_vec(), v.to_vec()));
+        found.len() < limit
+    };
+    backend.scan(&prefix, after.as_deref(), &mut each).expect("no faults here");
+    found
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(2000))]
+    #[test]
+    fn answers_as_the_memory_backend(
+        ops in proptest::collection::vec(op(), 1..60),
+        budget in prop_oneof![Just(0usize), 100usize..4000],
+        lag in 0usize..3,
+        limit in 1usize..10,
+    ) {
+        let mut cached = Cached::new(Slow::new(lag), budget, &[0, 1]);
+        let mut memory = MemoryBackend::default();
+        for op in &ops {
+            match op {
+                Op::Get(numbers) => prop_assert_eq!(get(&mut cached, numbers), get(&mut memory, numbers)),
+                Op::Put(writes) => {
+                    put(&mut cached, writes);
+                    put(&mut memory, writes);
+                }
+                Op::Scan { state, after } => {
+                    let expect = scan(&mut memory, *state, *after, limit);
+                    prop_assert_eq!(scan(&mut cached, *state, *after, limit), expect);
+                }
+                Op::Snapshot => cached.snapshot(1).expect("no faults here"),
+            }
+            prop_assert!(cached.used() <= budget, "{} bytes used of {budget}", cached.used());
+        }
+    }
+}
+
+#[test]
+fn what_fits_is_read_once_and_written_only_when_asked() {
+    let mut cached = Cached::new(Slow::new(0), 1 << 20, &[]);
+    let all: Vec<u8> = (0..20).collect();
+    for round in 0..10u8 {
+        get(&mut cached, &all);
+        put(&mut cached, &all.iter().map(|n| (*n, Some(round))).collect::<Vec<_>>());
+    }
+    let stats = cached.stats();
+    assert_eq!((stats.misses, stats.hits, stats.written), (20, 180, 0));
+    cached.snapshot(1).unwrap();
+    assert_eq!(cached.stats().written, 20, "a key changed ten times goes to the store once");
+}
+
+#[test]
+fn used_entries_survive_a_sweep() {
+    let mut cached = Cached::new(Slow::new(0), 1200, &[]);
+    let mut misses: BTreeMap<bool, u64> = BTreeMap::new();
+    for round in 0..400u32 {
+        // Two hot keys at each turn, and one of eighteen cold ones.
+        for (n, hot) in [(0, true), (1, true), (2 + (round * 7 % 18) as u8, false)] {
+            let before = cached.stats().misses;
+            get(&mut cached, &[n]);
+            *misses.entry(hot).or_default() += cached.stats().misses - before;
+        }
+    }
+    assert!(cached.stats().evicted > 100, "the budget is too large to test anything: {:?}", cached.stats());
+    assert!(misses[&true] * 10 < misses[&false], "{misses:?}");
+}
