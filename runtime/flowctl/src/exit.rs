@@ -3,6 +3,7 @@
 use std::fmt::Display;
 use std::process::ExitCode;
 
+use flow_model::api::{Refusal, RefusalCode};
 use flow_model::diagnostic::Diagnostic;
 
 /// The end of `flowctl --help`; the codes are an interface that scripts rely on.
@@ -81,8 +82,18 @@ impl Failure {
     }
 }
 
-impl From<anyhow::Error> for Failure {
-    fn from(error: anyhow::Error) -> Self {
-        Self::failed(format!("{error:#}"))
+impl From<Refusal> for Failure {
+    fn from(refusal: Refusal) -> Self {
+        let exit = match refusal.code {
+            RefusalCode::InvalidPipeline | RefusalCode::BadRequest | RefusalCode::TooLarge => Exit::Invalid,
+            RefusalCode::NotFound | RefusalCode::Conflict => Exit::Refused,
+            RefusalCode::Unavailable => Exit::Unreachable,
+            RefusalCode::Forbidden
+            | RefusalCode::MethodNotAllowed
+            | RefusalCode::Internal
+            | RefusalCode::Unknown => Exit::Failed,
+        };
+        let Refusal { code, message, hint, diagnostics } = refusal;
+        Self { hint, diagnostics, ..Self::new(exit, code.as_str(), message) }
     }
 }

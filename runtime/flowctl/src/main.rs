@@ -1,11 +1,18 @@
-//! `flowctl`: checks, builds, deploys and watches pipelines. A client of flowd's REST API; it links no engine, so it
-//! must never parse a pipeline's meaning itself: the server (or the `flowd` beside it) is asked.
+//! `flowctl`: checks, builds, deploys and watches pipelines. A client of flowd's REST API that links no engine: it must
+//! never load or run a component. Whether one fits its pipeline, the server or the `flowd` beside it says.
 
 mod build;
 mod cli;
 mod command;
+mod deployment;
 mod exit;
+mod flowd;
 mod output;
+mod server;
+mod table;
+mod time;
+mod upload;
+mod wait;
 
 use std::process::ExitCode;
 

@@ -40,6 +40,11 @@ impl Output {
         self.format == Format::Json
     }
 
+    /// A person looks on while something takes long.
+    pub fn shows_progress(&self) -> bool {
+        !self.is_json() && io::stderr().is_terminal()
+    }
+
     /// `value` as indented JSON, or what `text` makes for people.
     pub fn print(&self, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
         let out = match self.format {

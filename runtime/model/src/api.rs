@@ -124,7 +124,7 @@ pub struct Description {
 }
 
 /// What one source, operator or sink has done so far, all its subtasks together.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Counters {
     /// Its name.
@@ -135,14 +135,12 @@ pub struct Counters {
     pub records_in: u64,
     /// Records given.
     pub records_out: u64,
-    /// Bytes of the records taken.
+    /// Bytes of the values of the records taken.
     pub bytes_in: u64,
-    /// Bytes of the records given.
+    /// Bytes of the values of the records given.
     pub bytes_out: u64,
     /// Records refused and skipped, as `on-error: skip` says.
     pub rejected: u64,
-    /// Time spent in it, summed over its subtasks, in milliseconds.
-    pub busy_ms: u64,
 }
 
 /// What a check finds: the pipeline can run, and so.
@@ -198,7 +196,7 @@ pub struct LogLine {
     /// Which of its subtasks, from 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subtask: Option<u32>,
-    /// The text, without an end of line.
+    /// The text; a backtrace adds further lines to it.
     pub message: String,
 }
 
@@ -237,6 +235,24 @@ pub enum RefusalCode {
     /// One that this version does not know.
     #[serde(other)]
     Unknown,
+}
+
+impl RefusalCode {
+    /// As in JSON: `not-found`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::BadRequest => "bad-request",
+            Self::InvalidPipeline => "invalid-pipeline",
+            Self::Forbidden => "forbidden",
+            Self::NotFound => "not-found",
+            Self::MethodNotAllowed => "method-not-allowed",
+            Self::Conflict => "conflict",
+            Self::TooLarge => "too-large",
+            Self::Internal => "internal",
+            Self::Unavailable => "unavailable",
+            Self::Unknown => "unknown",
+        }
+    }
 }
 
 /// The answer to a request that was refused.

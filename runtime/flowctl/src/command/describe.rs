@@ -1,0 +1,75 @@
+//! `flowctl describe`: one job in full.
+
+use std::fmt::Write;
+
+use flow_model::api::{Counters, Description, JobState};
+
+use crate::cli::Remote;
+use crate::exit::{Exit, Failure};
+use crate::output::{Output, size};
+use crate::server::Server;
+use crate::table::{count, table};
+use crate::time;
+
+/// Show a job: state, times, counters of each operator, and its plan
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  flowctl describe wordcount                 the last job of that name
+  flowctl describe wordcount-3f9a2c
+  flowctl describe wordcount -o json | jq '.operators[] | {operator, \"records-in\"}'")]
+pub struct Args {
+    /// Id or name of the job
+    job: String,
+
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+/// Shows it.
+pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
+    let server = Server::new(args.remote.server.as_deref())?;
+    let description: Description = server.get(&format!("/jobs/{}", super::segment(&args.job)?))?;
+    output.print(&description, || text(&description, output))?;
+    Ok(Exit::Ok)
+}
+
+fn text(description: &Description, output: &Output) -> String {
+    let job = &description.job;
+    let style = match job.state {
+        JobState::Failed => "31",
+        JobState::Canceling | JobState::Canceled => "33",
+        JobState::Created | JobState::Running | JobState::Finished => "32",
+    };
+    let ran = time::duration(job.ended.unwrap_or(description.now).saturating_sub(job.submitted));
+    let mut lines = vec![
+        ("id", job.id.to_string()),
+        ("name", job.name.to_string()),
+        ("state", output.styled(style, job.state.as_str())),
+        ("submitted", time::utc(job.submitted)),
+    ];
+    lines.extend(job.ended.map(|ended| ("ended", time::utc(ended))));
+    lines.push(("ran", ran));
+    lines.extend(job.error.as_ref().map(|error| ("error", error.clone())));
+    lines.extend(description.warnings.iter().map(|warning| ("warning", warning.to_string())));
+    let mut text = String::new();
+    for (name, value) in lines {
+        // Writing into a string never fails.
+        _ = writeln!(text, "{name:<10} {value}");
+    }
+    let titles = ["OPERATOR", ">SUBTASKS", ">RECORDS IN", ">RECORDS OUT", ">BYTES IN", ">BYTES OUT", ">REJECTED"];
+    _ = writeln!(text, "\n{}\n", table(&titles, description.operators.iter().map(row)));
+    text + &description.plan.to_string()
+}
+
+fn row(counters: &Counters) -> Vec<String> {
+    vec![
+        counters.operator.to_string(),
+        counters.subtasks.to_string(),
+        count(counters.records_in),
+        count(counters.records_out),
+        size(counters.bytes_in),
+        size(counters.bytes_out),
+        count(counters.rejected),
+    ]
+}

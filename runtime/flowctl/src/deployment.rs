@@ -1,0 +1,91 @@
+//! A pipeline file with the components that it names, read from disk: what `deploy` and a remote `check` send.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use flow_model::api::part;
+use flow_model::diagnostic::{Code, Diagnostic};
+use flow_model::spec::Pipeline;
+
+use crate::exit::Failure;
+use crate::upload::{Field, Upload};
+
+/// A pipeline ready to send.
+pub struct Deployment {
+    /// The pipeline file as the user named it.
+    file: String,
+    text: Vec<u8>,
+    /// The directory of the pipeline file, absolute.
+    directory: PathBuf,
+    /// Content by the path that the file gives; an operator used twice is sent once.
+    components: BTreeMap<String, Vec<u8>>,
+    warnings: Vec<Diagnostic>,
+}
+
+impl Deployment {
+    /// Reads the pipeline file and its components, which lie relative to it. What can be seen to be wrong without
+    /// running anything is told now, before anything is sent.
+    pub fn read(path: &Path) -> Result<Self, Failure> {
+        let file = path.display().to_string();
+        let text = std::fs::read(path).map_err(|error| {
+            Failure::invalid(format!("can't read the pipeline file {file}: {error}"))
+                .hint("give the path of a pipeline file (YAML)")
+        })?;
+        let pipeline = Pipeline::parse(&file, &text).map_err(|error| invalid(error.diagnostics))?;
+        let directory = path.parent().map(Path::to_owned).unwrap_or_default();
+        let directory = std::path::absolute(if directory.as_os_str().is_empty() { ".".into() } else { directory })
+            .map_err(|error| Failure::failed(format!("can't tell where {file} is: {error}")))?;
+        let components = read_components(&pipeline, &directory)?;
+        Ok(Self { file, text, directory, components, warnings: pipeline.warnings })
+    }
+
+    /// What looks wrong and does not keep it from running.
+    pub fn warnings(&self) -> &[Diagnostic] {
+        &self.warnings
+    }
+
+    /// The form to send; `name` replaces the pipeline's own.
+    pub fn upload(&self, name: Option<&str>, shows_progress: bool) -> Result<Upload, Failure> {
+        let directory = self.directory.to_str().ok_or_else(|| {
+            Failure::invalid(format!("the path {} is no valid text", self.directory.display()))
+                .hint("rename the directory")
+        })?;
+        let mut fields = vec![
+            Field { name: part::PIPELINE, file: Some(&self.file), bytes: &self.text },
+            Field { name: part::DIRECTORY, file: None, bytes: directory.as_bytes() },
+        ];
+        fields.extend(name.map(|name| Field { name: part::NAME, file: None, bytes: name.as_bytes() }));
+        fields.extend(self.components.iter().map(|(path, bytes)| Field { name: path, file: Some(path), bytes }));
+        Upload::new(&fields, shows_progress)
+    }
+}
+
+fn read_components(pipeline: &Pipeline, directory: &Path) -> Result<BTreeMap<String, Vec<u8>>, Failure> {
+    let mut components = BTreeMap::new();
+    let mut diagnostics = Vec::new();
+    for operator in &pipeline.operators {
+        let path = &operator.component.value;
+        let shown = path.display().to_string();
+        if components.contains_key(&shown) {
+            continue;
+        }
+        match std::fs::read(directory.join(path)) {
+            Ok(bytes) => _ = components.insert(shown, bytes),
+            Err(error) => {
+                let message = format!("can't read the component {shown} of operator \"{}\": {error}", operator.name);
+                let place = directory.join(path);
+                let hint = format!("build it: flowctl build DIR -o {}", place.display());
+                let position = operator.component.position;
+                diagnostics.push(Diagnostic::error(Code::Component, &pipeline.file, position, message).hint(hint));
+            }
+        }
+    }
+    if diagnostics.is_empty() { Ok(components) } else { Err(invalid(diagnostics)) }
+}
+
+/// The pipeline can't run for these reasons.
+pub fn invalid(diagnostics: Vec<Diagnostic>) -> Failure {
+    let errors = diagnostics.len();
+    let message = format!("the pipeline has {errors} error{}", if errors == 1 { "" } else { "s" });
+    Failure { diagnostics, ..Failure::invalid(message) }
+}

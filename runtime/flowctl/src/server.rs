@@ -1,0 +1,176 @@
+//! The coordinator's REST API, as seen from here. Every refusal becomes a [`Failure`] with its exit code.
+
+use std::io::{BufRead, BufReader};
+use std::time::Duration;
+
+use flow_model::api::Refusal;
+use serde::de::DeserializeOwned;
+use ureq::http::Response;
+use ureq::{Agent, Body, Error, SendBody};
+
+use crate::exit::{Exit, Failure};
+use crate::upload::Upload;
+
+/// Where `flowd standalone` listens unless it is told otherwise.
+pub const DEFAULT: &str = "http://127.0.0.1:8081";
+
+/// Components are compiled while the client waits; one in Python takes 15 s, and a pipeline may have many.
+const SUBMIT_PATIENCE: Duration = Duration::from_secs(900);
+const PATIENCE: Duration = Duration::from_secs(30);
+/// An answer in memory, at most; a pipeline of the largest size has a description of a few MiB.
+const ANSWER_MAX: u64 = 64 << 20;
+
+/// A coordinator to talk to.
+pub struct Server {
+    agent: Agent,
+    url: String,
+}
+
+impl Server {
+    /// The server that `--server`, else `FLOW_SERVER`, else nobody names. Nothing is sent yet.
+    pub fn new(url: Option<&str>) -> Result<Self, Failure> {
+        let env = std::env::var("FLOW_SERVER").ok().filter(|url| !url.is_empty());
+        let url = url.map(str::to_owned).or(env).unwrap_or_else(|| DEFAULT.to_owned());
+        let bad = |why: &str| {
+            Failure::invalid(format!("the server address {url} {why}"))
+                .hint(format!("write it like {DEFAULT}: --server URL, or the variable FLOW_SERVER"))
+        };
+        let rest = match url.split_once("://") {
+            Some(("http", rest)) => rest,
+            Some(("https", _)) => return Err(bad("is https, which this version does not speak")),
+            Some(_) => return Err(bad("is not http")),
+            None => return Err(bad("has no http:// in front")),
+        };
+        let authority = rest.trim_end_matches('/');
+        if authority.is_empty() || authority.contains(['/', '?', '#', ' ', '@']) {
+            return Err(bad("is not just http://host:port"));
+        }
+        let url = format!("http://{authority}");
+        let agent = Agent::config_builder()
+            .http_status_as_error(false)
+            // The environment's proxy is for the internet; the coordinator is near.
+            .proxy(None)
+            .timeout_connect(Some(Duration::from_secs(5)))
+            .max_redirects(0)
+            .user_agent(concat!("flowctl/", env!("CARGO_PKG_VERSION")))
+            .build()
+            .new_agent();
+        Ok(Self { agent, url })
+    }
+
+    /// Where it is.
+    pub fn url(&self) -> &str {
+        &self.url
+    }
+
+    /// Asks for `path`.
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        let request = self.agent.get(self.at(path)).config().timeout_recv_response(Some(PATIENCE)).build();
+        self.answer(request.call())
+    }
+
+    /// Posts to `path` with nothing to say.
+    pub fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
+        let request = self.agent.post(self.at(path)).config().timeout_recv_response(Some(PATIENCE)).build();
+        self.answer(request.send_empty())
+    }
+
+    /// Posts a pipeline with its components to `path`.
+    pub fn upload<T: DeserializeOwned>(&self, path: &str, mut upload: Upload) -> Result<T, Failure> {
+        let request = self
+            .agent
+            .post(self.at(path))
+            .header("content-type", upload.content_type())
+            .header("content-length", upload.len().to_string())
+            // So that a server that takes less says so before it gets all of it.
+            .header("expect", "100-continue")
+            .config()
+            .timeout_recv_response(Some(SUBMIT_PATIENCE))
+            .build();
+        self.answer(request.send(SendBody::from_reader(&mut upload)))
+    }
+
+    /// Asks for `path` and hands each line of the answer to `line` as it comes, until it says stop.
+    pub fn lines(
+        &self,
+        path: &str,
+        mut line: impl FnMut(&str) -> Result<bool, Failure>,
+    ) -> Result<(), Failure> {
+        let request = self.agent.get(self.at(path)).config().timeout_recv_response(Some(PATIENCE)).build();
+        let response = self.accepted(request.call())?;
+        let reader = response.into_body().into_with_config().limit(u64::MAX).reader();
+        for text in BufReader::new(reader).lines() {
+            let text = text.map_err(|error| {
+                Failure::new(Exit::Unreachable, "connection-lost", format!("{} went away: {error}", self.url))
+            })?;
+            if !line(&text)? {
+                break;
+            }
+        }
+        Ok(())
+    }
+
+    fn at(&self, path: &str) -> String {
+        format!("{}{path}", self.url)
+    }
+
+    fn answer<T: DeserializeOwned>(&self, result: Result<Response<Body>, Error>) -> Result<T, Failure> {
+        let mut response = self.accepted(result)?;
+        let body = response.body_mut().with_config().limit(ANSWER_MAX).read_to_vec();
+        let body = body.map_err(|error| self.unreachable(&error))?;
+        serde_json::from_slice(&body).map_err(|_| self.stranger("something that is no answer of a coordinator"))
+    }
+
+    /// The response if it is a success, else what the server says.
+    fn accepted(&self, result: Result<Response<Body>, Error>) -> Result<Response<Body>, Failure> {
+        let mut response = result.map_err(|error| self.unreachable(&error))?;
+        let status = response.status();
+        if status.is_success() {
+            return Ok(response);
+        }
+        let body = response.body_mut().with_config().limit(ANSWER_MAX).read_to_vec().unwrap_or_default();
+        match serde_json::from_slice::<Refusal>(&body) {
+            Ok(refusal) => Err(refusal.into()),
+            Err(_) => Err(self.stranger(&format!("status {status} without a reason"))),
+        }
+    }
+
+    fn unreachable(&self, error: &Error) -> Failure {
+        let why = match error {
+            Error::Io(error) => match error.kind() {
+                std::io::ErrorKind::ConnectionRefused => "nobody listens there".to_owned(),
+                _ => error.to_string(),
+            },
+            Error::HostNotFound => "no such host".to_owned(),
+            Error::Timeout(_) => "it does not answer in time".to_owned(),
+            other => other.to_string(),
+        };
+        Failure::new(Exit::Unreachable, "unreachable", format!("can't reach the server at {}: {why}", self.url))
+            .hint("start one with `flowd standalone`, or name another with --server URL or FLOW_SERVER")
+    }
+
+    fn stranger(&self, what: &str) -> Failure {
+        Failure::new(Exit::Unreachable, "no-coordinator", format!("{} answers {what}", self.url))
+            .hint("is it another program? name the coordinator with --server URL or FLOW_SERVER")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        let check = |url: &str, expect: Result<&str, &str>| {
+            let found = Server::new(Some(url)).map(|server| server.url).map_err(|failure| failure.message);
+            assert_eq!(found.as_deref().map_err(String::as_str), expect);
+        };
+        check("http://127.0.0.1:8081", Ok("http://127.0.0.1:8081"));
+        check("http://flow.example:80/", Ok("http://flow.example:80"));
+        check("127.0.0.1:8081", Err("the server address 127.0.0.1:8081 has no http:// in front"));
+        check("https://x", Err("the server address https://x is https, which this version does not speak"));
+        check("ftp://x", Err("the server address ftp://x is not http"));
+        check("http://", Err("the server address http:// is not just http://host:port"));
+        check("http://x/jobs", Err("the server address http://x/jobs is not just http://host:port"));
+    }
+}
