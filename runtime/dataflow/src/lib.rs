@@ -29,7 +29,7 @@ pub mod state;
 pub mod task;
 
 pub use batch::{Batch, Column};
-pub use build::BatchBuilder;
+pub use build::{BatchBuilder, Row};
 pub use element::{CheckpointId, Element, Moment};
 pub use error::Error;
 pub use function::Function;

@@ -1,0 +1,273 @@
+//! From a checked pipeline to tasks: exchanges become queues, operators get their function and state, and subtask `i` of every
+//! task goes into slot `i`.
+
+use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
+
+use flow_dataflow::call::{Blame, FunctionOperator, OnError, Setup};
+use flow_dataflow::exchange::{Reader, Wake, Writer, channel};
+use flow_dataflow::function::{Description, StateKind};
+use flow_dataflow::input_gate::InputGate;
+use flow_dataflow::key_by::KeyBy;
+use flow_dataflow::output_gate::{Edge, OutputGate, Partitioner};
+use flow_dataflow::report::Report;
+use flow_dataflow::state::{Cached, KeyedState};
+use flow_dataflow::task::{BATCH_ROWS, Counters, Head, Link, Tail, Task};
+use flow_model::ids::{ExchangeId, OperatorName, SubtaskIndex};
+use flow_model::key_selector::KeySelector;
+use flow_model::plan::{ChainElement, Head as PlannedHead, Partitioning, Plan, Tail as PlannedTail, Task as Planned};
+use flow_model::spec::{Operator, Pipeline};
+
+use crate::check::{Checked, limits};
+use crate::connect::{self, At};
+use crate::job::Parts;
+use crate::log::JobLog;
+use crate::metrics::Node;
+use crate::report::{Places, SOURCE_SHIFT, ToLog};
+use crate::rocks::SharedRocks;
+use crate::slot::Alarm;
+use crate::Error;
+
+/// Bytes that a queue between two subtasks holds before its writer has to wait.
+const QUEUE_BYTES: usize = 256 << 10;
+
+/// The two ends of one exchange: `[sender][receiver]`.
+struct Queues {
+    writers: Vec<Vec<Option<Writer>>>,
+    readers: Vec<Vec<Option<Reader>>>,
+}
+
+struct Deployment<'a> {
+    checked: &'a Checked,
+    rocks: &'a SharedRocks,
+    state_dir: &'a Path,
+    log: Arc<JobLog>,
+    places: Arc<Places>,
+    nodes: Vec<Node>,
+    alarms: Vec<Arc<Alarm>>,
+    queues: Vec<Queues>,
+    /// Bytes of cache of each keyed subtask.
+    cache: usize,
+}
+
+/// Makes everything that a job needs. Nothing runs yet; what was made is gone when this fails.
+pub(crate) fn deploy(checked: &Checked, rocks: &SharedRocks, state_dir: &Path) -> Result<(Parts, Vec<Vec<Task>>), Error> {
+    let plan = &checked.plan;
+    let slots = plan.tasks.iter().map(|t| t.parallelism).max().unwrap_or(1) as usize;
+    let alarms: Vec<Arc<Alarm>> = (0..slots).map(|_| Arc::default()).collect();
+    let queues = plan.exchanges.iter().map(|e| queues(plan, e.id, &alarms)).collect();
+    let keyed = |t: &Planned| t.chain.iter().filter(|e| e.kind.is_keyed()).count() * t.parallelism as usize;
+    let keyed_subtasks: usize = plan.tasks.iter().map(keyed).sum();
+    let nodes = plan
+        .tasks
+        .iter()
+        .flat_map(|t| t.operators().map(|name| Node::new(name.as_str(), t.parallelism)))
+        .collect();
+    let mut deployment = Deployment {
+        checked,
+        rocks,
+        state_dir,
+        log: Arc::default(),
+        places: Arc::default(),
+        nodes,
+        alarms,
+        queues,
+        cache: checked.pipeline.cache.as_usize() / keyed_subtasks.max(1),
+    };
+    let mut by_slot: Vec<Vec<Task>> = (0..slots).map(|_| Vec::new()).collect();
+    for planned in &plan.tasks {
+        for subtask in 0..planned.parallelism {
+            by_slot[subtask as usize].push(deployment.task(planned, subtask)?);
+        }
+    }
+    let Deployment { log, nodes, alarms, .. } = deployment;
+    Ok((Parts { plan: plan.clone(), log, nodes, alarms, state_dir: state_dir.into() }, by_slot))
+}
+
+fn queues(plan: &Plan, id: ExchangeId, alarms: &[Arc<Alarm>]) -> Queues {
+    let exchange = plan.exchange(id);
+    let (senders, receivers) =
+        (plan.task(exchange.from).parallelism as usize, plan.task(exchange.to).parallelism as usize);
+    let mut queues = Queues { writers: Vec::new(), readers: (0..receivers).map(|_| Vec::new()).collect() };
+    for from in 0..senders {
+        let mut writers = Vec::new();
+        for (to, readers) in queues.readers.iter_mut().enumerate() {
+            if exchange.partitioning == Partitioning::Forward && from != to {
+                writers.push(None);
+                continue;
+            }
+            let (writer, reader) = channel(QUEUE_BYTES, alarms[to].wake(), alarms[from].wake());
+            writers.push(Some(writer));
+            readers.push(Some(reader));
+        }
+        queues.writers.push(writers);
+    }
+    queues
+}
+
+impl Deployment<'_> {
+    fn pipeline(&self) -> &Pipeline {
+        &self.checked.pipeline
+    }
+
+    fn node(&self, name: &OperatorName) -> Result<&Node, Error> {
+        self.nodes.iter().find(|n| n.name == name.as_str()).ok_or_else(|| missing(name))
+    }
+
+    fn counters(&self, name: &OperatorName, subtask: u32) -> Result<Arc<Counters>, Error> {
+        Ok(self.node(name)?.subtasks[subtask as usize].clone())
+    }
+
+    fn report(&self, name: &OperatorName, subtask: u32) -> Result<Arc<dyn Report>, Error> {
+        let rejected: Arc<AtomicU64> = self.node(name)?.rejected.clone();
+        Ok(Arc::new(ToLog::new(name.as_str(), subtask, self.log.clone(), self.places.clone(), rejected)))
+    }
+
+    fn at(&self, name: &OperatorName, planned: &Planned, subtask: u32) -> Result<At, Error> {
+        Ok(At {
+            subtask,
+            parallelism: planned.parallelism,
+            wake: self.wake(subtask),
+            report: self.report(name, subtask)?,
+        })
+    }
+
+    fn wake(&self, subtask: u32) -> Wake {
+        self.alarms[subtask as usize].wake()
+    }
+
+    fn task(&mut self, planned: &Planned, subtask: u32) -> Result<Task, Error> {
+        let head = self.head(planned, subtask)?;
+        let mut chain = Vec::new();
+        for element in &planned.chain {
+            self.link(element, planned, subtask, &mut chain)?;
+        }
+        let tail = self.tail(planned, subtask)?;
+        Ok(Task::new(head, chain, tail))
+    }
+
+    fn head(&mut self, planned: &Planned, subtask: u32) -> Result<Head, Error> {
+        match &planned.head {
+            PlannedHead::Exchanges(exchanges) => {
+                let mut readers = Vec::new();
+                for id in exchanges {
+                    readers.extend(self.queues[id.index()].readers[subtask as usize].iter_mut().filter_map(Option::take));
+                }
+                Ok(Head::Gate(InputGate::new(readers)))
+            }
+            PlannedHead::Source(endpoint) => {
+                let at = self.at(&endpoint.name, planned, subtask)?;
+                let number = self.pipeline().sources.iter().position(|s| s.name == endpoint.name);
+                let number = number.ok_or_else(|| missing(&endpoint.name))?;
+                let spec = &self.pipeline().sources[number];
+                let source = connect::source(spec, at).map_err(|e| Error::Connector(endpoint.name.clone(), e))?;
+                self.places.add(number, source.locator());
+                let source = connect::numbered(source, (number as u32) << SOURCE_SHIFT);
+                Ok(Head::Source(source, self.counters(&endpoint.name, subtask)?))
+            }
+        }
+    }
+
+    fn tail(&mut self, planned: &Planned, subtask: u32) -> Result<Tail, Error> {
+        match &planned.tail {
+            PlannedTail::Exchanges(exchanges) => {
+                let edges: Result<Vec<Edge>, Error> = exchanges.iter().map(|id| self.edge(*id, subtask)).collect();
+                Ok(Tail::Gate(OutputGate::new(edges?)))
+            }
+            PlannedTail::Sink(endpoint) => {
+                let at = self.at(&endpoint.name, planned, subtask)?;
+                let spec = self.pipeline().sinks.iter().find(|s| s.name == endpoint.name);
+                let spec = spec.ok_or_else(|| missing(&endpoint.name))?;
+                let sink = connect::sink(spec, at).map_err(|e| Error::Connector(endpoint.name.clone(), e))?;
+                Ok(Tail::Sink(sink, self.counters(&endpoint.name, subtask)?))
+            }
+        }
+    }
+
+    fn edge(&mut self, id: ExchangeId, subtask: u32) -> Result<Edge, Error> {
+        let plan = &self.checked.plan;
+        let exchange = plan.exchange(id);
+        let partitioner = match &exchange.partitioning {
+            Partitioning::Forward => Partitioner::Forward,
+            Partitioning::Rebalance => Partitioner::Rebalance,
+            Partitioning::Hash(selector) => {
+                let first = plan.task(exchange.to).chain.first();
+                let name = first.map(|element| &element.operator).ok_or_else(|| {
+                    Error::Plan(format!("the hash exchange {} leads to no keyed operator", id.index()))
+                })?;
+                Partitioner::Hash(self.key_by(name, selector, subtask)?, plan.key_groups)
+            }
+        };
+        let writers = &mut self.queues[id.index()].writers[subtask as usize];
+        Ok(Edge::new(partitioner, writers.iter_mut().filter_map(Option::take).collect()))
+    }
+
+    fn key_by(&self, operator: &OperatorName, selector: &KeySelector, subtask: u32) -> Result<KeyBy, Error> {
+        let spec = self.operator(operator)?;
+        Ok(KeyBy::new(selector.clone(), Blame { on_error: on_error(spec), report: self.report(operator, subtask)? }))
+    }
+
+    fn operator(&self, name: &OperatorName) -> Result<&Operator, Error> {
+        self.pipeline().operator(name).ok_or_else(|| missing(name))
+    }
+
+    fn link(
+        &self,
+        element: &ChainElement,
+        planned: &Planned,
+        subtask: u32,
+        chain: &mut Vec<Link>,
+    ) -> Result<(), Error> {
+        let name = &element.operator;
+        let spec = self.operator(name)?;
+        if let (Some(selector), true) = (&element.key, element.takes_key) {
+            let operator = Box::new(self.key_by(name, selector, subtask)?);
+            chain.push(Link { name: name.to_string(), operator, counters: None });
+        }
+        let component = self.checked.components.get(name).ok_or_else(|| missing(name))?;
+        let report = self.report(name, subtask)?;
+        let range = self.checked.plan.key_groups.range(SubtaskIndex(subtask), planned.parallelism);
+        let function = component
+            .instantiate(flow_plugin::Setup {
+                operator: name.to_string(),
+                config: spec.config.value.to_string(),
+                subtask,
+                parallelism: planned.parallelism,
+                key_groups: (range.start.into(), u32::from(range.end).saturating_sub(1)),
+                limits: limits(&spec.limits),
+                report: report.clone(),
+            })
+            .map_err(|error| Error::Operator(name.clone(), error))?;
+        let state = self.state(name, component.description(), subtask)?;
+        let blame = Blame { on_error: on_error(spec), report };
+        let setup = Setup { blame, stopwatch: crate::slot::stopwatch, max_rows: BATCH_ROWS };
+        let operator = Box::new(FunctionOperator::new(function, state, setup));
+        chain.push(Link { name: name.to_string(), operator, counters: Some(self.counters(name, subtask)?) });
+        Ok(())
+    }
+
+    fn state(&self, name: &OperatorName, description: &Description, subtask: u32) -> Result<KeyedState, Error> {
+        if description.states.is_empty() {
+            return Ok(KeyedState::default());
+        }
+        let dir = self.state_dir.join(name.as_str()).join(subtask.to_string());
+        let store = self.rocks.open(&dir).map_err(|e| Error::Connector(name.clone(), e))?;
+        let states = description.states.iter().enumerate();
+        let scanned: Vec<u16> =
+            states.filter(|(_, s)| s.kind != StateKind::Value).map(|(number, _)| number as u16).collect();
+        let backend = Box::new(Cached::new(store, self.cache, &scanned));
+        Ok(KeyedState::new(backend, &description.states, self.checked.plan.key_groups))
+    }
+}
+
+fn on_error(spec: &Operator) -> OnError {
+    match spec.on_error {
+        flow_model::spec::OnError::Fail => OnError::Fail,
+        flow_model::spec::OnError::Skip => OnError::Skip,
+    }
+}
+
+fn missing(name: &OperatorName) -> Error {
+    Error::Plan(format!("the plan names \"{name}\", which the pipeline does not have"))
+}

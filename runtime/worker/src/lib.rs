@@ -1,0 +1,87 @@
+//! The worker: everything around the data plane that touches the outside.
+//!
+//! Must never decide anything about checkpoints or placement: it runs what it is told and says what happened.
+//!
+//! - [`check`]: a pipeline and its components, whole, before anything starts; [`deploy`]: tasks, queues and state from it
+//! - [`job`]: a running job; [`slot`]: the threads that step its tasks
+//! - [`log`], [`metrics`], [`report`]: what a job tells
+//! - [`connect`]: sources and sinks by name: [`kafka`], [`files`], [`generator`], [`stdout`], [`blackhole`]
+//! - [`rocks`]: keyed state on disk
+#![deny(missing_docs)]
+
+mod check;
+mod connect;
+mod deploy;
+mod disk;
+pub mod job;
+pub mod kafka;
+pub mod log;
+pub mod metrics;
+mod report;
+pub mod rocks;
+mod slot;
+
+use std::path::PathBuf;
+
+use flow_model::ids::OperatorName;
+
+pub use check::{Checked, Components};
+pub use job::{JobHandle, JobState, JobStatus};
+
+use rocks::SharedRocks;
+
+/// Why a pipeline can't run.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// Something is wrong with the pipeline or its components.
+    #[error(transparent)]
+    Pipeline(#[from] flow_model::diagnostic::Error),
+    /// An operator refused to start.
+    #[error("operator \"{0}\": {1}")]
+    Operator(OperatorName, flow_plugin::Error),
+    /// A source, sink or state can't be opened.
+    #[error("\"{0}\": {1}")]
+    Connector(OperatorName, flow_dataflow::Error),
+    /// The plan does not fit the pipeline: a fault of this program.
+    #[error("inconsistent plan: {0}")]
+    Plan(String),
+    /// The worker can't start.
+    #[error("{0}")]
+    Start(String),
+}
+
+/// How a worker runs.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Where jobs keep local state.
+    pub data_dir: PathBuf,
+    /// Where compiled components are kept from one start to the next.
+    pub component_cache_dir: Option<PathBuf>,
+}
+
+/// Runs jobs in this process.
+pub struct Worker {
+    engine: flow_plugin::Engine,
+    rocks: SharedRocks,
+    data_dir: PathBuf,
+}
+
+impl Worker {
+    /// A worker without jobs.
+    pub fn new(options: Options) -> Result<Worker, Error> {
+        let engine = flow_plugin::Engine::new(flow_plugin::Options {
+            cache_dir: options.component_cache_dir,
+            ..Default::default()
+        })
+        .map_err(|e| Error::Start(e.to_string()))?;
+        let rocks = SharedRocks::new();
+        Ok(Worker { engine, rocks, data_dir: options.data_dir })
+    }
+
+    /// Starts a checked pipeline under an id that no other job of this worker has.
+    pub fn start(&self, id: &str, checked: &Checked) -> Result<JobHandle, Error> {
+        let state_dir = self.data_dir.join("jobs").join(id).join("state");
+        let (parts, slots) = deploy::deploy(checked, &self.rocks, &state_dir)?;
+        Ok(JobHandle::start(parts, slots))
+    }
+}
