@@ -39,7 +39,9 @@ impl Budget {
     }
 
     fn spend(&mut self, frame: &[u8]) -> Result<(), Refused> {
-        let rows = frame.get(4..8).and_then(|b| b.first_chunk()).map_or(0, |b| u32::from_le_bytes(*b) as usize);
+        // Each row names its key in four bytes, so a frame that claims more rows than that will be refused anyway.
+        let claimed = frame.get(4..8).and_then(|b| b.first_chunk()).map_or(0, |b| u32::from_le_bytes(*b) as usize);
+        let rows = claimed.min(frame.len() / 4);
         let cost = rows.saturating_mul(self.longest_key).saturating_add(frame.len());
         self.left = self.left.checked_sub(cost).ok_or(Refused::TooMuch(self.limit))?;
         Ok(())

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use wasmtime::component::{ComponentNamedList, Lift, Lower, TypedFunc};
+use wasmtime::component::{ComponentExportIndex, ComponentNamedList, Lift, Lower, TypedFunc};
 use wasmtime::{Store, UpdateDeadline};
 
 use flow_dataflow::Moment;
@@ -39,7 +39,8 @@ pub struct Instance {
     store: Store<Host>,
     instance: wasmtime::component::Instance,
     program: Arc<Program>,
-    call: Call,
+    /// Looked up by `init`.
+    call: Option<Call>,
     /// Bytes of memory after `init`.
     fresh: usize,
 }
@@ -74,14 +75,19 @@ impl Instance {
             Ok(instance) => instance,
             Err(e) => return Err(fault::explain(&e, store.data())),
         };
-        let exports = &program.exports;
-        let call = match exports.kind {
-            Kind::Process => instance.get_typed_func(&mut store, exports.call).map(Call::Process),
-            _ => instance.get_typed_func(&mut store, exports.call).map(Call::Apply),
-        };
-        let call = call.map_err(|e| fault::explain(&e, store.data()))?;
         let fresh = store.data().growth.memory;
-        Ok(Instance { store, instance, program: program.clone(), call, fresh })
+        Ok(Instance { store, instance, program: program.clone(), call: None, fresh })
+    }
+
+    /// Checks that the exports have the types of `wit/`; else the name of the interface that has not.
+    pub fn check_types(&mut self) -> Result<(), (&'static str, wasmtime::Error)> {
+        let program = self.program.clone();
+        let e = &program.exports;
+        let _: Describe = self.export(e.describe).map_err(|e| ("lifecycle", e))?;
+        let _: Init<'_> = self.export(e.init).map_err(|e| ("lifecycle", e))?;
+        let _: BeforeBarrier = self.export(e.before_barrier).map_err(|e| ("lifecycle", e))?;
+        let _: EndOfInput = self.export(e.end_of_input).map_err(|e| ("lifecycle", e))?;
+        self.kinds_call().map(drop).map_err(|error| (e.kind.as_str(), error))
     }
 
     pub fn describe(&mut self) -> Result<Description, CallError> {
@@ -91,13 +97,14 @@ impl Instance {
 
     pub fn init(&mut self, context: Context<'_>) -> Result<(), CallError> {
         let f: Init<'_> = self.look_up(self.program.exports.init)?;
+        self.call = Some(self.kinds_call().map_err(|e| fault::explain(&e, self.store.data()))?);
         flat(self.call(|store| f.call(store, (context,))))?;
         self.fresh = self.memory();
         Ok(())
     }
 
     pub fn apply(&mut self, batch: &[u8], at: Moment) -> Result<Answer, CallError> {
-        let Call::Apply(f) = self.call else { return Err(no_such("apply")) };
+        let Some(Call::Apply(f)) = self.call else { return Err(no_such("apply")) };
         let f: Apply<'_> = f;
         flat(self.call(|store| f.call(store, (batch, at.into()))))
     }
@@ -111,7 +118,7 @@ impl Instance {
         longest_key: usize,
         at: Moment,
     ) -> Result<KeyedAnswer, CallError> {
-        let Call::Process(f) = self.call else { return Err(no_such("process")) };
+        let Some(Call::Process(f)) = self.call else { return Err(no_such("process")) };
         let f: Process<'_> = f;
         let host = self.store.data_mut();
         host.state = Some(std::mem::take(state));
@@ -156,13 +163,27 @@ impl Instance {
         result.map_err(|e| fault::explain(&e, host))
     }
 
-    fn look_up<P, R>(&mut self, export: wasmtime::component::ComponentExportIndex) -> Result<TypedFunc<P, R>, CallError>
+    fn kinds_call(&mut self) -> wasmtime::Result<Call> {
+        match self.program.exports.kind {
+            Kind::Process => self.export(self.program.exports.call).map(Call::Process),
+            Kind::Map | Kind::Filter | Kind::FlatMap => self.export(self.program.exports.call).map(Call::Apply),
+        }
+    }
+
+    fn look_up<P, R>(&mut self, export: ComponentExportIndex) -> Result<TypedFunc<P, R>, CallError>
     where
         P: ComponentNamedList + Lower,
         R: ComponentNamedList + Lift,
     {
-        let found = self.instance.get_typed_func(&mut self.store, export);
-        found.map_err(|e| fault::explain(&e, self.store.data()))
+        self.export(export).map_err(|e| fault::explain(&e, self.store.data()))
+    }
+
+    fn export<P, R>(&mut self, export: ComponentExportIndex) -> wasmtime::Result<TypedFunc<P, R>>
+    where
+        P: ComponentNamedList + Lower,
+        R: ComponentNamedList + Lift,
+    {
+        self.instance.get_typed_func(&mut self.store, export)
     }
 }
 

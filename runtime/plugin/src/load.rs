@@ -140,6 +140,7 @@ pub fn load(engine: &Engine, name: &str, bytes: &[u8], limits: &Limits) -> Resul
     let failed = |call| move |cause| Error::Call { name: name.to_owned(), call, cause };
     let lines = Arc::new(Lines::new(Arc::new(Unheard), 0));
     let mut instance = Instance::new(&program, *limits, lines).map_err(failed("instantiate"))?;
+    instance.check_types().map_err(|(interface, e)| types(format!("{PACKAGE}/{interface}@{VERSION}"))(e))?;
     let said = instance.describe().map_err(failed("describe"))?;
     let description = describe::check(said, kind)
         .map_err(|cause| Error::Description { name: name.to_owned(), cause: cause.to_string() })?;

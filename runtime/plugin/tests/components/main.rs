@@ -1,0 +1,11 @@
+//! Real components in the real host: what each kind answers, and that no component, however hostile, gets further than its
+//! own call.
+
+mod answers;
+mod code_cache;
+mod guest;
+mod hostile;
+mod kinds;
+mod refused;
+mod stage;
+mod state;
