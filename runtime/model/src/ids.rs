@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 /// The longest name, in bytes.
 pub const NAME_MAX: usize = 63;
 
-/// What is wrong with a name or a key.
+/// What is wrong with a name.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
     /// Not of the form `[a-z0-9]([a-z0-9-]*[a-z0-9])?` or longer than [`NAME_MAX`].
@@ -143,40 +143,6 @@ number! {
     SubtaskIndex(u32)
 }
 
-/// The number of a checkpoint: attempt · 2³² + counter, so that no id is ever used twice, not even across attempts and
-/// aborted checkpoints.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(transparent)]
-pub struct CheckpointId(u64);
-
-impl CheckpointId {
-    /// Checkpoint `counter` of `attempt`.
-    pub fn new(attempt: u32, counter: u32) -> Self {
-        Self(u64::from(attempt) << 32 | u64::from(counter))
-    }
-
-    /// The attempt that it belongs to.
-    pub fn attempt(self) -> u32 {
-        (self.0 >> 32) as u32
-    }
-
-    /// Its number within the attempt.
-    pub fn counter(self) -> u32 {
-        self.0 as u32
-    }
-
-    /// The whole number, as it is stored.
-    pub fn get(self) -> u64 {
-        self.0
-    }
-}
-
-impl fmt::Display for CheckpointId {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{}.{}", self.attempt(), self.counter())
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -191,12 +157,5 @@ mod tests {
             check(text, false);
         }
         assert!(serde_json::from_str::<OperatorName>("\"Not\"").is_err());
-    }
-
-    #[test]
-    fn checkpoint_ids_order_by_attempt_then_counter() {
-        let id = CheckpointId::new(3, 7);
-        assert_eq!((id.get(), id.attempt(), id.counter(), id.to_string().as_str()), (3 << 32 | 7, 3, 7, "3.7"));
-        assert!(CheckpointId::new(2, u32::MAX) < CheckpointId::new(3, 0));
     }
 }

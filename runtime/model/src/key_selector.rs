@@ -5,7 +5,7 @@ use std::str::FromStr;
 
 use serde::{Deserialize, Serialize};
 
-use crate::nearest::{nearest, quoted};
+use crate::nearest::quoted;
 
 /// The longest `key:` text, in bytes.
 pub const SELECTOR_MAX: usize = 1024;
@@ -39,16 +39,6 @@ pub enum Error {
     /// Longer than [`SELECTOR_MAX`].
     #[error("a key of {0} bytes is too long; at most 1024 are allowed")]
     TooLong(usize),
-}
-
-impl Error {
-    /// The selector that was probably meant.
-    pub fn meant(&self) -> Option<&'static str> {
-        match self {
-            Self::Special(text) => nearest(text, ["$key", "$value"]),
-            Self::EmptySegment(_) | Self::TooLong(_) => None,
-        }
-    }
 }
 
 impl FromStr for KeySelector {
@@ -114,6 +104,5 @@ mod tests {
         check("a..b", Err(Error::EmptySegment("a..b".into())));
         check(".a", Err(Error::EmptySegment(".a".into())));
         check(&"x".repeat(1025), Err(Error::TooLong(1025)));
-        assert_eq!(Error::Special("$keys".into()).meant(), Some("$key"));
     }
 }

@@ -5,9 +5,8 @@ use std::str::FromStr;
 
 use crate::nearest::{nearest, quoted};
 
-/// One piece of a [`Template`].
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Part {
+enum Part {
     /// Text as it is.
     Text(String),
     /// `{{seq}}`: the number of the record, from 0.
@@ -19,6 +18,7 @@ pub enum Part {
 /// A template, cut into its parts once, so that filling it costs only copies.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Template {
+    /// No two texts side by side, none empty.
     parts: Vec<Part>,
 }
 
@@ -37,11 +37,6 @@ pub enum Error {
 }
 
 impl Template {
-    /// The parts in order; no two texts side by side, none empty.
-    pub fn parts(&self) -> &[Part] {
-        &self.parts
-    }
-
     /// Appends the value of record number `sequence` with `key` to `out`.
     pub fn fill(&self, sequence: u64, key: &str, out: &mut Vec<u8>) {
         for part in &self.parts {
