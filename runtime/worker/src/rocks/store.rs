@@ -1,0 +1,129 @@
+//! One subtask's store.
+
+use std::path::Path;
+use std::sync::Arc;
+
+use flow_dataflow::Error;
+use flow_dataflow::state::{Generation, Store};
+use flow_frame::BytesBuilder;
+use rocksdb::{DB, DEFAULT_COLUMN_FAMILY_NAME, Options, ReadOptions};
+
+use super::failure::failure;
+use super::value;
+use super::writer::Writer;
+use crate::disk;
+
+/// Keys that are read in one call of RocksDB: what is found stays pinned until the call is over.
+const READ_KEYS: usize = 1024;
+
+/// One RocksDB. Dropping it ends its thread and leaves generations that are not written yet; what was written is kept.
+pub struct RocksStore {
+    writer: Writer,
+    db: Arc<DB>,
+    /// Scratch space of reads.
+    order: Vec<u32>,
+}
+
+impl RocksStore {
+    /// Opens the store of a directory, which is made if there is none.
+    pub(super) fn open(options: &Options, dir: &Path) -> Result<RocksStore, Error> {
+        std::fs::create_dir_all(dir).map_err(|e| disk::failure(&e, "making the state directory", dir))?;
+        let families = [(DEFAULT_COLUMN_FAMILY_NAME, options.clone())];
+        let db = DB::open_cf_with_opts(options, dir, families).map_err(|e| failure(&e, "opening", dir))?;
+        let db = Arc::new(db);
+        Ok(RocksStore { writer: Writer::start(db.clone())?, db, order: Vec::new() })
+    }
+
+    /// Writes everything and closes the store. Only after it has returned does the directory hold all generations.
+    pub fn close(mut self) -> Result<(), Error> {
+        self.written(true)?;
+        self.db.flush().map_err(|e| failure(&e, "closing", self.db.path()))
+    }
+
+    fn damaged(&self, error: value::Error) -> Error {
+        Error::Fatal(format!("state in {}: {error}; remove the directory", self.db.path().display()))
+    }
+
+    fn read(&mut self, keys: &BytesBuilder, from: usize, to: usize, values: &mut BytesBuilder) -> Result<(), Error> {
+        let wanted = keys.column();
+        self.order.clear();
+        self.order.extend(from as u32..to as u32);
+        self.order.sort_unstable_by_key(|row| wanted.raw(*row as usize));
+        let family = self.db.cf_handle(DEFAULT_COLUMN_FAMILY_NAME).expect("opened with this family");
+        let sorted = self.order.iter().map(|row| wanted.raw(*row as usize));
+        let mut found = self.db.batched_multi_get_cf(family, sorted, true);
+        // Back into the order of the keys.
+        let mut at = vec![0; to - from];
+        for (place, row) in self.order.iter().enumerate() {
+            at[*row as usize - from] = place;
+        }
+        for place in at {
+            match std::mem::replace(&mut found[place], Ok(None)) {
+                Ok(Some(stored)) => values.push(Some(value::decode(&stored).map_err(|e| self.damaged(e))?)),
+                Ok(None) => values.push_null(),
+                Err(error) => return Err(failure(&error, "reading", self.db.path())),
+            }
+        }
+        Ok(())
+    }
+}
+
+impl Store for RocksStore {
+    fn get_many(&mut self, keys: &BytesBuilder, values: &mut BytesBuilder) -> Result<(), Error> {
+        for from in (0..keys.rows()).step_by(READ_KEYS) {
+            self.read(keys, from, keys.rows().min(from + READ_KEYS), values)?;
+        }
+        Ok(())
+    }
+
+    fn scan(
+        &mut self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), Error> {
+        let mut options = ReadOptions::default();
+        if let Some(end) = successor(prefix) {
+            options.set_iterate_upper_bound(end);
+        }
+        let mut entries = self.db.raw_iterator_opt(options);
+        entries.seek(after.unwrap_or(prefix));
+        while let Some((key, stored)) = entries.item() {
+            if after != Some(key) && !each(key, value::decode(stored).map_err(|e| self.damaged(e))?) {
+                return Ok(());
+            }
+            entries.next();
+        }
+        entries.status().map_err(|e| failure(&e, "reading", self.db.path()))
+    }
+
+    fn write(&mut self, generation: Generation) -> Result<(), Error> {
+        self.writer.write(generation)
+    }
+
+    fn written(&mut self, wait: bool) -> Result<u64, Error> {
+        self.writer.written(wait)
+    }
+}
+
+/// The first key behind all keys with a prefix; none where there is no such key.
+fn successor(prefix: &[u8]) -> Option<Vec<u8>> {
+    let last = prefix.iter().rposition(|b| *b != 0xff)?;
+    let mut end = prefix[..=last].to_vec();
+    end[last] += 1;
+    Some(end)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::successor;
+
+    #[test]
+    fn successors() {
+        let check = |prefix: &[u8], expect: Option<&[u8]>| assert_eq!(successor(prefix).as_deref(), expect);
+        check(b"ab", Some(b"ac"));
+        check(&[1, 0xff, 0xff], Some(&[2]));
+        check(&[0xff, 0xff], None);
+        check(b"", None);
+    }
+}
