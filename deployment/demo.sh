@@ -72,7 +72,7 @@ metadata: {name: words}
 sources:
   text: {$from}
 operators:
-  tokenize: {component: $flow_plugins/tokenizer.wasm, from: text, config: {letters: ascii}}
+  tokenize: {component: $flow_plugins/tokenizer.wasm, from: text, config: {letters: ascii, lowercase: true}}
   count: {component: $flow_plugins/counter.wasm, from: tokenize, key: \$value}
 sinks:
   counts: {$to, from: count}
@@ -85,10 +85,11 @@ start_flowd() {
   local port tries
   port=$(free_port)
   api=http://127.0.0.1:$port
+  export FLOW_SERVER=$api
   flowd standalone --data "$work/data" --listen "127.0.0.1:$port" >"$work/flowd.log" 2>&1 </dev/null &
   flowd=$!
   for tries in $(seq 100); do
-    flowctl --server "$api" list >/dev/null 2>&1 && return 0
+    flowctl list >/dev/null 2>&1 && return 0
     if ! kill -0 "$flowd" 2>/dev/null || [ "$tries" -eq 100 ]; then
       cat "$work/flowd.log" >&2
       die "flowd did not start"
@@ -135,7 +136,7 @@ fi
 
 say "The pipeline, deployed with: flowctl deploy words.yaml"
 sed 's/^/    /' "$work/words.yaml"
-job=$(flowctl --server "$api" deploy "$work/words.yaml" -o json | sed -n 's/.*"id": *"\([^"]*\)".*/\1/p' | head -n 1)
+job=$(flowctl deploy "$work/words.yaml" -o json | sed -n 's/.*"id": *"\([^"]*\)".*/\1/p' | head -n 1)
 [ -n "$job" ] || die "flowctl deploy named no job"
 say "Job $job"
 if [ "$kind" = files ]; then
