@@ -1,0 +1,59 @@
+//! The calls into librdkafka. All unsafe code of this module's parent is here; outside, misuse does not compile.
+//!
+//! What the safety arguments lean on:
+//! - librdkafka's handles (`rd_kafka_t`, queues, topics) may be used by many threads at once (its INTRODUCTION.md, "Threads
+//!   and callbacks"). Each is owned by one of [`Client`], [`Consumer`], [`Producer`] and destroyed once, by its `Drop`.
+//! - Order of destruction: messages, then queues and topics, then the client, then what its callbacks point to.
+//! - Error codes of messages and callbacks are read as numbers, never as the bindings' enum: a newer broker may send one that
+//!   the enum does not know.
+//!
+//! rdkafka's own consumer and producer are not used: they make one call a message (ADR 0004).
+
+mod client;
+mod consumer;
+mod producer;
+
+pub(super) use client::Client;
+pub(super) use consumer::{Consumer, Message, Taken};
+pub(super) use producer::{Producer, Record};
+
+use rdkafka::bindings as rd;
+use rdkafka::types::RDKafkaRespErr;
+
+use rdkafka::types::RDKafkaRespErr as Code;
+
+/// The name that librdkafka gives to a code.
+pub(super) fn describe(code: i32) -> String {
+    match RDKafkaRespErr::try_from(code) {
+        // SAFETY: takes any known code and returns a string that lives as long as the process.
+        Ok(known) => unsafe { std::ffi::CStr::from_ptr(rd::rd_kafka_err2str(known)) }.to_string_lossy().into_owned(),
+        Err(_) => format!("error {code}"),
+    }
+}
+
+/// Whether a code is this known one.
+pub(super) fn is(code: i32, known: Code) -> bool {
+    code == known as i32
+}
+
+/// Whether the broker says that a topic (or a partition) does not exist.
+pub(super) fn is_unknown_topic(code: i32) -> bool {
+    use RDKafkaRespErr::*;
+    [RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC, RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART]
+        .iter()
+        .any(|known| is(code, *known))
+}
+
+/// Whether the broker says that we may not.
+pub(super) fn is_denied(code: i32) -> bool {
+    use RDKafkaRespErr::*;
+    [RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED]
+        .iter()
+        .any(|known| is(code, *known))
+}
+
+/// Whether the broker does not accept who we are.
+pub(super) fn is_authentication(code: i32) -> bool {
+    use RDKafkaRespErr::*;
+    [RD_KAFKA_RESP_ERR__AUTHENTICATION, RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED].iter().any(|known| is(code, *known))
+}
