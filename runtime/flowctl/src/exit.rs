@@ -88,10 +88,9 @@ impl From<Refusal> for Failure {
             RefusalCode::InvalidPipeline | RefusalCode::BadRequest | RefusalCode::TooLarge => Exit::Invalid,
             RefusalCode::NotFound | RefusalCode::Conflict => Exit::Refused,
             RefusalCode::Unavailable => Exit::Unreachable,
-            RefusalCode::Forbidden
-            | RefusalCode::MethodNotAllowed
-            | RefusalCode::Internal
-            | RefusalCode::Unknown => Exit::Failed,
+            RefusalCode::Forbidden | RefusalCode::MethodNotAllowed | RefusalCode::Internal | RefusalCode::Unknown => {
+                Exit::Failed
+            }
         };
         let Refusal { code, message, hint, diagnostics } = refusal;
         Self { hint, diagnostics, ..Self::new(exit, code.as_str(), message) }

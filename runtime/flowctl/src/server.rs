@@ -91,11 +91,7 @@ impl Server {
     }
 
     /// Asks for `path` and hands each line of the answer to `line` as it comes, until it says stop.
-    pub fn lines(
-        &self,
-        path: &str,
-        mut line: impl FnMut(&str) -> Result<bool, Failure>,
-    ) -> Result<(), Failure> {
+    pub fn lines(&self, path: &str, mut line: impl FnMut(&str) -> Result<bool, Failure>) -> Result<(), Failure> {
         let request = self.agent.get(self.at(path)).config().timeout_recv_response(Some(PATIENCE)).build();
         let response = self.accepted(request.call())?;
         let reader = response.into_body().into_with_config().limit(u64::MAX).reader();

@@ -42,10 +42,7 @@ mod tests {
     #[test]
     fn columns() {
         let rows = [("lines", "12"), ("counts", "1,234")].map(|(a, b)| vec![a.to_owned(), b.to_owned()]);
-        assert_eq!(
-            table(&["OPERATOR", ">RECORDS"], rows),
-            "OPERATOR  RECORDS\nlines          12\ncounts      1,234"
-        );
+        assert_eq!(table(&["OPERATOR", ">RECORDS"], rows), "OPERATOR  RECORDS\nlines          12\ncounts      1,234");
     }
 
     #[test]

@@ -40,7 +40,8 @@ impl Upload {
         }
         let content_type = format!("multipart/form-data; boundary={}", form.boundary());
         let mut body = Vec::new();
-        form.read_to_end(&mut body).map_err(|error| Failure::failed(format!("can't put the upload together: {error}")))?;
+        form.read_to_end(&mut body)
+            .map_err(|error| Failure::failed(format!("can't put the upload together: {error}")))?;
         Ok(Self { content_type, body: Cursor::new(body), started: None, bar: None, shows_progress })
     }
 
@@ -61,7 +62,8 @@ impl Upload {
         }
         let (done, all) = (self.body.position(), self.body.get_ref().len() as u64);
         let bar = self.bar.get_or_insert_with(|| {
-            let style = ProgressStyle::with_template("uploading {bytes}/{total_bytes} {wide_bar} {binary_bytes_per_sec}");
+            let style =
+                ProgressStyle::with_template("uploading {bytes}/{total_bytes} {wide_bar} {binary_bytes_per_sec}");
             ProgressBar::new(all).with_style(style.expect("the template is well formed"))
         });
         bar.set_position(done);

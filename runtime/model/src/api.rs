@@ -39,8 +39,6 @@ pub mod part {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum JobState {
-    /// Accepted; its tasks are not running yet.
-    Created,
     /// Its tasks run.
     Running,
     /// Its sources ended and everything they gave has reached the sinks.
@@ -62,7 +60,6 @@ impl JobState {
     /// As in JSON: `running`.
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Created => "created",
             Self::Running => "running",
             Self::Finished => "finished",
             Self::Failed => "failed",

@@ -175,7 +175,8 @@ mod tests {
         let check = |line: &str, expect: Option<&str>| {
             assert_eq!(artifact(line, Path::new("/a/Cargo.toml")), expect.map(PathBuf::from), "{line}");
         };
-        let own = r#"{"reason":"compiler-artifact","manifest_path":"/a/Cargo.toml","filenames":["/t/a.d","/t/a.wasm"]}"#;
+        let own =
+            r#"{"reason":"compiler-artifact","manifest_path":"/a/Cargo.toml","filenames":["/t/a.d","/t/a.wasm"]}"#;
         check(own, Some("/t/a.wasm"));
         check(&own.replace("/a/Cargo", "/b/Cargo"), None);
         check(&own.replace("compiler-artifact", "build-script-executed"), None);

@@ -116,10 +116,7 @@ mod tests {
 
     #[test]
     fn tells_the_kind_from_the_exports() {
-        check_exports(
-            &["flow:operator/lifecycle@0.1.0", "flow:operator/flat-map@0.1.0"],
-            Ok(OperatorKind::FlatMap),
-        );
+        check_exports(&["flow:operator/lifecycle@0.1.0", "flow:operator/flat-map@0.1.0"], Ok(OperatorKind::FlatMap));
         check_exports(&[], Err("x.wasm is no operator: it exports nothing"));
         check_exports(&["wasi:cli/run@0.2.0"], Err("x.wasm is no operator: it exports wasi:cli/run@0.2.0"));
         check_exports(

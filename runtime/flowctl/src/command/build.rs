@@ -121,7 +121,9 @@ fn cache() -> Result<PathBuf, Failure> {
     set("XDG_CACHE_HOME")
         .or_else(|| set("HOME").map(|home| home.join(".cache")))
         .map(|cache| cache.join("flow"))
-        .ok_or_else(|| Failure::invalid("HOME is not set, so there is no cache directory").hint("give --target-dir DIR"))
+        .ok_or_else(|| {
+            Failure::invalid("HOME is not set, so there is no cache directory").hint("give --target-dir DIR")
+        })
 }
 
 /// Writes the whole file or nothing: who reads it meanwhile sees the old one.

@@ -39,7 +39,7 @@ fn text(description: &Description, output: &Output) -> String {
     let style = match job.state {
         JobState::Failed => "31",
         JobState::Canceling | JobState::Canceled => "33",
-        JobState::Created | JobState::Running | JobState::Finished => "32",
+        JobState::Running | JobState::Finished => "32",
     };
     let ran = time::duration(job.ended.unwrap_or(description.now).saturating_sub(job.submitted));
     let mut lines = vec![

@@ -11,10 +11,13 @@ use crate::time;
 
 /// List the jobs of the server, newest first
 #[derive(Debug, clap::Args)]
-#[command(visible_alias = "ls", after_help = "\
+#[command(
+    visible_alias = "ls",
+    after_help = "\
 Examples:
   flowctl list
-  flowctl list -o json | jq -r '.jobs[] | select(.state == \"running\") | .id'")]
+  flowctl list -o json | jq -r '.jobs[] | select(.state == \"running\") | .id'"
+)]
 pub struct Args {
     #[command(flatten)]
     pub remote: Remote,

@@ -1,0 +1,53 @@
+//! The worker's words for a job → those of the REST API.
+
+use flow_model::api::{Counters, JobState, LogLevel, LogLine};
+use flow_worker::log::Level;
+use flow_worker::metrics::OperatorMetrics;
+
+/// A time of the worker; before 1970 counts as 1970.
+pub fn time(ms: i64) -> u64 {
+    u64::try_from(ms).unwrap_or(0)
+}
+
+pub fn state(state: flow_worker::JobState) -> JobState {
+    match state {
+        flow_worker::JobState::Running => JobState::Running,
+        flow_worker::JobState::Canceling => JobState::Canceling,
+        flow_worker::JobState::Finished => JobState::Finished,
+        flow_worker::JobState::Failed => JobState::Failed,
+        flow_worker::JobState::Canceled => JobState::Canceled,
+    }
+}
+
+/// Nothing, if the name is none: the worker takes its names from the pipeline, so that does not happen.
+pub fn counters(metrics: OperatorMetrics) -> Option<Counters> {
+    Some(Counters {
+        operator: metrics.operator.parse().ok()?,
+        subtasks: metrics.subtasks,
+        records_in: metrics.records_in,
+        records_out: metrics.records_out,
+        bytes_in: metrics.bytes_in,
+        bytes_out: metrics.bytes_out,
+        rejected: metrics.rejected,
+    })
+}
+
+pub fn line(line: flow_worker::log::LogLine) -> LogLine {
+    LogLine {
+        time: time(line.at),
+        level: level(line.level),
+        operator: line.operator.and_then(|name| name.parse().ok()),
+        subtask: line.subtask,
+        message: line.message,
+    }
+}
+
+fn level(level: Level) -> LogLevel {
+    match level {
+        Level::Trace => LogLevel::Trace,
+        Level::Debug => LogLevel::Debug,
+        Level::Info => LogLevel::Info,
+        Level::Warn => LogLevel::Warn,
+        Level::Error => LogLevel::Error,
+    }
+}

@@ -1,0 +1,291 @@
+//! The registry of jobs: what was submitted, what runs, what has ended. It lives in memory; a job's directory holds what
+//! it runs on while it is known.
+//!
+//! Everything here blocks for as long as components take to load: call it from a thread that may.
+
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::{fs, io, thread};
+
+use flow_model::api::{Checked, Description, Job};
+use flow_model::diagnostic::Diagnostic;
+use flow_model::ids::{JobId, PipelineName};
+use flow_model::plan::Plan;
+use flow_worker::{JobHandle, Worker};
+
+use crate::answer;
+use crate::submission::{self, Nodes, Submission};
+
+mod id;
+mod names;
+
+use names::Names;
+
+/// So many jobs that have ended are remembered; the oldest go first.
+const ENDED_KEPT: usize = 100;
+
+/// Why a request about jobs is refused.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The pipeline can't be accepted.
+    #[error(transparent)]
+    Submission(#[from] submission::Error),
+    /// A job of that name runs.
+    #[error("a job named \"{0}\" is already running")]
+    Running(PipelineName),
+    /// No job has that id or name.
+    #[error("no job \"{0}\"")]
+    Unknown(String),
+    /// The job has ended and can't be stopped any more.
+    #[error("{} has already ended: it is {}", .0.id, .0.state)]
+    Ended(Box<Job>),
+    /// No more jobs are taken: the process is stopping.
+    #[error("the server is stopping")]
+    Stopping,
+    /// The data directory can't be written.
+    #[error("can't write {}: {error}", path.display())]
+    Directory {
+        /// What could not be written.
+        path: PathBuf,
+        /// Why.
+        error: io::Error,
+    },
+}
+
+/// All jobs of this process.
+pub struct Jobs {
+    worker: Worker,
+    directory: PathBuf,
+    names: Arc<Names>,
+    entries: Mutex<Entries>,
+}
+
+#[derive(Default)]
+struct Entries {
+    /// In the order of submission.
+    known: Vec<Entry>,
+    stopping: bool,
+}
+
+#[derive(Clone)]
+struct Entry {
+    id: JobId,
+    name: PipelineName,
+    submitted: u64,
+    warnings: Vec<Diagnostic>,
+    handle: JobHandle,
+}
+
+impl Entry {
+    fn job(&self) -> Job {
+        let status = self.handle.status();
+        Job {
+            id: self.id.clone(),
+            name: self.name.clone(),
+            state: answer::state(status.state),
+            submitted: self.submitted,
+            ended: status.ended.map(answer::time),
+            error: status.error,
+        }
+    }
+}
+
+impl Jobs {
+    /// No jobs yet. `data` is a directory that no other process uses: what an earlier one left of its jobs there is
+    /// removed, since nothing reads it again.
+    ///
+    /// # Errors
+    /// [`Error::Directory`].
+    pub fn new(worker: Worker, data: PathBuf) -> Result<Self, Error> {
+        let directory = data.join("jobs");
+        let done = match fs::remove_dir_all(&directory) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => fs::create_dir_all(&directory),
+        };
+        done.map_err(|error| Error::Directory { path: directory.clone(), error })?;
+        Ok(Self { worker, directory, names: Arc::default(), entries: Mutex::default() })
+    }
+
+    /// Can it run, and how?
+    ///
+    /// # Errors
+    /// [`Error::Submission`] with all that is wrong.
+    pub fn check(&self, submission: Submission) -> Result<Checked, Error> {
+        let checked = submission.check(&self.worker)?;
+        Ok(Checked { plan: checked.plan().clone(), warnings: checked.pipeline().warnings.clone() })
+    }
+
+    /// Checks it and starts it.
+    ///
+    /// # Errors
+    /// All of [`Error`] but [`Error::Unknown`] and [`Error::Ended`]; nothing has started then.
+    pub fn submit(&self, submission: Submission) -> Result<Job, Error> {
+        let text = submission.text.clone();
+        let checked = submission.check(&self.worker)?;
+        let pipeline = checked.pipeline();
+        let name = pipeline.name.clone();
+        // Held until the job stands in the list, so that two submissions at once can't both get the name.
+        let _reserved = self.reserve(&name)?;
+        let id = self.new_id(&name);
+        let directory = self.directory.join(id.as_str());
+        let failed = |path: PathBuf| move |error| Error::Directory { path, error };
+        fs::create_dir_all(&directory).map_err(failed(directory.clone()))?;
+        let file = directory.join("pipeline.yaml");
+        fs::write(&file, text).map_err(failed(file.clone()))?;
+        let handle = match self.worker.start(id.as_str(), &checked) {
+            Ok(handle) => handle,
+            Err(error) => {
+                forget(&directory);
+                return Err(Nodes::of(pipeline).refused(error).into());
+            }
+        };
+        tracing::info!(job = %id, "started");
+        let entry = Entry { id, name, submitted: now(), warnings: pipeline.warnings.clone(), handle };
+        let job = entry.job();
+        self.enter(entry);
+        Ok(job)
+    }
+
+    /// All jobs, newest first.
+    pub fn list(&self) -> Vec<Job> {
+        let entries = self.lock().known.clone();
+        entries.iter().rev().map(Entry::job).collect()
+    }
+
+    /// One job in full, by id or name.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`].
+    pub fn describe(&self, key: &str) -> Result<Description, Error> {
+        let entry = self.find(key)?;
+        Ok(Description {
+            job: entry.job(),
+            now: now(),
+            operators: entry.handle.metrics().into_iter().filter_map(answer::counters).collect(),
+            plan: entry.handle.plan().clone(),
+            warnings: entry.warnings,
+        })
+    }
+
+    /// A job's plan, by id or name.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`].
+    pub fn plan(&self, key: &str) -> Result<Plan, Error> {
+        Ok(self.find(key)?.handle.plan().clone())
+    }
+
+    /// A job in short with its handle, by id or name.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`].
+    pub fn handle(&self, key: &str) -> Result<(Job, JobHandle), Error> {
+        let entry = self.find(key)?;
+        Ok((entry.job(), entry.handle))
+    }
+
+    /// Asks a job to stop, by id or name. One that is stopping or was stopped stays so.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`]; [`Error::Ended`] if it finished or failed by itself.
+    pub fn cancel(&self, key: &str) -> Result<Job, Error> {
+        use flow_model::api::JobState;
+        let entry = self.find(key)?;
+        let before = entry.job();
+        match before.state {
+            JobState::Running => {
+                tracing::info!(job = %entry.id, "cancel");
+                entry.handle.cancel();
+                Ok(entry.job())
+            }
+            JobState::Canceling | JobState::Canceled => Ok(before),
+            JobState::Finished | JobState::Failed => Err(Error::Ended(Box::new(before))),
+        }
+    }
+
+    /// Takes no more jobs, asks all to stop and waits for them, but not longer than `patience`. True when all have
+    /// ended.
+    pub fn stop(&self, patience: Duration) -> bool {
+        let deadline = Instant::now() + patience;
+        let entries = {
+            let mut entries = self.lock();
+            entries.stopping = true;
+            entries.known.clone()
+        };
+        let running: Vec<&Entry> = entries.iter().filter(|entry| !entry.job().state.is_terminal()).collect();
+        running.iter().for_each(|entry| entry.handle.cancel());
+        for entry in running {
+            while !entry.job().state.is_terminal() {
+                if Instant::now() >= deadline {
+                    tracing::warn!(job = %entry.id, "does not stop in time");
+                    return false;
+                }
+                thread::sleep(Duration::from_millis(5));
+            }
+        }
+        true
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Entries> {
+        self.entries.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn reserve(&self, name: &PipelineName) -> Result<names::Reserved, Error> {
+        let reserved = self.names.reserve(name).ok_or_else(|| Error::Running(name.clone()))?;
+        let entries = self.lock();
+        if entries.stopping {
+            return Err(Error::Stopping);
+        }
+        let running = entries.known.iter().rev().find(|entry| entry.name == *name).cloned();
+        drop(entries);
+        match running {
+            Some(entry) if !entry.job().state.is_terminal() => Err(Error::Running(name.clone())),
+            _ => Ok(reserved),
+        }
+    }
+
+    fn new_id(&self, name: &PipelineName) -> JobId {
+        loop {
+            let id = id::random(name);
+            if !self.directory.join(id.as_str()).exists() {
+                return id;
+            }
+        }
+    }
+
+    /// Adds the job to the list; the oldest ended ones make room.
+    fn enter(&self, entry: Entry) {
+        let mut entries = self.lock();
+        if entries.stopping {
+            entry.handle.cancel();
+        }
+        entries.known.push(entry);
+        let known = entries.known.clone();
+        drop(entries);
+        let ended: Vec<&Entry> = known.iter().filter(|entry| entry.job().state.is_terminal()).collect();
+        let surplus = ended.len().saturating_sub(ENDED_KEPT);
+        for entry in &ended[..surplus] {
+            self.lock().known.retain(|other| other.id != entry.id);
+            forget(&self.directory.join(entry.id.as_str()));
+        }
+    }
+
+    /// The job of that id, else the one submitted last of that name.
+    fn find(&self, key: &str) -> Result<Entry, Error> {
+        let entries = self.lock();
+        let by_id = entries.known.iter().find(|entry| entry.id.as_str() == key);
+        let found = by_id.or_else(|| entries.known.iter().rev().find(|entry| entry.name.as_str() == key));
+        found.cloned().ok_or_else(|| Error::Unknown(key.to_owned()))
+    }
+}
+
+fn forget(directory: &std::path::Path) {
+    if let Err(error) = fs::remove_dir_all(directory) {
+        tracing::warn!(directory = %directory.display(), "a job's directory stays behind: {error}");
+    }
+}
+
+fn now() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}

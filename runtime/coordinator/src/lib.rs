@@ -1,0 +1,17 @@
+//! The control side: which jobs there are, and the REST API through which people and programs see and change that.
+//!
+//! Must never touch a record: what a job does is the worker's, and is only told here.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`submission`] | a pipeline file and its components, as someone handed them in, and what is wrong with them |
+//! | [`jobs`] | the registry: submit, list, describe, cancel |
+//! | [`rest`] | the HTTP paths over it; the types on the wire are `flow_model::api` |
+
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+mod answer;
+pub mod jobs;
+pub mod rest;
+pub mod submission;

@@ -1,0 +1,106 @@
+//! `GET /jobs/{job}/logs`: what is there as lines of JSON, or with `follow=true` as server-sent events until the job ends.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::extract::rejection::QueryRejection;
+use axum::extract::{Path, Query, State};
+use axum::http::header::CONTENT_TYPE;
+use axum::response::sse::{Event, KeepAlive, Sse};
+use axum::response::{IntoResponse, Response};
+use flow_model::api::{Job, Refusal, RefusalCode};
+use flow_worker::JobHandle;
+use serde::{Deserialize, Serialize};
+use tokio::sync::mpsc::{self, Sender};
+use tokio_stream::wrappers::ReceiverStream;
+use tokio_stream::{Stream, StreamExt};
+
+use super::Api;
+use super::refusal::Refused;
+use crate::answer;
+use crate::jobs::Jobs;
+
+/// How long a follower waits for lines before it looks whether its reader is still there.
+const TURN: Duration = Duration::from_millis(250);
+/// Events between the log and a slow reader; a full queue holds the follower back, never the job.
+const QUEUED: usize = 64;
+
+#[derive(Deserialize)]
+pub struct Wanted {
+    #[serde(default)]
+    follow: bool,
+    /// The last so many lines; all that are kept if absent.
+    tail: Option<usize>,
+}
+
+pub async fn logs(
+    State(api): State<Api>,
+    Path(job): Path<String>,
+    wanted: Result<Query<Wanted>, QueryRejection>,
+) -> Result<Response, Refused> {
+    let Query(wanted) = wanted.map_err(|error| {
+        let refusal = Refusal::new(RefusalCode::BadRequest, error.body_text());
+        Refused(refusal.hint("write it like /jobs/orders/logs?follow=true&tail=10"))
+    })?;
+    let tail = wanted.tail.unwrap_or(usize::MAX);
+    if wanted.follow {
+        let key = job.clone();
+        let (found, handle) = api.call(move |jobs| jobs.handle(&key)).await?;
+        return Ok(follow(api, found, handle, tail).into_response());
+    }
+    let lines = api.call(move |jobs| recent(jobs, &job, tail)).await?;
+    Ok(([(CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
+}
+
+fn recent(jobs: &Jobs, key: &str, tail: usize) -> Result<String, Refused> {
+    let (_, handle) = jobs.handle(key)?;
+    let mut text = String::new();
+    for line in handle.log().recent(tail) {
+        text += &json(&answer::line(line));
+        text.push('\n');
+    }
+    Ok(text)
+}
+
+fn follow(
+    api: Api,
+    job: Job,
+    handle: JobHandle,
+    tail: usize,
+) -> Sse<impl Stream<Item = Result<Event, Infallible>> + Send + 'static> {
+    let (sender, receiver) = mpsc::channel(QUEUED);
+    tokio::task::spawn_blocking(move || {
+        if send_log(&handle, tail, &sender).is_some() {
+            // The job has ended: its entry may be gone by now, but then its end is of no more interest than its start.
+            let ended = api.jobs.handle(job.id.as_str()).map_or(job, |(job, _)| job);
+            // The reader may be gone too.
+            _ = sender.blocking_send(Event::default().event("end").data(json(&ended)));
+        }
+    });
+    Sse::new(ReceiverStream::new(receiver).map(Ok)).keep_alive(KeepAlive::default())
+}
+
+/// Sends lines until the log is closed; nothing if the reader went away before.
+fn send_log(handle: &JobHandle, tail: usize, sender: &Sender<Event>) -> Option<()> {
+    let log = handle.log();
+    let mut lines = log.recent(tail.max(1));
+    let mut next = lines.last().map_or(0, |line| line.number + 1);
+    lines.truncate(tail);
+    loop {
+        for line in lines {
+            sender.blocking_send(Event::default().data(json(&answer::line(line)))).ok()?;
+        }
+        lines = match log.follow(next, TURN) {
+            Some(lines) => lines,
+            None => return Some(()),
+        };
+        if sender.is_closed() {
+            return None;
+        }
+        next = lines.last().map_or(next, |line| line.number + 1);
+    }
+}
+
+fn json(value: &(impl Serialize + ?Sized)) -> String {
+    serde_json::to_string(value).expect("the API's types have text keys only, so they have a JSON form")
+}

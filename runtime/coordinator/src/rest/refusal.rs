@@ -1,0 +1,48 @@
+//! Errors → status and JSON. The only place that knows which error has which status.
+
+use axum::Json;
+use axum::http::StatusCode;
+use axum::response::{IntoResponse, Response};
+use flow_model::api::{Refusal, RefusalCode};
+
+use crate::jobs;
+
+/// A refusal on its way out.
+pub struct Refused(pub Refusal);
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let status = match self.0.code {
+            RefusalCode::BadRequest | RefusalCode::InvalidPipeline => StatusCode::BAD_REQUEST,
+            RefusalCode::Forbidden => StatusCode::FORBIDDEN,
+            RefusalCode::NotFound => StatusCode::NOT_FOUND,
+            RefusalCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            RefusalCode::Conflict => StatusCode::CONFLICT,
+            RefusalCode::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            RefusalCode::Internal | RefusalCode::Unknown => StatusCode::INTERNAL_SERVER_ERROR,
+            RefusalCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        if status.is_server_error() {
+            tracing::error!("{}", self.0.message);
+        }
+        (status, Json(self.0)).into_response()
+    }
+}
+
+impl From<jobs::Error> for Refused {
+    fn from(error: jobs::Error) -> Self {
+        use jobs::Error;
+        let message = error.to_string();
+        Self(match error {
+            Error::Submission(error) => error.into(),
+            Error::Running(name) => Refusal::new(RefusalCode::Conflict, message)
+                .hint(format!("stop it with `flowctl cancel {name}`, or take another name with --name")),
+            Error::Unknown(_) => {
+                Refusal::new(RefusalCode::NotFound, message).hint("`flowctl list` shows the jobs that there are")
+            }
+            Error::Ended(_) => Refusal::new(RefusalCode::Conflict, message),
+            Error::Stopping => Refusal::new(RefusalCode::Unavailable, message),
+            Error::Directory { .. } => Refusal::new(RefusalCode::Internal, message),
+        })
+    }
+}

@@ -1,0 +1,131 @@
+//! `POST /jobs/submit` and `POST /jobs/check`: a multipart form with the pipeline file and its components.
+
+use std::time::Duration;
+
+use axum::Json;
+use axum::body::Body;
+use axum::extract::multipart::{Field, MultipartError};
+use axum::extract::{FromRequest, Multipart, Request, State};
+use axum::http::StatusCode;
+use axum::http::header::{CONTENT_LENGTH, EXPECT};
+use flow_model::api::{Checked, Job, Refusal, RefusalCode, part};
+use flow_model::ids::PipelineName;
+use flow_model::quantity::ByteSize;
+use flow_model::spec::OPERATORS_MAX;
+use tokio_stream::StreamExt;
+
+use super::Api;
+use super::refusal::Refused;
+use crate::submission::Submission;
+
+/// Past the limit so much is read and thrown away, for clients that listen only when they have said everything.
+const DRAINED_MAX: usize = 64 << 20;
+const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
+/// The longest text of a part that is no file.
+const TEXT_MAX: usize = 4096;
+
+pub async fn submit(State(api): State<Api>, request: Request) -> Result<Json<Job>, Refused> {
+    let submission = receive(&api, request).await?;
+    api.call(move |jobs| jobs.submit(submission).map(Json)).await
+}
+
+pub async fn check(State(api): State<Api>, request: Request) -> Result<Json<Checked>, Refused> {
+    let submission = receive(&api, request).await?;
+    api.call(move |jobs| jobs.check(submission).map(Json)).await
+}
+
+async fn receive(api: &Api, request: Request) -> Result<Submission, Refused> {
+    if announced(&request).is_some_and(|length| length > api.options.body_max as u64) {
+        if !request.headers().contains_key(EXPECT) {
+            drain(request.into_body()).await;
+        }
+        return Err(too_large(api));
+    }
+    let mut form = Multipart::from_request(request, &()).await.map_err(|error| bad(error.body_text()))?;
+    // Closed only when the process ends; then there is nothing to wait for.
+    let _turn = api.uploads.acquire().await;
+    let failed = |error: MultipartError| match error.status() {
+        StatusCode::PAYLOAD_TOO_LARGE => too_large(api),
+        _ => bad(format!("the form can't be read: {}", error.body_text())),
+    };
+    let mut submission = Submission::default();
+    let mut has_pipeline = false;
+    while let Some(field) = form.next_field().await.map_err(failed)? {
+        let Some(name) = field.name().map(str::to_owned).filter(|name| !name.is_empty()) else {
+            return Err(bad("a part of the form has no name"));
+        };
+        match name.as_str() {
+            part::PIPELINE if has_pipeline => return Err(twice(&name)),
+            part::PIPELINE => {
+                has_pipeline = true;
+                submission.file = field.file_name().unwrap_or("pipeline.yaml").to_owned();
+                submission.text = field.bytes().await.map_err(failed)?.into();
+            }
+            part::NAME => {
+                let text = text(field, &name).await?;
+                submission.name = Some(PipelineName::new(text).map_err(|error| bad(error.to_string()))?);
+            }
+            part::DIRECTORY => submission.directory = Some(text(field, &name).await?.into()),
+            _ if submission.components.len() == OPERATORS_MAX => {
+                return Err(bad(format!("the form has more than {OPERATORS_MAX} components")));
+            }
+            _ => {
+                let bytes = field.bytes().await.map_err(failed)?;
+                if submission.components.insert(name.clone(), bytes.into()).is_some() {
+                    return Err(twice(&name));
+                }
+            }
+        }
+    }
+    if !has_pipeline {
+        return Err(bad("the form has no part \"pipeline\""));
+    }
+    Ok(submission)
+}
+
+fn announced(request: &Request) -> Option<u64> {
+    request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
+}
+
+/// Reads what a client goes on to send, so that it gets to the answer instead of a broken connection.
+async fn drain(body: Body) {
+    let mut chunks = body.into_data_stream();
+    let all = async {
+        let mut drained = 0;
+        while let Some(Ok(chunk)) = chunks.next().await {
+            drained += chunk.len();
+            if drained > DRAINED_MAX {
+                break;
+            }
+        }
+    };
+    // Too slow is as good as too much: the answer goes out either way.
+    _ = tokio::time::timeout(DRAIN_PATIENCE, all).await;
+}
+
+async fn text(mut field: Field<'_>, name: &str) -> Result<String, Refused> {
+    let mut bytes = Vec::new();
+    while let Some(chunk) = field.chunk().await.map_err(|error| bad(error.body_text()))? {
+        bytes.extend_from_slice(&chunk);
+        if bytes.len() > TEXT_MAX {
+            return Err(bad(format!("the part \"{name}\" is longer than {TEXT_MAX} bytes")));
+        }
+    }
+    String::from_utf8(bytes).map_err(|_| bad(format!("the part \"{name}\" is no text")))
+}
+
+fn too_large(api: &Api) -> Refused {
+    let limit = ByteSize(api.options.body_max as u64);
+    let message = format!("pipeline and components together are larger than {limit}");
+    Refused(Refusal::new(RefusalCode::TooLarge, message).hint("raise it with `flowd standalone --body-max SIZE`"))
+}
+
+fn twice(name: &str) -> Refused {
+    bad(format!("the form has the part \"{name}\" twice"))
+}
+
+fn bad(message: impl Into<String>) -> Refused {
+    let hint =
+        "send multipart/form-data with a part \"pipeline\" and one part for each component, as `flowctl deploy` does";
+    Refused(Refusal::new(RefusalCode::BadRequest, message).hint(hint))
+}

@@ -1,0 +1,212 @@
+//! A pipeline file and its components, as someone handed them in: over REST or from disk.
+//!
+//! Makes a checked pipeline of it or says everything that is wrong; starts nothing and keeps nothing.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use flow_model::api::{Refusal, RefusalCode};
+use flow_model::diagnostic::{Code, Diagnostic, Error as Diagnostics, Position};
+use flow_model::ids::{OperatorName, PipelineName};
+use flow_model::spec::Pipeline;
+use flow_worker::{Checked, Components, Worker};
+
+/// What was handed in.
+#[derive(Debug, Clone, Default)]
+pub struct Submission {
+    /// The pipeline file's name, for messages.
+    pub file: String,
+    /// The pipeline file.
+    pub text: Vec<u8>,
+    /// Components by the operator that they are for, or by the path that the pipeline file gives. The operator's name
+    /// goes first where both are there.
+    pub components: BTreeMap<String, Vec<u8>>,
+    /// Another name for the job than the pipeline's own.
+    pub name: Option<PipelineName>,
+    /// Where relative paths of sources and sinks start from; the process's own directory if absent.
+    pub directory: Option<PathBuf>,
+}
+
+/// Why a submission can't be accepted.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The pipeline or its components can't run.
+    #[error(transparent)]
+    Invalid(#[from] Diagnostics),
+    /// A component that no operator asks for: most likely a slip in its name.
+    #[error("the component \"{0}\" is for no operator of the pipeline")]
+    Surplus(String),
+    /// The directory for relative paths is itself relative.
+    #[error("the directory \"{}\" is not absolute", .0.display())]
+    RelativeDirectory(PathBuf),
+    /// A fault of this program or its machine.
+    #[error("{0}")]
+    Internal(String),
+}
+
+impl From<Error> for Refusal {
+    /// As the REST API tells it.
+    fn from(error: Error) -> Self {
+        let message = error.to_string();
+        match error {
+            Error::Invalid(found) => {
+                let count = found.diagnostics.len();
+                let message = format!("the pipeline has {count} error{}", if count == 1 { "" } else { "s" });
+                Self { diagnostics: found.diagnostics, ..Self::new(RefusalCode::InvalidPipeline, message) }
+            }
+            Error::Surplus(_) => Self::new(RefusalCode::BadRequest, message)
+                .hint("name the part by the operator, or by the path that the pipeline file gives"),
+            Error::RelativeDirectory(_) => Self::new(RefusalCode::BadRequest, message),
+            Error::Internal(_) => Self::new(RefusalCode::Internal, message),
+        }
+    }
+}
+
+impl Submission {
+    /// Reads a pipeline file and the components that it names, which lie relative to it.
+    ///
+    /// # Errors
+    /// [`Error::Invalid`] with one diagnostic for each file that can't be read, or for what is wrong with the pipeline.
+    pub fn read(path: &Path) -> Result<Self, Error> {
+        let file = path.display().to_string();
+        let text = std::fs::read(path).map_err(|error| {
+            let message = format!("can't read the pipeline file: {error}");
+            Diagnostics::from(Diagnostic::error(Code::Syntax, &file, None, message))
+        })?;
+        let pipeline = Pipeline::parse(&file, &text)?;
+        let directory = std::path::absolute(path)
+            .map_err(|error| Error::Internal(format!("can't tell where {file} is: {error}")))?
+            .parent()
+            .map(Path::to_owned)
+            .unwrap_or_default();
+        let mut components = BTreeMap::new();
+        let mut diagnostics = Vec::new();
+        for operator in &pipeline.operators {
+            let place = directory.join(&operator.component.value);
+            match std::fs::read(&place) {
+                Ok(bytes) => _ = components.insert(operator.name.to_string(), bytes),
+                Err(error) => {
+                    let shown = operator.component.value.display();
+                    let message =
+                        format!("can't read the component {shown} of operator \"{}\": {error}", operator.name);
+                    let hint = format!("build it: flowctl build DIR -o {}", place.display());
+                    let position = operator.component.position;
+                    diagnostics.push(Diagnostic::error(Code::Component, &file, position, message).hint(hint));
+                }
+            }
+        }
+        if !diagnostics.is_empty() {
+            return Err(Diagnostics { diagnostics }.into());
+        }
+        Ok(Self { file, text, components, name: None, directory: Some(directory) })
+    }
+
+    /// Checks the whole of it. Loads the components, so it may take seconds; it blocks.
+    ///
+    /// # Errors
+    /// Everything that keeps it from running.
+    pub fn check(self, worker: &Worker) -> Result<Checked, Error> {
+        let mut pipeline = Pipeline::parse(&self.file, &self.text)?;
+        let components = assign(&pipeline, self.components)?;
+        if let Some(name) = self.name {
+            pipeline.name = name;
+        }
+        let directory = match self.directory {
+            Some(directory) if directory.is_absolute() => directory,
+            Some(directory) => return Err(Error::RelativeDirectory(directory)),
+            None => std::env::current_dir()
+                .map_err(|error| Error::Internal(format!("this process has no directory: {error}")))?,
+        };
+        pipeline.resolve_paths(&directory);
+        let nodes = Nodes::of(&pipeline);
+        worker.check(pipeline, &components).map_err(|error| nodes.refused(error))
+    }
+}
+
+/// The component of each operator; what is missing the worker says with the rest.
+fn assign(pipeline: &Pipeline, mut parts: BTreeMap<String, Vec<u8>>) -> Result<Components, Error> {
+    let mut components = Components::new();
+    let mut used = Vec::new();
+    for operator in &pipeline.operators {
+        let path = operator.component.value.to_str().unwrap_or_default();
+        let part = [operator.name.as_str(), path].into_iter().find(|&name| parts.contains_key(name));
+        if let Some((name, bytes)) = part.and_then(|name| parts.get_key_value(name)) {
+            components.insert(operator.name.clone(), bytes.clone());
+            used.push(name.clone());
+        }
+    }
+    parts.retain(|name, _| !used.contains(name));
+    match parts.into_keys().next() {
+        Some(surplus) => Err(Error::Surplus(surplus)),
+        None => Ok(components),
+    }
+}
+
+/// Where each node stands in its file: for errors that come without a place.
+pub(crate) struct Nodes {
+    file: String,
+    positions: BTreeMap<OperatorName, Position>,
+}
+
+impl Nodes {
+    pub fn of(pipeline: &Pipeline) -> Self {
+        let sources = pipeline.sources.iter().map(|source| (&source.name, source.position));
+        let operators = pipeline.operators.iter().map(|operator| (&operator.name, operator.position));
+        let sinks = pipeline.sinks.iter().map(|sink| (&sink.name, sink.position));
+        let positions = sources.chain(operators).chain(sinks).map(|(name, at)| (name.clone(), at)).collect();
+        Self { file: pipeline.file.clone(), positions }
+    }
+
+    /// The worker's error in the words of a submission.
+    pub fn refused(&self, error: flow_worker::Error) -> Error {
+        use flow_worker::Error as Worker;
+        let message = error.to_string();
+        let at = |name, code| {
+            let position = self.positions.get(name).copied();
+            Error::Invalid(Diagnostic::error(code, &self.file, position, message.clone()).into())
+        };
+        match error {
+            Worker::Pipeline(diagnostics) => Error::Invalid(diagnostics),
+            Worker::Operator(name, _) => at(&name, Code::Component),
+            Worker::Connector(name, _) => at(&name, Code::Connector),
+            Worker::Plan(_) | Worker::Start(_) => Error::Internal(message),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TEXT: &str = "
+apiVersion: flow/v1
+kind: Pipeline
+metadata: {name: p}
+sources:
+  in: {generator: {count: 1, value: x}}
+operators:
+  a: {component: ./shared.wasm, from: in}
+  b: {component: ./shared.wasm, from: a}
+sinks:
+  out: {blackhole: {}, from: b}
+";
+
+    fn check(parts: &[&str], expect: Result<&[(&str, &str)], &str>) {
+        let pipeline = Pipeline::parse("p.yaml", TEXT.as_bytes()).expect("a good pipeline");
+        let parts = parts.iter().map(|name| (name.to_string(), name.as_bytes().to_vec())).collect();
+        let found = assign(&pipeline, parts).map_err(|error| error.to_string());
+        let expect = expect.map_err(str::to_owned).map(|pairs| {
+            pairs.iter().map(|(name, bytes)| (name.parse().expect("a name"), bytes.as_bytes().to_vec())).collect()
+        });
+        assert_eq!(found, expect);
+    }
+
+    #[test]
+    fn components_come_by_operator_or_by_path() {
+        check(&["./shared.wasm"], Ok(&[("a", "./shared.wasm"), ("b", "./shared.wasm")]));
+        check(&["a", "./shared.wasm"], Ok(&[("a", "a"), ("b", "./shared.wasm")]));
+        check(&["a", "b"], Ok(&[("a", "a"), ("b", "b")]));
+        check(&["a"], Ok(&[("a", "a")]));
+        check(&["a", "b", "c"], Err("the component \"c\" is for no operator of the pipeline"));
+    }
+}

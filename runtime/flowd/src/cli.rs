@@ -1,0 +1,112 @@
+//! The command line of `flowd`.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use clap::{Parser, Subcommand, ValueEnum};
+use flow_model::quantity::ByteSize;
+
+/// The Flow daemon
+#[derive(Debug, Parser)]
+#[command(name = "flowd", version, arg_required_else_help = true, max_term_width = 110)]
+pub struct Cli {
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    Standalone(Standalone),
+    Check(Check),
+    Run(Run),
+}
+
+/// Coordinator and worker in one process
+///
+/// Answers the REST API and runs the jobs that come over it. SIGTERM and Ctrl-C stop the jobs, then the process; a
+/// second one ends it at once.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  flowd standalone
+  flowd standalone --data /var/lib/flow --listen 127.0.0.1:9000
+  flowd standalone --listen 127.0.0.1:0      a free port; DATA/flowd.address says which")]
+pub struct Standalone {
+    /// Where jobs keep what they need while they run; a directory of flowd's own
+    /// [default: $XDG_STATE_HOME/flow/standalone, else ~/.local/state/flow/standalone]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+
+    /// Where the REST API listens; there is no authentication, so keep it to this machine
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
+    pub listen: SocketAddr,
+
+    /// The largest pipeline with its components that a client may send
+    #[arg(long, value_name = "SIZE", default_value = "256Mi")]
+    pub body_max: ByteSize,
+
+    #[command(flatten)]
+    pub process: Process,
+}
+
+/// Read a pipeline, load its components and show the plan; start nothing
+#[derive(Debug, clap::Args)]
+pub struct Check {
+    /// The pipeline file
+    pub file: PathBuf,
+
+    /// For people, or JSON as of POST /jobs/check
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table")]
+    pub output: Format,
+
+    #[command(flatten)]
+    pub process: Process,
+}
+
+/// Run one pipeline in this process until its input ends or Ctrl-C
+///
+/// Stdout sinks write to the standard output, everything else goes to the standard error. Exit codes: 0 finished, 1
+/// failed, 2 the pipeline can't run, 130 stopped.
+#[derive(Debug, clap::Args)]
+pub struct Run {
+    /// The pipeline file
+    pub file: PathBuf,
+
+    /// Form of the closing report on the standard error
+    #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table")]
+    pub output: Format,
+
+    #[command(flatten)]
+    pub process: Process,
+}
+
+/// What every command takes.
+#[derive(Debug, clap::Args)]
+pub struct Process {
+    /// Form of the log on the standard error
+    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
+    pub log_format: LogFormat,
+
+    /// Log more; -vv logs everything
+    #[arg(short, long, action = clap::ArgAction::Count)]
+    pub verbose: u8,
+
+    /// End when the process that started this one ends, however it does
+    #[arg(long)]
+    pub die_with_parent: bool,
+}
+
+/// For people or for programs.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Table,
+    Json,
+}
+
+/// How log lines look.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum LogFormat {
+    Text,
+    Json,
+}

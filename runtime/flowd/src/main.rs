@@ -1,0 +1,35 @@
+//! `flowd`: the daemon, and the engine behind `flowctl check` and `flowctl run`. It only puts the parts together; what
+//! a job does is the worker's, what the API says the coordinator's.
+
+mod check;
+mod cli;
+mod data;
+mod logging;
+mod parent;
+mod run;
+mod signals;
+mod standalone;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use cli::{Cli, Command};
+
+/// The exit codes, those of flowctl.
+mod exit {
+    pub const FAILED: u8 = 1;
+    pub const INVALID: u8 = 2;
+    pub const INTERRUPTED: u8 = 130;
+}
+
+fn main() -> ExitCode {
+    let done = match Cli::parse().command {
+        Command::Standalone(args) => standalone::run(&args),
+        Command::Check(args) => check::run(&args),
+        Command::Run(args) => run::run(&args),
+    };
+    done.unwrap_or_else(|error| {
+        eprintln!("error: {error:#}");
+        ExitCode::from(exit::FAILED)
+    })
+}

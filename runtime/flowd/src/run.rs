@@ -1,0 +1,121 @@
+//! `flowd run`: one pipeline in this process until it finishes, fails, or is stopped.
+
+use std::process::ExitCode;
+use std::sync::Arc;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+use flow_coordinator::jobs::{Error, Jobs};
+use flow_coordinator::submission::Submission;
+use flow_model::api::{Description, JobState, Refusal};
+use flow_worker::log::{JobLog, Level, LogLine};
+use flow_worker::{JobHandle, Options, Worker};
+
+use crate::check;
+use crate::cli::{Format, Run};
+use crate::data::{self, DataDir};
+use crate::logging::{self, Quiet};
+use crate::signals::Signals;
+use crate::{exit, parent};
+
+/// Runs it to its end.
+pub fn run(args: &Run) -> Result<ExitCode> {
+    if args.process.die_with_parent {
+        parent::die_with_it()?;
+    }
+    logging::start(&args.process, Quiet::Job);
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let _guard = runtime.enter();
+    let mut signals = Signals::catch()?;
+    let data = DataDir::temporary()?;
+    let submission = match Submission::read(&args.file) {
+        Ok(submission) => submission,
+        Err(error) => return refuse(&error.into(), args.output),
+    };
+    let options = Options { data_dir: data.path().to_owned(), component_cache_dir: data::component_cache() };
+    let jobs = Jobs::new(Worker::new(options)?, data.path().to_owned())?;
+    let job = match jobs.submit(submission) {
+        Ok(job) => job,
+        Err(Error::Submission(error)) => return refuse(&error.into(), args.output),
+        Err(error) => return Err(error.into()),
+    };
+    let (_, handle) = jobs.handle(job.id.as_str())?;
+    let log = handle.log().clone();
+    let writer = thread::Builder::new().name("log".into()).spawn(move || write_log(&log))?;
+    runtime.block_on(until_over(&handle, &mut signals))?;
+    // It ends when the log is closed, which it is by now; a panic in it has been told by itself.
+    _ = writer.join();
+    report(&jobs.describe(job.id.as_str())?, args.output)
+}
+
+/// Waits for the end. The first signal stops the job, the second the process.
+async fn until_over(handle: &JobHandle, signals: &mut Signals) -> Result<()> {
+    let waiting = handle.clone();
+    let mut over = tokio::task::spawn_blocking(move || waiting.wait());
+    tokio::select! {
+        ended = &mut over => return ended.map(drop).context("waiting for the job"),
+        () = signals.next() => {}
+    }
+    eprintln!("stopping; once more ends it at once");
+    handle.cancel();
+    tokio::select! {
+        ended = over => ended.map(drop).context("waiting for the job"),
+        never = signals.kill() => never,
+    }
+}
+
+/// The job's log goes to the log of the process.
+fn write_log(log: &Arc<JobLog>) {
+    let mut next = 0;
+    while let Some(lines) = log.follow(next, Duration::from_secs(1)) {
+        next = lines.last().map_or(next, |line| line.number + 1);
+        lines.iter().for_each(write_line);
+    }
+}
+
+fn write_line(line: &LogLine) {
+    let LogLine { operator, subtask, message, .. } = line;
+    let operator = operator.as_deref();
+    // A macro each, since tracing fixes a line's level when it is compiled.
+    match line.level {
+        Level::Trace => tracing::trace!(target: "job", operator, subtask, "{message}"),
+        Level::Debug => tracing::debug!(target: "job", operator, subtask, "{message}"),
+        Level::Info => tracing::info!(target: "job", operator, subtask, "{message}"),
+        Level::Warn => tracing::warn!(target: "job", operator, subtask, "{message}"),
+        Level::Error => tracing::error!(target: "job", operator, subtask, "{message}"),
+    }
+}
+
+fn report(description: &Description, format: Format) -> Result<ExitCode> {
+    let job = &description.job;
+    match format {
+        Format::Json => eprintln!("{}", serde_json::to_string_pretty(description)?),
+        Format::Table => {
+            let seconds = job.ended.unwrap_or(description.now).saturating_sub(job.submitted) as f64 / 1000.0;
+            eprintln!("{} {} after {seconds:.1} s", job.name, job.state);
+            for counters in &description.operators {
+                let rejected = match counters.rejected {
+                    0 => String::new(),
+                    rejected => format!(", {rejected} rejected"),
+                };
+                let (taken, given) = (counters.records_in, counters.records_out);
+                eprintln!("  {}: {taken} records in, {given} out{rejected}", counters.operator);
+            }
+            job.error.iter().for_each(|error| eprintln!("error: {error}"));
+        }
+    }
+    Ok(match job.state {
+        JobState::Finished => ExitCode::SUCCESS,
+        JobState::Canceled => ExitCode::from(exit::INTERRUPTED),
+        JobState::Failed | JobState::Running | JobState::Canceling => ExitCode::from(exit::FAILED),
+    })
+}
+
+fn refuse(refusal: &Refusal, format: Format) -> Result<ExitCode> {
+    match format {
+        Format::Json => eprintln!("{}", serde_json::to_string_pretty(refusal)?),
+        Format::Table => eprintln!("{}", check::text(refusal)),
+    }
+    Ok(ExitCode::from(check::code(refusal)))
+}
