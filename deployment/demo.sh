@@ -18,6 +18,7 @@ esac
 begun=$SECONDS
 work=""
 flowd=""
+kafka=""
 
 cleanup() {
   # No second run when a signal comes during the first.
@@ -26,14 +27,11 @@ cleanup() {
     # shellcheck disable=SC2086 # a list of names
     flow-demo delete --brokers "$KAFKA" $topics || true
   fi
-  if [ -n "$flowd" ]; then
-    kill "$flowd" 2>/dev/null || true
-    wait "$flowd" 2>/dev/null || true
-  fi
-  if [ -n "$work" ]; then
-    [ ! -d "$work/kafka" ] || "$flow_root/deployment/kafka.sh" stop "$work/kafka"
-    rm -rf "$work"
-  fi
+  for child in $flowd $kafka; do
+    kill "$child" 2>/dev/null || true
+    wait "$child" 2>/dev/null || true
+  done
+  [ -z "$work" ] || rm -rf "$work"
 }
 trap cleanup EXIT
 trap 'exit 130' INT TERM HUP
@@ -86,7 +84,7 @@ start_flowd() {
   port=$(free_port)
   api=http://127.0.0.1:$port
   export FLOW_SERVER=$api
-  flowd standalone --data "$work/data" --listen "127.0.0.1:$port" >"$work/flowd.log" 2>&1 </dev/null &
+  flowd standalone --die-with-parent --data "$work/data" --listen "127.0.0.1:$port" >"$work/flowd.log" 2>&1 </dev/null &
   flowd=$!
   for tries in $(seq 100); do
     flowctl list >/dev/null 2>&1 && return 0
@@ -95,6 +93,21 @@ start_flowd() {
       die "flowd did not start"
     fi
     sleep 0.1
+  done
+}
+
+# Kafka as a child that the kernel ends with this script, even if that is killed.
+start_kafka() {
+  local port=$1 tries
+  setpriv --pdeathsig KILL "$flow_root/deployment/kafka.sh" run "$work/kafka" "$port" >"$work/kafka.log" 2>&1 </dev/null &
+  kafka=$!
+  for tries in $(seq 300); do
+    (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null && return 0
+    if ! kill -0 "$kafka" 2>/dev/null || [ "$tries" -eq 300 ]; then
+      cat "$work/kafka.log" >&2
+      die "Kafka did not start"
+    fi
+    sleep 0.2
   done
 }
 
@@ -126,7 +139,7 @@ else
     port=$(free_port)
     brokers=127.0.0.1:$port
     say "Starting Apache Kafka $kafka_version on $brokers"
-    deployment/kafka.sh start "$work/kafka" "$port"
+    start_kafka "$port"
   fi
   lines=flow-demo-lines-$$ counts=flow-demo-counts-$$
   topics="$lines $counts"
