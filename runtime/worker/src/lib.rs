@@ -9,17 +9,23 @@
 //! - [`rocks`]: keyed state on disk
 #![deny(missing_docs)]
 
+mod blackhole;
 mod check;
 mod connect;
 mod deploy;
 mod disk;
+mod files;
+mod generator;
 pub mod job;
 pub mod kafka;
 pub mod log;
 pub mod metrics;
+mod record_text;
 mod report;
 pub mod rocks;
 mod slot;
+mod stdout;
+mod text_sink;
 
 use std::path::PathBuf;
 

@@ -85,8 +85,7 @@ fn options(settings: Settings, cache: &Cache) -> Options {
     options.create_if_missing(true);
     options.set_block_based_table_factory(&tables);
     options.set_compression_type(DBCompressionType::Lz4);
-    let buffers =
-        WriteBufferManager::new_write_buffer_manager_with_cache(settings.write_buffers, false, cache.clone());
+    let buffers = WriteBufferManager::new_write_buffer_manager_with_cache(settings.write_buffers, false, cache.clone());
     options.set_write_buffer_manager(&buffers);
     options.set_write_buffer_size(WRITE_BUFFER.min(settings.write_buffers));
     // One thread writes, in order: an insert begins where the last one ended.

@@ -187,7 +187,10 @@ fn stores_of_one_worker_keep_to_their_directories() {
     }
     for (n, store) in stores.iter_mut().enumerate() {
         assert_eq!(store.written(true).expect("it writes"), 1);
-        assert_eq!(get(store, &[7u32.wrapping_mul(2_654_435_761).to_be_bytes().to_vec()]), [Some(n.to_string().into())]);
+        assert_eq!(
+            get(store, &[7u32.wrapping_mul(2_654_435_761).to_be_bytes().to_vec()]),
+            [Some(n.to_string().into())]
+        );
     }
 }
 

@@ -1,0 +1,226 @@
+//! Records made up at a rate.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+
+use flow_dataflow::build::Row;
+use flow_dataflow::source::Locator;
+use flow_dataflow::{BatchBuilder, Error, Polled, Source};
+use flow_model::spec;
+
+/// Tells the time since the Unix epoch, and never goes back.
+pub type Clock = Box<dyn FnMut() -> Duration + Send>;
+
+/// The clock of this machine, read once; from then on it goes as the processor's, so that nobody who sets it changes a rate.
+pub fn clock() -> Clock {
+    let started = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let since = Instant::now();
+    Box::new(move || started + since.elapsed())
+}
+
+/// Makes the records `i, i + n, i + 2n, …` as subtask `i` of `n`, up to the count of all subtasks.
+///
+/// Record `s` has the key `s % keys` in decimal digits, and the value of the template. With a rate it is due `s / rate`
+/// seconds after the source was first asked, whether or not those before it could be taken in time, and that is its
+/// timestamp: whoever measures latency from it counts the time that it had to wait. Without a rate the timestamp is the
+/// time at which it was made. Its split is the subtask, its position `s`.
+pub struct Generator {
+    spec: spec::Generator,
+    clock: Clock,
+    subtask: u32,
+    parallelism: u64,
+    /// The next record.
+    next: u64,
+    started: Option<Duration>,
+    key: String,
+    value: Vec<u8>,
+}
+
+impl Generator {
+    /// Subtask `subtask` of `parallelism`.
+    pub fn new(spec: &spec::Generator, subtask: u32, parallelism: u32, clock: Clock) -> Generator {
+        Generator {
+            spec: spec.clone(),
+            clock,
+            subtask,
+            parallelism: parallelism.max(1).into(),
+            next: subtask.into(),
+            started: None,
+            key: String::new(),
+            value: Vec::new(),
+        }
+    }
+
+    /// The first record, of any subtask, that is not due yet after so much time.
+    fn due(&self, elapsed: Duration) -> u64 {
+        let Some(rate) = self.spec.rate else { return u64::MAX };
+        // Record s is due at s · 10⁹ / rate nanoseconds, so record 0 at once.
+        u64::try_from(elapsed.as_nanos() * u128::from(rate) / 1_000_000_000 + 1).unwrap_or(u64::MAX)
+    }
+
+    fn scheduled(&self, sequence: u64) -> Duration {
+        match self.spec.rate {
+            Some(rate) => {
+                let (seconds, rest) = (sequence / rate, sequence % rate);
+                Duration::from_secs(seconds) + Duration::from_nanos(rest * 1_000_000_000 / rate)
+            }
+            None => Duration::ZERO,
+        }
+    }
+}
+
+impl Source for Generator {
+    fn poll(&mut self, max_rows: usize, max_bytes: usize) -> Result<Polled, Error> {
+        let count = self.spec.count.unwrap_or(u64::MAX);
+        if self.next >= count {
+            return Ok(Polled::End);
+        }
+        let now = (self.clock)();
+        let started = *self.started.get_or_insert(now);
+        let until = count.min(self.due(now.saturating_sub(started)));
+        let made = if self.spec.rate.is_some() { started } else { now };
+        let mut batch = BatchBuilder::with_capacity(max_rows.min(1024), 0);
+        while self.next < until && batch.rows() < max_rows && (batch.rows() == 0 || batch.bytes() < max_bytes) {
+            use std::fmt::Write;
+            self.key.clear();
+            write!(self.key, "{}", self.next % self.spec.keys.max(1)).expect("text takes every write");
+            self.value.clear();
+            self.spec.value.fill(self.next, &self.key, &mut self.value);
+            batch.push(Row {
+                key: Some(self.key.as_bytes()),
+                value: Some(&self.value),
+                timestamp: Some((made + self.scheduled(self.next)).as_millis() as i64),
+                split: self.subtask,
+                position: self.next as i64,
+                ..Row::default()
+            });
+            self.next = self.next.saturating_add(self.parallelism);
+        }
+        Ok(if batch.rows() > 0 { Polled::Batch(batch.finish()) } else { Polled::Idle })
+    }
+
+    fn positions(&self) -> Vec<(u32, i64)> {
+        vec![(self.subtask, self.next as i64)]
+    }
+
+    fn locator(&self) -> Locator {
+        Arc::new(|subtask, sequence| format!("generator[{subtask}]@{sequence}"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+    use flow_frame::layout::id;
+
+    use super::*;
+
+    /// Milliseconds at which the test began.
+    const START: u64 = 1_700_000_000_000;
+
+    fn generator(count: Option<u64>, rate: Option<u64>, subtask: u32, parallelism: u32) -> (Generator, Arc<AtomicU64>) {
+        let value = r#"{"id": {{seq}}, "key": "{{key}}"}"#.parse().expect("a template");
+        let spec = spec::Generator { count, rate, keys: 3, value };
+        let micros = Arc::new(AtomicU64::new(START * 1000));
+        let read = micros.clone();
+        let clock = Box::new(move || Duration::from_micros(read.load(Relaxed)));
+        (Generator::new(&spec, subtask, parallelism, clock), micros)
+    }
+
+    /// The positions and timestamps (after the start) of what there is now; none at the end.
+    fn take(generator: &mut Generator, max_rows: usize) -> Option<Vec<(i64, i64)>> {
+        match generator.poll(max_rows, 1 << 20).expect("it never fails") {
+            Polled::Batch(batch) => {
+                let row = |r| Some((batch.origin(r)?.1, batch.i64(id::TIMESTAMP, r)? - START as i64));
+                Some((0..batch.rows()).map(|r| row(r).expect("both are there")).collect())
+            }
+            Polled::Idle => Some(Vec::new()),
+            Polled::End => None,
+        }
+    }
+
+    #[test]
+    fn records_are_as_the_template_says() {
+        let (mut generator, _) = generator(Some(5), None, 1, 2);
+        let Ok(Polled::Batch(batch)) = generator.poll(10, 1 << 20) else { panic!("records") };
+        let text = |column, row| batch.bytes(column).and_then(|c| c.get(row)).map(String::from_utf8_lossy);
+        assert_eq!(batch.rows(), 2);
+        assert_eq!(text(id::KEY, 0).as_deref(), Some("1"));
+        assert_eq!(text(id::VALUE, 0).as_deref(), Some(r#"{"id": 1, "key": "1"}"#));
+        assert_eq!(text(id::VALUE, 1).as_deref(), Some(r#"{"id": 3, "key": "0"}"#));
+        assert_eq!(batch.origin(1), Some((1, 3)));
+        assert_eq!(generator.locator()(1, 3), "generator[1]@3");
+    }
+
+    #[test]
+    fn subtasks_share_the_count_exactly() {
+        let check = |count: u64, parallelism: u32| {
+            let mut all = Vec::new();
+            for subtask in 0..parallelism {
+                let (mut generator, _) = generator(Some(count), None, subtask, parallelism);
+                while let Some(rows) = take(&mut generator, 4) {
+                    assert!(!rows.is_empty());
+                    all.extend(rows.into_iter().map(|(position, _)| position));
+                }
+                assert!(take(&mut generator, 4).is_none());
+            }
+            all.sort_unstable();
+            assert_eq!(all, (0..count as i64).collect::<Vec<_>>(), "{count} over {parallelism}");
+        };
+        check(0, 1);
+        check(1, 3);
+        check(10, 3);
+        check(12, 4);
+        check(2, 5);
+    }
+
+    #[test]
+    fn a_rate_is_a_schedule() {
+        // 2000 a second over two subtasks: this one has every other half millisecond.
+        let (mut generator, micros) = generator(None, Some(2000), 1, 2);
+        let at = |millis: f64| micros.store(((START as f64 + millis) * 1000.0) as u64, Relaxed);
+        assert_eq!(take(&mut generator, 100), Some(vec![]));
+        at(0.4);
+        assert_eq!(take(&mut generator, 100), Some(vec![]));
+        at(0.5);
+        assert_eq!(take(&mut generator, 100), Some(vec![(1, 0)]));
+        at(0.9);
+        assert_eq!(take(&mut generator, 100), Some(vec![]));
+        // Held up: what was due meanwhile comes with the times at which it was due.
+        at(3.6);
+        assert_eq!(take(&mut generator, 2), Some(vec![(3, 1), (5, 2)]));
+        assert_eq!(take(&mut generator, 2), Some(vec![(7, 3)]));
+        assert_eq!(take(&mut generator, 2), Some(vec![]));
+        assert_eq!(generator.positions(), [(1, 9)]);
+    }
+
+    #[test]
+    fn no_rate_is_as_fast_as_it_goes() {
+        let (mut generator, micros) = generator(None, None, 0, 1);
+        assert_eq!(take(&mut generator, 3), Some(vec![(0, 0), (1, 0), (2, 0)]));
+        micros.store((START + 7) * 1000, Relaxed);
+        assert_eq!(take(&mut generator, 2), Some(vec![(3, 7), (4, 7)]));
+    }
+
+    #[test]
+    fn schedules_hold_at_the_ends_of_their_range() {
+        let (fast, _) = generator(None, Some(1_000_000_000), 0, 1);
+        assert_eq!(fast.due(Duration::from_nanos(5)), 6);
+        assert_eq!(fast.due(Duration::MAX), u64::MAX);
+        let (slow, _) = generator(None, Some(7), 0, 1);
+        for sequence in [0, 1, 6, 7, 8, 1_000_000_000_007] {
+            let at = slow.scheduled(sequence);
+            // Times are cut to nanoseconds.
+            assert!(slow.due(at + Duration::from_nanos(1)) > sequence, "{sequence}");
+            assert!(slow.due(at.saturating_sub(Duration::from_nanos(1))) <= sequence.max(1), "{sequence}");
+        }
+    }
+
+    #[test]
+    fn the_clock_goes_on() {
+        let mut clock = clock();
+        let (first, second) = (clock(), clock());
+        assert!(first <= second && first > Duration::from_millis(START));
+    }
+}
