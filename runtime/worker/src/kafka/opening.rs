@@ -79,7 +79,7 @@ pub(super) fn ask<C, T>(
     (awaited, warn): (&Awaited<'_>, &Warn),
     question: impl Fn(&Client) -> Result<T, i32>,
 ) -> Result<T, Error> {
-    let begun = Instant::now();
+    let mut unknown: Option<Instant> = None;
     let mut warned: Option<Instant> = None;
     loop {
         let code = match question(of(client)) {
@@ -92,16 +92,21 @@ pub(super) fn ask<C, T>(
             Some((code, reason)) => (code, reason),
             None => (code, describe(code)),
         };
+        if is_unknown_topic(code) {
+            unknown.get_or_insert_with(Instant::now);
+        }
         let error = match code {
             _ if is_authentication(code) => return Err(Error::Authentication { brokers, cause }),
             _ if is_denied(code) => return Err(Error::Denied { brokers, topic, cause }),
-            _ if is_unknown_topic(code) && begun.elapsed() > UNKNOWN => return Err(Error::UnknownTopic { brokers, topic }),
+            _ if is_unknown_topic(code) && unknown.is_some_and(|at| at.elapsed() > UNKNOWN) => {
+                return Err(Error::UnknownTopic { brokers, topic });
+            }
             _ => Error::Unreachable { brokers, cause },
         };
         if awaited.0.load(SeqCst) {
             return Err(error);
         }
-        if !is_unknown_topic(code) && warned.is_none_or(|at| at.elapsed() > WARNING) {
+        if unknown.is_none() && warned.is_none_or(|at| at.elapsed() > WARNING) {
             warn(&format!("{error}; trying again"));
             warned = Some(Instant::now());
         }
@@ -114,11 +119,15 @@ pub(super) fn ask<C, T>(
 pub(super) struct Watch(Option<Instant>);
 
 impl Watch {
-    pub(super) fn look(&mut self, client: &Client, warn: &Warn) -> Result<(), Error> {
+    pub(super) fn look(&mut self, client: &Client, topic: &str, warn: &Warn) -> Result<(), Error> {
         let Some((code, cause)) = client.told().take_trouble() else { return Ok(()) };
         let brokers = client.brokers().to_owned();
         if is_authentication(code) {
             return Err(Error::Authentication { brokers, cause });
+        }
+        // Told only after `topic.metadata.propagation.max.ms`: the topic was deleted.
+        if is_unknown_topic(code) {
+            return Err(Error::UnknownTopic { brokers, topic: topic.to_owned() });
         }
         if let Some(cause) = client.fatal() {
             return Err(Error::Call { what: format!("go on with {brokers}"), cause, retryable: true });

@@ -199,7 +199,7 @@ impl KafkaReader {
             }
             let waiting = open.consumer.fill(max_rows);
             if waiting == 0 {
-                open.watch.look(open.consumer.client(), &self.warn)?;
+                open.watch.look(open.consumer.client(), &self.name, &self.warn)?;
                 return Ok(Polled::Idle);
             }
             rows.builder = BatchBuilder::with_capacity(waiting, (waiting * (open.row_bytes + 8)).min(max_bytes));

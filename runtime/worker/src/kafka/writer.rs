@@ -90,17 +90,14 @@ impl KafkaWriter {
         })
     }
 
-    /// The open topic; none while it is being opened.
-    fn opened(&mut self) -> Result<Option<&mut Open>, Error> {
+    /// Takes what opening came to, if it has.
+    fn finish_opening(&mut self) -> Result<(), Error> {
         if let State::Opening(opening) = &self.state
             && let Some(opened) = opening.take()
         {
             self.state = State::Open(Box::new(opened?));
         }
-        match &mut self.state {
-            State::Open(open) => Ok(Some(open)),
-            State::Opening(_) => Ok(None),
-        }
+        Ok(())
     }
 
     /// Rows that were taken by [`Sink::write`] and are not yet stored.
@@ -134,10 +131,10 @@ impl KafkaWriter {
     }
 
     fn advance(&mut self) -> Result<bool, Error> {
-        let warn = self.warn.clone();
-        let Some(open) = self.opened()? else { return Ok(false) };
+        self.finish_opening()?;
+        let State::Open(open) = &mut self.state else { return Ok(false) };
         open.producer.check()?;
-        open.watch.look(open.producer.client(), &warn)?;
+        open.watch.look(open.producer.client(), &self.topic, &self.warn)?;
         if !self.drive()? {
             return Ok(false);
         }

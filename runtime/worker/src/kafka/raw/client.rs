@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{Code, describe, is, rd};
+use super::{Code, describe, is, is_authentication, is_unknown_topic, rd};
 use crate::kafka::{Error, Settings};
 
 /// What a client is for.
@@ -58,8 +58,12 @@ impl Told {
 
     fn trouble(&self, code: i32, reason: String) {
         let mut trouble = lock(&self.trouble);
-        // "All brokers are down" says less than what came before it.
-        if trouble.is_none() || !is(code, Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN) {
+        let kept = trouble.as_ref().map(|(code, _)| *code);
+        // What does not pass is kept, and "all brokers are down" says less than what came before it.
+        let worse = kept.is_none_or(|kept| {
+            !is_authentication(kept) && !is_unknown_topic(kept) && !is(code, Code::RD_KAFKA_RESP_ERR__ALL_BROKERS_DOWN)
+        });
+        if worse {
             *trouble = Some((code, reason));
         }
     }

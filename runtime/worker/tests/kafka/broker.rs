@@ -1,0 +1,124 @@
+//! A real Kafka for these tests: one broker for all of them, on a free port, in a temporary directory. It ends when the test
+//! process does, however that ends: a shell that holds a pipe to us waits for its end, kills the broker, removes the directory.
+
+use std::future::Future;
+use std::net::TcpStream;
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::pin::pin;
+use std::process::{Child, Command, Stdio};
+use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
+use std::sync::{Arc, OnceLock};
+use std::task::{Context, Poll, Wake};
+use std::thread::Thread;
+use std::time::{Duration, Instant};
+
+use rdkafka::ClientConfig;
+use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
+use rdkafka::client::DefaultClientContext;
+
+/// Waits for its standard input to end, then cleans up.
+const KEEPER: &str = r#"
+"$0" run "$1" "$2" >"$1/kafka.log" 2>&1 &
+broker=$!
+cat >/dev/null
+kill -9 $broker
+wait
+rm -rf "$1"
+"#;
+
+pub struct Broker {
+    pub address: String,
+    dir: PathBuf,
+    /// Its standard input is the pipe.
+    _keeper: Child,
+}
+
+impl Broker {
+    /// The one that all tests share.
+    pub fn shared() -> &'static Broker {
+        static SHARED: OnceLock<Broker> = OnceLock::new();
+        SHARED.get_or_init(|| Broker::start(free_port()))
+    }
+
+    /// A broker of its own.
+    pub fn start(port: u16) -> Broker {
+        let dir = tempfile::tempdir().expect("a temporary directory").keep();
+        let keeper = Command::new("sh")
+            .args(["-c", KEEPER])
+            .arg(script())
+            .arg(&dir)
+            .arg(port.to_string())
+            .stdin(Stdio::piped())
+            .stdout(Stdio::null())
+            .stderr(Stdio::null())
+            .process_group(0)
+            .spawn()
+            .expect("sh starts");
+        let broker = Broker { address: format!("127.0.0.1:{port}"), dir, _keeper: keeper };
+        broker.wait_until_it_answers();
+        broker
+    }
+
+    fn wait_until_it_answers(&self) {
+        let begun = Instant::now();
+        while TcpStream::connect(&self.address).is_err() || self.admin().inner().fetch_metadata(None, TEN).is_err() {
+            let log = || std::fs::read_to_string(self.dir.join("kafka.log")).unwrap_or_default();
+            assert!(begun.elapsed() < Duration::from_secs(120), "Kafka does not answer:\n{}", log());
+            std::thread::sleep(Duration::from_millis(100));
+        }
+    }
+
+    pub fn admin(&self) -> AdminClient<DefaultClientContext> {
+        self.client().create().expect("an admin client")
+    }
+
+    /// Settings of a client of rdkafka's own, which judges what Flow's module did.
+    pub fn client(&self) -> ClientConfig {
+        let mut config = ClientConfig::new();
+        config.set("bootstrap.servers", &self.address);
+        config
+    }
+
+    /// A new topic with a name of its own.
+    pub fn topic(&self, partitions: i32, settings: &[(&str, &str)]) -> String {
+        static NUMBER: AtomicU32 = AtomicU32::new(0);
+        let name = format!("topic-{}", NUMBER.fetch_add(1, SeqCst));
+        let mut topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
+        for (key, value) in settings {
+            topic = topic.set(key, value);
+        }
+        let made = wait(self.admin().create_topics([&topic], &AdminOptions::new())).expect("the broker answers");
+        assert!(made.iter().all(Result::is_ok), "{made:?}");
+        name
+    }
+}
+
+pub const TEN: Duration = Duration::from_secs(10);
+
+fn script() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deployment/kafka.sh")
+}
+
+pub fn free_port() -> u16 {
+    let out = Command::new(script()).arg("port").output().expect("the script starts");
+    String::from_utf8_lossy(&out.stdout).trim().parse().expect("the script prints a port")
+}
+
+/// Runs a future of rdkafka's, which wakes from its own thread.
+pub fn wait<F: Future>(future: F) -> F::Output {
+    struct Unpark(Thread);
+    impl Wake for Unpark {
+        fn wake(self: Arc<Self>) {
+            self.0.unpark();
+        }
+    }
+    let waker = Arc::new(Unpark(std::thread::current())).into();
+    let mut future = pin!(future);
+    loop {
+        if let Poll::Ready(output) = future.as_mut().poll(&mut Context::from_waker(&waker)) {
+            return output;
+        }
+        std::thread::park();
+    }
+}

@@ -1,0 +1,124 @@
+//! What does not work says so: the topic, the broker, the cause, what to do. What passes is waited for.
+
+use std::time::{Duration, Instant};
+
+use flow_dataflow::{Error, Polled, Sink, Source};
+use flow_worker::kafka::{self, KafkaReader, KafkaWriter, Positions, Reading, Settings, Writing};
+
+use crate::broker::{Broker, free_port};
+use crate::record::*;
+
+/// Asserts that a text has all of these.
+fn says(error: &dyn std::fmt::Display, parts: &[&str]) {
+    let text = error.to_string();
+    assert!(parts.iter().all(|part| text.contains(part)), "{text:?} lacks one of {parts:?}");
+}
+
+#[test]
+fn an_unknown_topic_is_an_error() {
+    let broker = Broker::shared();
+    let of_reader = read_all(&mut reader(reading(&broker.address, "nothing-here", false))).expect_err("no such topic");
+    let of_writer = until(&mut writer(&broker.address, "nothing-here", &[]), Sink::ready).expect_err("no such topic");
+    for error in [of_reader, of_writer] {
+        assert!(matches!(error, Error::Fatal(_)), "{error:?}");
+        says(&error, &["nothing-here", &broker.address, "create it"]);
+    }
+}
+
+#[test]
+fn a_bad_setting_is_named() {
+    let settings = Settings::writing("127.0.0.1:1", &properties(&[("lingr.ms", "5")])).expect("not refused by Flow");
+    let writing = Writing { topic: "t".to_owned(), settings, share: WHOLE };
+    let error = KafkaWriter::open(writing, no_wake(), warnings().0).err().expect("librdkafka does not know it");
+    assert!(matches!(&error, kafka::Error::Setting { name, .. } if name == "lingr.ms"), "{error:?}");
+}
+
+#[test]
+fn offsets_that_are_gone_are_an_error() {
+    let broker = Broker::shared();
+    let topic = broker.topic(1, &[]);
+    judge_writes(broker, &topic, &Record::numbered(3));
+    let start = Positions::Next(vec![(0, 1_000_000)]);
+    let error = read_all(&mut reader(Reading { start, ..reading(&broker.address, &topic, false) })).expect_err("no such offset");
+    says(&error, &[&format!("{topic}[0]"), "1000000", "retention"]);
+}
+
+#[test]
+fn a_topic_deleted_under_a_reader_is_an_error() {
+    let broker = Broker::shared();
+    let topic = broker.topic(1, &[]);
+    // By default half a minute, so that a broker that is behind does not fail a job.
+    let quick = properties(&[("topic.metadata.propagation.max.ms", "500")]);
+    let settings = Settings::reading(&broker.address, "flow-test", false, &quick).expect("allowed");
+    let mut reader = reader(Reading { settings, ..reading(&broker.address, &topic, false) });
+    while reader.positions().is_empty() {
+        assert!(matches!(reader.poll(10, 1000).expect("readable"), Polled::Idle));
+    }
+    let deleted = broker.admin();
+    crate::broker::wait(deleted.delete_topics(&[&topic], &Default::default())).expect("the broker answers");
+    says(&read_all(&mut reader).expect_err("no topic any more"), &[&topic, &broker.address]);
+}
+
+#[test]
+fn a_record_that_the_topic_does_not_take_fails_the_writer() {
+    let broker = Broker::shared();
+    let topic = broker.topic(1, &[("max.message.bytes", "2000")]);
+    // Nothing that lz4 makes small.
+    let value = (0..10_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 11) as u8).collect();
+    let record = Record { value: Some(value), ..Default::default() };
+    let error = write_all(&mut writer(&broker.address, &topic, &[]), &[record]).expect_err("too large");
+    says(&error, &[&topic, "1 records were not written", "max.message.bytes"]);
+}
+
+#[test]
+fn a_record_larger_than_a_producer_takes_fails_the_writer() {
+    let broker = Broker::shared();
+    let topic = broker.topic(1, &[]);
+    let stamps = [None, Some(1_700_000_000_000)];
+    for timestamp in stamps {
+        let record = Record { value: Some(vec![7; 2000]), timestamp, ..Default::default() };
+        let mut writer = writer(&broker.address, &topic, &[("message.max.bytes", "1500")]);
+        says(&write_all(&mut writer, &[record]).expect_err("too large"), &[&topic, "2000 bytes"]);
+    }
+}
+
+#[test]
+fn headers_that_are_none_fail_the_writer() {
+    let broker = Broker::shared();
+    let topic = broker.topic(1, &[]);
+    let record = Record { headers: vec![("a\0b".to_owned(), None)], ..Record::new(None, Some("v")) };
+    let error = write_all(&mut writer(&broker.address, &topic, &[]), &[record]).expect_err("a NUL in a name");
+    says(&error, &[&topic, "headers"]);
+}
+
+#[test]
+fn a_broker_that_is_down_is_waited_for() {
+    let port = free_port();
+    let address = format!("127.0.0.1:{port}");
+    let (warn, warned) = warnings();
+    let mut reader = KafkaReader::open(reading(&address, "topic-late", true), no_wake(), warn.clone()).expect("good settings");
+    let settings = Settings::writing(&address, &Default::default()).expect("allowed");
+    let writing = Writing { topic: "topic-late".to_owned(), settings, share: WHOLE };
+    let mut writer = KafkaWriter::open(writing, no_wake(), warn).expect("good settings");
+    let begun = Instant::now();
+    while warned.lock().expect("no panic").len() < 2 {
+        let asked = Instant::now();
+        assert!(matches!(reader.poll(10, 1000).expect("no error"), Polled::Idle));
+        assert!(!writer.ready().expect("no error"));
+        assert!(asked.elapsed() < Duration::from_secs(1), "a slot was kept waiting");
+        assert!(begun.elapsed() < Duration::from_secs(30), "nobody was warned");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    for text in warned.lock().expect("no panic").iter() {
+        says(text, &[&address, "brokers"]);
+    }
+
+    let broker = Broker::start(port);
+    // A topic of the same name as the one that both wait for.
+    let topic = rdkafka::admin::NewTopic::new("topic-late", 1, rdkafka::admin::TopicReplication::Fixed(1));
+    crate::broker::wait(broker.admin().create_topics([&topic], &Default::default())).expect("the broker answers");
+    write_all(&mut writer, &Record::numbered(3)).expect("writable");
+    // The reader stops at what was the end when it opened, which may have been before the writer wrote.
+    assert!(read_all(&mut reader).expect("readable").len() <= 3);
+    assert_eq!(judge_reads(&broker, "topic-late", 1, 3).len(), 3);
+}
