@@ -4,11 +4,17 @@ use std::sync::Arc;
 
 use flow_dataflow::build::fixed_column;
 use flow_dataflow::exchange::Wake;
-use flow_dataflow::report::Report;
+use flow_dataflow::report::{Level, Report};
 use flow_dataflow::source::Locator;
 use flow_dataflow::{Error, Polled, Sink, Source};
 use flow_frame::layout::{Type, id};
-use flow_model::spec;
+use flow_model::spec::{self, KafkaStart, KafkaStop, SinkConnector, SourceConnector};
+
+use crate::blackhole::Blackhole;
+use crate::files::{FileList, FilesSource, OutputDirectory};
+use crate::generator::{Generator, clock};
+use crate::kafka::{KafkaReader, KafkaWriter, Positions, Reading, Settings, Share, Warn, Writing};
+use crate::stdout;
 
 /// Which subtask a source or sink is made for.
 pub(crate) struct At {
@@ -19,15 +25,103 @@ pub(crate) struct At {
     pub(crate) report: Arc<dyn Report>,
 }
 
-/// Makes one subtask's part of a source.
-pub(crate) fn source(spec: &spec::Source, at: At) -> Result<Box<dyn Source>, Error> {
-    Err(Error::Fatal(format!("{} {} {} {:?}", spec.name, at.subtask, at.parallelism, at.report.locate(0, 0))))
+impl At {
+    fn share(&self) -> Share {
+        Share { subtask: self.subtask, parallelism: self.parallelism }
+    }
+
+    fn warn(&self) -> Warn {
+        let report = self.report.clone();
+        Arc::new(move |text| report.log(Level::Warn, text))
+    }
 }
 
-/// Makes one subtask's part of a sink.
-pub(crate) fn sink(spec: &spec::Sink, at: At) -> Result<Box<dyn Sink>, Error> {
-    (at.wake)();
-    Err(Error::Fatal(format!("{}", spec.name)))
+/// A source of the pipeline, opened as far as its subtasks share it.
+pub(crate) enum SharedSource<'a> {
+    Files(&'a spec::FilesSource, Arc<FileList>),
+    Generator(&'a spec::Generator),
+    Kafka(&'a spec::KafkaSource, Settings),
+}
+
+impl<'a> SharedSource<'a> {
+    /// Looks for what the subtasks share. `job` names the consumer group of a Kafka source that names none.
+    pub(crate) fn open(spec: &'a spec::Source, job: &str) -> Result<SharedSource<'a>, Error> {
+        match &spec.connector {
+            SourceConnector::Files(files) => {
+                Ok(SharedSource::Files(files, Arc::new(FileList::find(&files.path.value)?)))
+            }
+            SourceConnector::Generator(generator) => Ok(SharedSource::Generator(generator)),
+            SourceConnector::Kafka(kafka) => {
+                let group = kafka.group.as_deref().unwrap_or(job);
+                let bounded = kafka.stop == KafkaStop::Latest;
+                let settings = Settings::reading(&kafka.brokers.value, group, bounded, &kafka.properties.0)?;
+                Ok(SharedSource::Kafka(kafka, settings))
+            }
+        }
+    }
+
+    /// One subtask's part of the source.
+    pub(crate) fn subtask(&self, at: At) -> Result<Box<dyn Source>, Error> {
+        Ok(match self {
+            SharedSource::Files(files, list) => {
+                Box::new(FilesSource::new(files, list.clone(), at.subtask, at.parallelism))
+            }
+            SharedSource::Generator(generator) => {
+                Box::new(Generator::new(generator, at.subtask, at.parallelism, clock()))
+            }
+            SharedSource::Kafka(kafka, settings) => {
+                let reading = Reading {
+                    topic: kafka.topic.value.clone(),
+                    start: match kafka.start {
+                        KafkaStart::Earliest => Positions::Earliest,
+                        KafkaStart::Latest => Positions::Latest,
+                    },
+                    bounded: kafka.stop == KafkaStop::Latest,
+                    settings: settings.clone(),
+                    share: at.share(),
+                };
+                let warn = at.warn();
+                Box::new(KafkaReader::open(reading, at.wake, warn)?)
+            }
+        })
+    }
+}
+
+/// A sink of the pipeline, opened as far as its subtasks share it.
+pub(crate) enum SharedSink<'a> {
+    Files(OutputDirectory),
+    Stdout(spec::RecordFormat),
+    Blackhole,
+    Kafka(&'a spec::KafkaSink, Settings),
+}
+
+impl<'a> SharedSink<'a> {
+    /// Prepares what the subtasks share.
+    pub(crate) fn open(spec: &'a spec::Sink) -> Result<SharedSink<'a>, Error> {
+        Ok(match &spec.connector {
+            SinkConnector::Files(files) => SharedSink::Files(OutputDirectory::prepare(files)?),
+            SinkConnector::Stdout(format) => SharedSink::Stdout(*format),
+            SinkConnector::Blackhole => SharedSink::Blackhole,
+            SinkConnector::Kafka(kafka) => {
+                SharedSink::Kafka(kafka, Settings::writing(&kafka.brokers.value, &kafka.properties.0)?)
+            }
+        })
+    }
+
+    /// One subtask's part of the sink.
+    pub(crate) fn subtask(&self, at: At) -> Result<Box<dyn Sink>, Error> {
+        Ok(match self {
+            SharedSink::Files(directory) => Box::new(directory.part(at.subtask, at.wake)?),
+            SharedSink::Stdout(format) => Box::new(stdout::open(*format, at.wake)?),
+            SharedSink::Blackhole => Box::new(Blackhole::new(at.report)),
+            SharedSink::Kafka(kafka, settings) => {
+                let topic = kafka.topic.value.clone();
+                let writing = Writing { topic, settings: settings.clone(), share: at.share() };
+                let warn = at.warn();
+                Box::new(KafkaWriter::open(writing, at.wake, warn)?)
+            }
+        })
+    }
 }
 
 /// A source whose splits carry its number among the sources of the job in their upper bits, so that a place can be named

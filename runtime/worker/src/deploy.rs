@@ -1,6 +1,8 @@
 //! From a checked pipeline to tasks: exchanges become queues, operators get their function and state, and subtask `i` of every
 //! task goes into slot `i`.
 
+use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicU64;
@@ -19,15 +21,15 @@ use flow_model::key_selector::KeySelector;
 use flow_model::plan::{ChainElement, Head as PlannedHead, Partitioning, Plan, Tail as PlannedTail, Task as Planned};
 use flow_model::spec::{Operator, Pipeline};
 
+use crate::Error;
 use crate::check::{Checked, limits};
-use crate::connect::{self, At};
+use crate::connect::{self, At, SharedSink, SharedSource};
 use crate::job::Parts;
 use crate::log::JobLog;
 use crate::metrics::Node;
 use crate::report::{Places, SOURCE_SHIFT, ToLog};
 use crate::rocks::SharedRocks;
 use crate::slot::Alarm;
-use crate::Error;
 
 /// Bytes that a queue between two subtasks holds before its writer has to wait.
 const QUEUE_BYTES: usize = 256 << 10;
@@ -47,23 +49,28 @@ struct Deployment<'a> {
     nodes: Vec<Node>,
     alarms: Vec<Arc<Alarm>>,
     queues: Vec<Queues>,
+    /// Sources by their number in the pipeline.
+    sources: BTreeMap<usize, SharedSource<'a>>,
+    /// Sinks, likewise.
+    sinks: BTreeMap<usize, SharedSink<'a>>,
     /// Bytes of cache of each keyed subtask.
     cache: usize,
 }
 
 /// Makes everything that a job needs. Nothing runs yet; what was made is gone when this fails.
-pub(crate) fn deploy(checked: &Checked, rocks: &SharedRocks, state_dir: &Path) -> Result<(Parts, Vec<Vec<Task>>), Error> {
+pub(crate) fn deploy(
+    checked: &Checked,
+    rocks: &SharedRocks,
+    state_dir: &Path,
+) -> Result<(Parts, Vec<Vec<Task>>), Error> {
     let plan = &checked.plan;
     let slots = plan.tasks.iter().map(|t| t.parallelism).max().unwrap_or(1) as usize;
     let alarms: Vec<Arc<Alarm>> = (0..slots).map(|_| Arc::default()).collect();
     let queues = plan.exchanges.iter().map(|e| queues(plan, e.id, &alarms)).collect();
     let keyed = |t: &Planned| t.chain.iter().filter(|e| e.kind.is_keyed()).count() * t.parallelism as usize;
     let keyed_subtasks: usize = plan.tasks.iter().map(keyed).sum();
-    let nodes = plan
-        .tasks
-        .iter()
-        .flat_map(|t| t.operators().map(|name| Node::new(name.as_str(), t.parallelism)))
-        .collect();
+    let nodes =
+        plan.tasks.iter().flat_map(|t| t.operators().map(|name| Node::new(name.as_str(), t.parallelism))).collect();
     let mut deployment = Deployment {
         checked,
         rocks,
@@ -73,6 +80,8 @@ pub(crate) fn deploy(checked: &Checked, rocks: &SharedRocks, state_dir: &Path) -
         nodes,
         alarms,
         queues,
+        sources: BTreeMap::new(),
+        sinks: BTreeMap::new(),
         cache: checked.pipeline.cache.as_usize() / keyed_subtasks.max(1),
     };
     let mut by_slot: Vec<Vec<Task>> = (0..slots).map(|_| Vec::new()).collect();
@@ -106,8 +115,8 @@ fn queues(plan: &Plan, id: ExchangeId, alarms: &[Arc<Alarm>]) -> Queues {
     queues
 }
 
-impl Deployment<'_> {
-    fn pipeline(&self) -> &Pipeline {
+impl<'a> Deployment<'a> {
+    fn pipeline(&self) -> &'a Pipeline {
         &self.checked.pipeline
     }
 
@@ -152,16 +161,25 @@ impl Deployment<'_> {
             PlannedHead::Exchanges(exchanges) => {
                 let mut readers = Vec::new();
                 for id in exchanges {
-                    readers.extend(self.queues[id.index()].readers[subtask as usize].iter_mut().filter_map(Option::take));
+                    readers
+                        .extend(self.queues[id.index()].readers[subtask as usize].iter_mut().filter_map(Option::take));
                 }
                 Ok(Head::Gate(InputGate::new(readers)))
             }
             PlannedHead::Source(endpoint) => {
                 let at = self.at(&endpoint.name, planned, subtask)?;
-                let number = self.pipeline().sources.iter().position(|s| s.name == endpoint.name);
+                let pipeline = self.pipeline();
+                let number = pipeline.sources.iter().position(|s| s.name == endpoint.name);
                 let number = number.ok_or_else(|| missing(&endpoint.name))?;
-                let spec = &self.pipeline().sources[number];
-                let source = connect::source(spec, at).map_err(|e| Error::Connector(endpoint.name.clone(), e))?;
+                let failed = |e| Error::Connector(endpoint.name.clone(), e);
+                let shared = match self.sources.entry(number) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(new) => {
+                        let spec = &pipeline.sources[number];
+                        new.insert(SharedSource::open(spec, pipeline.name.as_str()).map_err(failed)?)
+                    }
+                };
+                let source = shared.subtask(at).map_err(failed)?;
                 self.places.add(number, source.locator());
                 let source = connect::numbered(source, (number as u32) << SOURCE_SHIFT);
                 Ok(Head::Source(source, self.counters(&endpoint.name, subtask)?))
@@ -177,9 +195,15 @@ impl Deployment<'_> {
             }
             PlannedTail::Sink(endpoint) => {
                 let at = self.at(&endpoint.name, planned, subtask)?;
-                let spec = self.pipeline().sinks.iter().find(|s| s.name == endpoint.name);
-                let spec = spec.ok_or_else(|| missing(&endpoint.name))?;
-                let sink = connect::sink(spec, at).map_err(|e| Error::Connector(endpoint.name.clone(), e))?;
+                let pipeline = self.pipeline();
+                let number = pipeline.sinks.iter().position(|s| s.name == endpoint.name);
+                let number = number.ok_or_else(|| missing(&endpoint.name))?;
+                let failed = |e| Error::Connector(endpoint.name.clone(), e);
+                let shared = match self.sinks.entry(number) {
+                    Entry::Occupied(known) => known.into_mut(),
+                    Entry::Vacant(new) => new.insert(SharedSink::open(&pipeline.sinks[number]).map_err(failed)?),
+                };
+                let sink = shared.subtask(at).map_err(failed)?;
                 Ok(Tail::Sink(sink, self.counters(&endpoint.name, subtask)?))
             }
         }
