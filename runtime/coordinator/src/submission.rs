@@ -117,7 +117,12 @@ impl Submission {
             None => std::env::current_dir()
                 .map_err(|error| Error::Internal(format!("this process has no directory: {error}")))?,
         };
+        // The components are here already; messages name them as their author wrote them.
+        let written: Vec<PathBuf> = pipeline.operators.iter().map(|o| o.component.value.clone()).collect();
         pipeline.resolve_paths(&directory);
+        for (operator, path) in pipeline.operators.iter_mut().zip(written) {
+            operator.component.value = path;
+        }
         let nodes = Nodes::of(&pipeline);
         worker.check(pipeline, &components).map_err(|error| nodes.refused(error))
     }

@@ -120,7 +120,8 @@ pub struct Description {
     pub warnings: Vec<Diagnostic>,
 }
 
-/// What one source, operator or sink has done so far, all its subtasks together.
+/// What one source, operator or sink has done so far, all its subtasks together. A source takes what it reads, a sink
+/// gives what it has written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Counters {

@@ -133,6 +133,7 @@ impl Jobs {
         fs::create_dir_all(&directory).map_err(failed(directory.clone()))?;
         let file = directory.join("pipeline.yaml");
         fs::write(&file, text).map_err(failed(file.clone()))?;
+        let submitted = now();
         let handle = match self.worker.start(id.as_str(), &checked) {
             Ok(handle) => handle,
             Err(error) => {
@@ -141,7 +142,7 @@ impl Jobs {
             }
         };
         tracing::info!(job = %id, "started");
-        let entry = Entry { id, name, submitted: now(), warnings: pipeline.warnings.clone(), handle };
+        let entry = Entry { id, name, submitted, warnings: pipeline.warnings.clone(), handle };
         let job = entry.job();
         self.enter(entry);
         Ok(job)

@@ -1,0 +1,87 @@
+//! Logs at once and as they come.
+
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
+use std::time::Duration;
+
+use flow_model::api::{Job, JobState, LogLine, RefusalCode};
+
+use crate::server::{ENDLESS, FINITE, Server};
+
+fn lines(text: &str) -> Vec<LogLine> {
+    text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
+}
+
+#[test]
+fn the_log_of_an_ended_job() {
+    let server = Server::start();
+    server.submit(FINITE).expect("a good pipeline");
+    server.ended("finite");
+    let all = lines(&server.body("/jobs/finite/logs"));
+    assert!(all.len() >= 2, "{all:?}");
+    assert!(all[0].message.starts_with("job started"), "{all:?}");
+    let last = &all[all.len() - 1..];
+    assert_eq!(lines(&server.body("/jobs/finite/logs?tail=1")), last);
+    assert_eq!(last[0].message, "job is finished");
+    assert_eq!(server.body("/jobs/finite/logs?tail=0"), "");
+}
+
+#[test]
+fn following_an_ended_job_ends() {
+    let server = Server::start();
+    server.submit(FINITE).expect("a good pipeline");
+    server.ended("finite");
+    let text = server.body("/jobs/finite/logs?follow=true&tail=1");
+    let events: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
+    let [line, event, end] = events[..] else { panic!("one line and the end: {text}") };
+    let line: LogLine = serde_json::from_str(line.strip_prefix("data: ").expect("an event")).expect("a log line");
+    assert_eq!((line.message.as_str(), event), ("job is finished", "event: end"));
+    let job: Job = serde_json::from_str(end.strip_prefix("data: ").expect("an event")).expect("a job");
+    assert_eq!(job.state, JobState::Finished);
+}
+
+#[test]
+fn following_a_running_job_goes_on_until_it_is_canceled() {
+    let server = Server::start();
+    server.submit(ENDLESS).expect("a good pipeline");
+    let mut socket = TcpStream::connect(("127.0.0.1", server.port)).expect("it listens");
+    socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket");
+    let head = "GET /jobs/endless/logs?follow=true HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
+    socket.write_all(head.as_bytes()).expect("it reads");
+    let mut reader = BufReader::new(socket);
+    let mut seen = String::new();
+    while !seen.contains("job started") {
+        assert_ne!(reader.read_line(&mut seen).expect("a line in time"), 0, "{seen}");
+    }
+    assert!(seen.starts_with("HTTP/1.1 200 ") && seen.contains("text/event-stream"), "{seen}");
+    server.post::<Job>("/jobs/endless/cancel").expect("it runs");
+    reader.read_to_string(&mut seen).expect("the rest, then the end");
+    for expected in ["cancel requested", "job is canceled", "event: end", "\"state\":\"canceled\""] {
+        assert!(seen.contains(expected), "{expected} in {seen}");
+    }
+}
+
+#[test]
+fn a_reader_that_goes_away_holds_nothing() {
+    let server = Server::start();
+    server.submit(ENDLESS).expect("a good pipeline");
+    for _ in 0..20 {
+        let mut socket = TcpStream::connect(("127.0.0.1", server.port)).expect("it listens");
+        let head = "GET /jobs/endless/logs?follow=true HTTP/1.1\r\nhost: localhost\r\n\r\n";
+        socket.write_all(head.as_bytes()).expect("it reads");
+        // Gone before the answer is read.
+    }
+    server.post::<Job>("/jobs/endless/cancel").expect("it runs");
+    assert_eq!(server.ended("endless").job.state, JobState::Canceled);
+}
+
+#[test]
+fn questions_that_make_no_sense() {
+    let server = Server::start();
+    server.submit(FINITE).expect("a good pipeline");
+    for query in ["tail=-1", "tail=many", "follow=perhaps"] {
+        let (status, refusal) = server.get::<Job>(&format!("/jobs/finite/logs?{query}")).expect_err(query);
+        assert_eq!((status, refusal.code), (400, RefusalCode::BadRequest));
+        assert!(refusal.hint.is_some(), "{refusal:?}");
+    }
+}

@@ -1,0 +1,126 @@
+//! What a user sees when something is wrong: file, line, cause, next command.
+
+use std::fs;
+use std::net::TcpListener;
+use std::path::Path;
+
+use serde_json::Value;
+
+use crate::{call, flowctl, run};
+
+const PIPELINE: &str = "\
+apiVersion: flow/v1
+kind: Pipeline
+metadata: {name: words}
+sources:
+  in: {generator: {count: 1, value: x}}
+operators:
+  shout: {component: ./shout.wasm, from: in}
+sinks:
+  out: {blackhole: {}, from: shout}
+";
+
+/// An address where nobody listens: it was free a moment ago.
+fn nobody() -> String {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    format!("http://{}", listener.local_addr().expect("it is bound"))
+}
+
+fn check(directory: &Path, arguments: &[&str], code: i32, lines: &[&str]) {
+    let called = run(directory, arguments);
+    assert_eq!((called.code, called.stdout.as_str()), (code, ""), "{}", called.stderr);
+    assert_eq!(called.stderr.lines().collect::<Vec<_>>(), lines);
+}
+
+#[test]
+fn no_server() {
+    let here = std::env::temp_dir();
+    let url = nobody();
+    let error = format!("error: can't reach the server at {url}: nobody listens there");
+    let hint = "  start one with `flowd standalone`, or name another with --server URL or FLOW_SERVER";
+    for command in [&["list"][..], &["describe", "x"], &["logs", "x", "-f"], &["cancel", "x"]] {
+        check(&here, &[command, &["--server", &url]].concat(), 3, &[&error, hint]);
+    }
+    let called = call(flowctl(&here).args(["list"]).env("FLOW_SERVER", &url));
+    assert_eq!((called.code, called.stderr.lines().next()), (3, Some(error.as_str())));
+}
+
+#[test]
+fn another_program_at_the_address() {
+    use std::io::{Read, Write};
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let other = std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().expect("a client");
+        _ = socket.read(&mut [0; 4096]).expect("a request");
+        socket
+            .write_all(b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno")
+            .expect("it reads");
+    });
+    let called = run(&std::env::temp_dir(), &["list", "--server", &url]);
+    other.join().expect("it answered");
+    assert_eq!(called.code, 3);
+    assert!(called.stderr.contains("answers status 404 Not Found without a reason"), "{}", called.stderr);
+    assert!(called.stderr.contains("is it another program?"), "{}", called.stderr);
+}
+
+#[test]
+fn files_that_are_wrong_are_told_before_anything_is_sent() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let here = directory.path();
+    let server = nobody();
+    let deploy = |file: &str, lines: &[&str]| check(here, &["deploy", file, "--server", &server], 2, lines);
+
+    deploy(
+        "missing.yaml",
+        &[
+            "error: can't read the pipeline file missing.yaml: No such file or directory (os error 2)",
+            "  give the path of a pipeline file (YAML)",
+        ],
+    );
+
+    fs::write(here.join("words.yaml"), PIPELINE).expect("a file");
+    let hint = format!("build it: flowctl build DIR -o {}", here.join("./shout.wasm").display());
+    deploy(
+        "words.yaml",
+        &[
+            &format!(
+                "words.yaml:7:22: can't read the component ./shout.wasm of operator \"shout\": \
+                 No such file or directory (os error 2); {hint}"
+            ),
+            "error: the pipeline has 1 error",
+        ],
+    );
+
+    fs::write(here.join("slip.yaml"), PIPELINE.replace("from: in}", "from: inn}")).expect("a file");
+    let called = run(here, &["deploy", "slip.yaml", "--server", &server]);
+    assert_eq!(called.code, 2);
+    let first = called.stderr.lines().next().expect("a line");
+    assert!(first.starts_with("slip.yaml:7:") && first.contains("did you mean \"in\"?"), "{first}");
+}
+
+#[test]
+fn errors_in_json() {
+    let here = std::env::temp_dir();
+    let called = run(&here, &["list", "-o", "json", "--server", &nobody()]);
+    let error: Value = serde_json::from_str(&called.stderr).expect("JSON");
+    assert_eq!((called.code, &error["code"]), (3, &Value::from("unreachable")));
+    assert!(error["hint"].as_str().is_some_and(|hint| hint.contains("flowd standalone")), "{error}");
+    assert_eq!(error["diagnostics"], Value::Array(Vec::new()));
+}
+
+#[test]
+fn no_flowd_on_this_machine() {
+    let directory = tempfile::tempdir().expect("a directory");
+    // A copy, so that no flowd lies beside it.
+    let alone = directory.path().join("flowctl");
+    fs::copy(env!("CARGO_BIN_EXE_flowctl"), &alone).expect("a copy");
+    for command in ["check", "run"] {
+        let mut process = std::process::Command::new(&alone);
+        let called = call(process.args([command, "p.yaml"]).env("PATH", "/nowhere"));
+        assert_eq!(called.code, 5);
+        let expect =
+            "error: flowd is neither beside flowctl nor on the PATH\n  put the two programs into one directory\n";
+        assert_eq!(called.stderr, expect);
+    }
+}

@@ -1,0 +1,38 @@
+//! The built `flowctl`, as a shell calls it: output, errors, exit codes. Where a server is needed it is a real
+//! coordinator in this process, on a free port.
+
+mod build;
+mod errors;
+mod golden;
+mod remote;
+mod server;
+mod usage;
+
+use std::path::Path;
+use std::process::{Command, Output};
+
+/// What a call of flowctl did.
+pub struct Called {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+/// A command line of flowctl that knows no server and no home of this machine.
+pub fn flowctl(directory: &Path) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_flowctl"));
+    command.current_dir(directory).env_remove("FLOW_SERVER").env_remove("NO_COLOR");
+    command
+}
+
+/// Calls it and waits.
+pub fn call(command: &mut Command) -> Called {
+    let Output { status, stdout, stderr } = command.output().expect("it starts");
+    let text = |bytes| String::from_utf8(bytes).expect("text");
+    Called { code: status.code().expect("it exits by itself"), stdout: text(stdout), stderr: text(stderr) }
+}
+
+/// Calls it in `directory`.
+pub fn run(directory: &Path, arguments: &[&str]) -> Called {
+    call(flowctl(directory).args(arguments))
+}

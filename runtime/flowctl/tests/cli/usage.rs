@@ -1,0 +1,50 @@
+//! Help, versions, completion, wrong usage.
+
+use crate::run;
+
+const COMMANDS: [&str; 9] = ["check", "run", "deploy", "list", "describe", "logs", "cancel", "build", "completion"];
+
+#[test]
+fn every_command_has_examples() {
+    let here = std::env::temp_dir();
+    let all = run(&here, &["--help"]);
+    for command in COMMANDS {
+        assert!(all.stdout.contains(&format!("\n  {command} ")), "{command} in {}", all.stdout);
+        let called = run(&here, &[command, "--help"]);
+        assert_eq!(called.code, 0);
+        let example = format!("Examples:\n  {}", if command == "completion" { "source <(" } else { "flowctl " });
+        assert!(called.stdout.contains(&example), "{}", called.stdout);
+    }
+    assert!(all.stdout.contains("Exit codes:\n  0    done\n"), "{}", all.stdout);
+}
+
+#[test]
+fn wrong_usage_ends_with_2() {
+    let here = std::env::temp_dir();
+    let check = |arguments: &[&str], expect: &str| {
+        let called = run(&here, arguments);
+        assert_eq!(called.code, 2, "{arguments:?}: {}", called.stderr);
+        assert!(called.stdout.is_empty() && called.stderr.contains(expect), "{arguments:?}: {}", called.stderr);
+    };
+    check(&[], "Usage: flowctl");
+    check(&["deploi"], "similar subcommands exist: 'completion', 'deploy'");
+    check(&["check"], "<FILE>");
+    check(&["list", "-o", "xml"], "possible values: table, json");
+    check(&["deploy", "p.yaml", "--name", "Not a name"], "is no valid name");
+    check(&["logs", "x", "--tail", "few"], "--tail <N>");
+    check(&["completion", "tcsh"], "it is bash, zsh or fish");
+    check(&["build", ".", "--module", "x.wasm"], "cannot be used with");
+    check(&["describe", "../healthz"], "\"../healthz\" is no valid name");
+    check(&["list", "--server", "localhost:8081"], "has no http:// in front");
+}
+
+#[test]
+fn completion_knows_the_commands() {
+    let here = std::env::temp_dir();
+    for (shell, word) in [("bash", "_flowctl()"), ("zsh", "#compdef flowctl"), ("fish", "complete -c flowctl")] {
+        let called = run(&here, &["completion", shell]);
+        assert_eq!(called.code, 0);
+        assert!(called.stdout.contains(word), "{shell}");
+        assert!(COMMANDS.iter().all(|command| called.stdout.contains(command)), "{shell}");
+    }
+}

@@ -1,0 +1,7 @@
+//! The built `flowd`, as a user or flowctl starts it. Every process here is started with `--die-with-parent`, so that
+//! none is left when a test is killed.
+
+mod check;
+mod process;
+mod run;
+mod standalone;

@@ -1,0 +1,55 @@
+//! `flowd run`: one pipeline, its streams, its exit code.
+
+use std::fs;
+
+use crate::process::{FINITE, Place, Running, endless};
+
+#[test]
+fn it_runs_to_its_end() {
+    let place = Place::new(FINITE);
+    let (code, stdout, stderr) = place.call(&["run", "p.yaml"]);
+    assert_eq!(code, 0, "{stderr}");
+    let expect: Vec<String> = (0..10).map(|n| format!("record {n}")).collect();
+    assert_eq!(stdout.lines().collect::<Vec<_>>(), expect);
+    assert!(
+        stderr.contains("finite finished after ") && stderr.contains("\n  out: 10 records in, 10 out\n"),
+        "{stderr}"
+    );
+    let left = fs::read_dir(place.path().join("state/flow/runs")).expect("it exists").count();
+    assert_eq!(left, 0, "the run's directory is removed");
+}
+
+#[test]
+fn the_report_in_json() {
+    let place = Place::new(&FINITE.replace("stdout", "blackhole"));
+    let (code, stdout, stderr) = place.call(&["run", "p.yaml", "--output", "json"]);
+    assert_eq!((code, stdout.as_str()), (0, ""), "{stderr}");
+    let json = &stderr[stderr.find("{\n").expect("an object")..];
+    let report: serde_json::Value = serde_json::from_str(json).expect("JSON");
+    assert_eq!((&report["state"], &report["operators"][1]["records-in"]), (&"finished".into(), &10.into()));
+}
+
+#[test]
+fn a_signal_stops_it() {
+    for signal in ["INT", "TERM"] {
+        let place = Place::new(&endless());
+        let mut running = Running::start(place.flowd(&["run", "p.yaml"]));
+        assert_eq!(running.line(), "record 0\n");
+        running.signal(signal);
+        assert_eq!(running.ended().code(), Some(130), "{signal}");
+        let left = fs::read_dir(place.path().join("state/flow/runs")).expect("it exists").count();
+        assert_eq!(left, 0, "the run's directory is removed");
+    }
+}
+
+#[test]
+fn a_pipeline_that_can_not_run() {
+    let place = Place::new(&FINITE.replace("from: in", "from: inn"));
+    let (code, stdout, stderr) = place.call(&["run", "p.yaml"]);
+    assert_eq!((code, stdout.as_str()), (2, ""));
+    assert!(stderr.starts_with("p.yaml:7:"), "{stderr}");
+    assert!(stderr.ends_with("error: the pipeline has 1 error\n"), "{stderr}");
+    let (code, _, stderr) = place.call(&["run", "missing.yaml"]);
+    assert_eq!(code, 2);
+    assert!(stderr.starts_with("missing.yaml: can't read the pipeline file: No such file"), "{stderr}");
+}
