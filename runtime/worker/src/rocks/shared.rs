@@ -71,6 +71,7 @@ impl SharedRocks {
 fn options(settings: Settings, cache: &Cache) -> Options {
     let mut tables = BlockBasedOptions::default();
     tables.set_block_cache(cache);
+    tables.set_block_size(8 << 10);
     tables.set_bloom_filter(10.0, false);
     tables.set_format_version(6);
     // Index and filters lie in the cache, or they would be memory beside the budget; in parts, or one lookup could read a

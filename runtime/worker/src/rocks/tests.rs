@@ -1,5 +1,7 @@
 //! The contract of `Store`, run against RocksDB; and what a directory in a bad state says.
 
+mod cached;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 

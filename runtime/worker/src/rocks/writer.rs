@@ -66,8 +66,10 @@ impl Writer {
             return Err(error.clone());
         }
         self.sent += 1;
-        // Where the thread has ended since, `written` says why.
-        let _ = self.queue.as_ref().map(|queue| queue.send(generation));
+        if let Some(queue) = &self.queue {
+            // Where the thread has ended since, `written` says why.
+            let _ = queue.send(generation);
+        }
         Ok(())
     }
 

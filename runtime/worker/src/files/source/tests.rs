@@ -37,8 +37,11 @@ impl Files {
 const ROWS: usize = 1024;
 const BYTES: usize = 1 << 20;
 
-/// All rows as (place, value), and how it ended.
-fn drain(source: &mut FilesSource) -> (Vec<(String, Vec<u8>)>, Result<(), Error>) {
+/// Place and value of each.
+type Rows = Vec<(String, Vec<u8>)>;
+
+/// All rows, and how it ended.
+fn drain(source: &mut FilesSource) -> (Rows, Result<(), Error>) {
     let locate = source.locator();
     let mut rows = Vec::new();
     loop {
