@@ -156,7 +156,11 @@ pub(crate) struct Nodes {
 impl Nodes {
     pub fn of(pipeline: &Pipeline) -> Self {
         let sources = pipeline.sources.iter().map(|source| (&source.name, source.position));
-        let operators = pipeline.operators.iter().map(|operator| (&operator.name, operator.position));
+        // What an operator refuses when it starts is its configuration, if it has one.
+        let operators = pipeline.operators.iter().map(|operator| match &operator.config {
+            config if config.value.is_null() => (&operator.name, operator.position),
+            config => (&operator.name, config.position),
+        });
         let sinks = pipeline.sinks.iter().map(|sink| (&sink.name, sink.position));
         let positions = sources.chain(operators).chain(sinks).map(|(name, at)| (name.clone(), at)).collect();
         Self { file: pipeline.file.clone(), positions }

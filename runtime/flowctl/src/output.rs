@@ -2,6 +2,7 @@
 
 use std::io::{self, IsTerminal, Write};
 
+use flow_model::api::printable;
 use serde::Serialize;
 
 use crate::exit::Failure;
@@ -66,7 +67,7 @@ impl Output {
     /// A remark beside the result, to stderr: progress, the next step. Programs get none.
     pub fn note(&self, text: &str) {
         if !self.is_json() {
-            eprintln!("{text}");
+            eprintln!("{}", printable(text));
         }
     }
 
@@ -86,11 +87,11 @@ impl Output {
             return;
         }
         for diagnostic in &failure.diagnostics {
-            eprintln!("{diagnostic}");
+            eprintln!("{}", printable(&diagnostic.to_string()));
         }
-        eprintln!("{} {}", paint(self.error_colour, "1;31", "error:"), failure.message);
+        eprintln!("{} {}", paint(self.error_colour, "1;31", "error:"), printable(&failure.message));
         for line in failure.hint.iter().flat_map(|hint| hint.lines()) {
-            eprintln!("  {line}");
+            eprintln!("  {}", printable(line));
         }
     }
 }

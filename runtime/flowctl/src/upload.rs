@@ -61,11 +61,7 @@ impl Upload {
             return;
         }
         let (done, all) = (self.body.position(), self.body.get_ref().len() as u64);
-        let bar = self.bar.get_or_insert_with(|| {
-            let style =
-                ProgressStyle::with_template("uploading {bytes}/{total_bytes} {wide_bar} {binary_bytes_per_sec}");
-            ProgressBar::new(all).with_style(style.expect("the template is well formed"))
-        });
+        let bar = self.bar.get_or_insert_with(|| ProgressBar::new(all).with_style(style()));
         bar.set_position(done);
         if done == all {
             bar.finish_and_clear();
@@ -78,5 +74,31 @@ impl Read for Upload {
         let read = self.body.read(buffer)?;
         self.show();
         Ok(read)
+    }
+}
+
+fn style() -> ProgressStyle {
+    ProgressStyle::with_template("uploading {bytes}/{total_bytes} {wide_bar} {binary_bytes_per_sec}")
+        .expect("the template is well formed")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_form_has_the_length_that_it_says() {
+        let field = Field { name: "./a.wasm", file: Some("./a.wasm"), bytes: b"\0asm" };
+        let mut upload = Upload::new(&[field], false).expect("a form");
+        let mut body = Vec::new();
+        upload.read_to_end(&mut body).expect("it is in memory");
+        assert_eq!(body.len(), upload.len());
+        let text = String::from_utf8(body).expect("text");
+        assert!(text.contains("name=\"./a.wasm\"; filename=\"./a.wasm\"") && text.contains("\0asm"), "{text}");
+    }
+
+    #[test]
+    fn the_bar_can_be_drawn() {
+        ProgressBar::hidden().with_style(style()).set_position(1);
     }
 }

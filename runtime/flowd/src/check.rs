@@ -4,7 +4,7 @@ use std::process::ExitCode;
 
 use anyhow::Result;
 use flow_coordinator::submission::{Error, Submission};
-use flow_model::api::{Checked, Refusal, RefusalCode};
+use flow_model::api::{Checked, Refusal, RefusalCode, printable};
 use flow_worker::{Options, Worker};
 
 use crate::cli::{Check, Format};
@@ -62,7 +62,7 @@ pub fn text(refusal: &Refusal) -> String {
     let mut lines: Vec<String> = refusal.diagnostics.iter().map(ToString::to_string).collect();
     lines.push(format!("error: {}", refusal.message));
     lines.extend(refusal.hint.iter().map(|hint| format!("  {hint}")));
-    lines.join("\n")
+    printable(&lines.join("\n"))
 }
 
 /// The exit code for a refusal.

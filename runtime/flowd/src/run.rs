@@ -8,7 +8,7 @@ use std::time::Duration;
 use anyhow::{Context, Result};
 use flow_coordinator::jobs::{Error, Jobs};
 use flow_coordinator::submission::Submission;
-use flow_model::api::{Description, JobState, Refusal};
+use flow_model::api::{Description, JobState, Refusal, printable};
 use flow_worker::log::{JobLog, Level, LogLine};
 use flow_worker::{JobHandle, Options, Worker};
 
@@ -102,7 +102,7 @@ fn report(description: &Description, format: Format) -> Result<ExitCode> {
                 let (taken, given) = (counters.records_in, counters.records_out);
                 eprintln!("  {}: {taken} records in, {given} out{rejected}", counters.operator);
             }
-            job.error.iter().for_each(|error| eprintln!("error: {error}"));
+            job.error.iter().for_each(|error| eprintln!("error: {}", printable(error)));
         }
     }
     Ok(match job.state {

@@ -283,6 +283,12 @@ impl Refusal {
     }
 }
 
+/// Text of a stranger (an operator, a server) for a terminal, which it must not steer: control characters other than the
+/// end of a line and the tabulator are replaced.
+pub fn printable(text: &str) -> String {
+    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -300,6 +306,11 @@ mod tests {
         let json = r#"{"id":"wordcount-3f9a2c","name":"wordcount","state":"failed","submitted":1,"ended":2,"error":"no disk"}"#;
         assert_eq!(serde_json::to_string(&job).expect("JSON"), json);
         assert_eq!(serde_json::from_str::<Job>(json).expect("a job"), job);
+    }
+
+    #[test]
+    fn strangers_do_not_steer_the_terminal() {
+        assert_eq!(printable("a\tb\nc \x1b[2J\u{9b}1m\r"), "a\tb\nc \u{fffd}[2J\u{fffd}1m\u{fffd}");
     }
 
     #[test]

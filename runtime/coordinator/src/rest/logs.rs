@@ -4,7 +4,7 @@ use std::convert::Infallible;
 use std::time::Duration;
 
 use axum::extract::rejection::QueryRejection;
-use axum::extract::{Path, Query, State};
+use axum::extract::{Query, State};
 use axum::http::header::CONTENT_TYPE;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -16,6 +16,7 @@ use tokio_stream::wrappers::ReceiverStream;
 use tokio_stream::{Stream, StreamExt};
 
 use super::Api;
+use super::jobs::Key;
 use super::refusal::Refused;
 use crate::answer;
 use crate::jobs::Jobs;
@@ -35,7 +36,7 @@ pub struct Wanted {
 
 pub async fn logs(
     State(api): State<Api>,
-    Path(job): Path<String>,
+    Key(job): Key,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Response, Refused> {
     let Query(wanted) = wanted.map_err(|error| {

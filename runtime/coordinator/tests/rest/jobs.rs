@@ -107,6 +107,8 @@ fn unknown_jobs_and_paths() {
         check(server.get(path), 404, "no job \"nobody\"");
     }
     check(server.post("/jobs/nobody/cancel"), 404, "no job \"nobody\"");
+    let (status, refusal) = server.get::<Job>("/jobs/%ff").expect_err("no text");
+    assert_eq!((status, refusal.code), (400, RefusalCode::BadRequest));
     check(server.get("/"), 404, "no such path");
     check(server.get("/jobs/a/b/c"), 404, "no such path");
     check(server.post("/jobs"), 405, "the path takes another method");
@@ -120,6 +122,24 @@ fn stopping_ends_all_jobs_and_takes_no_more() {
     assert_eq!(server.ended("endless").job.state, JobState::Canceled);
     let (status, refusal) = server.submit(FINITE).expect_err("it is stopping");
     assert_eq!((status, refusal.code), (503, RefusalCode::Unavailable));
+}
+
+#[test]
+fn the_oldest_ended_jobs_are_forgotten() {
+    let server = Server::start();
+    let first = server.submit(FINITE).expect("a good pipeline").id;
+    server.ended(first.as_str());
+    let running = server.submit(ENDLESS).expect("a good pipeline").id;
+    for _ in 0..101 {
+        let job = server.submit(FINITE).expect("a good pipeline");
+        server.ended(job.id.as_str());
+    }
+    let jobs = server.get::<Jobs>("/jobs").expect("a list").jobs;
+    // A job makes room when it is submitted, so the last one stands beside the hundred.
+    assert_eq!(jobs.len(), 102);
+    assert!(jobs.iter().any(|job| job.id == running) && !jobs.iter().any(|job| job.id == first));
+    let directories = fs::read_dir(server.data().join("jobs")).expect("it exists").count();
+    assert_eq!(directories, jobs.len());
 }
 
 #[test]

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use flow_model::api::{Counters, Description, JobState};
+use flow_model::api::{Counters, Description, JobState, printable};
 
 use crate::cli::Remote;
 use crate::exit::{Exit, Failure};
@@ -50,8 +50,8 @@ fn text(description: &Description, output: &Output) -> String {
     ];
     lines.extend(job.ended.map(|ended| ("ended", time::utc(ended))));
     lines.push(("ran", ran));
-    lines.extend(job.error.as_ref().map(|error| ("error", error.clone())));
-    lines.extend(description.warnings.iter().map(|warning| ("warning", warning.to_string())));
+    lines.extend(job.error.as_ref().map(|error| ("error", printable(error))));
+    lines.extend(description.warnings.iter().map(|warning| ("warning", printable(&warning.to_string()))));
     let mut text = String::new();
     for (name, value) in lines {
         // Writing into a string never fails.

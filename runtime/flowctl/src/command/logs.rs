@@ -1,6 +1,6 @@
 //! `flowctl logs`: what a job and its operators log, at once or as it comes.
 
-use flow_model::api::{LogLevel, LogLine};
+use flow_model::api::{LogLevel, LogLine, printable};
 
 use crate::cli::Remote;
 use crate::exit::{Exit, Failure};
@@ -103,11 +103,6 @@ fn text(line: &LogLine, output: &Output) -> String {
         (None, _) => String::new(),
     };
     format!("{} {level} {place}{}", time::utc(line.time), printable(&line.message))
-}
-
-/// Operators are strangers: what they log must not steer the terminal.
-fn printable(message: &str) -> String {
-    message.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
 }
 
 #[cfg(test)]

@@ -33,6 +33,18 @@ fn a_real_operator() {
     assert_eq!(fs::read(directory.path().join("t.component.wasm")).expect("it was written"), component);
 }
 
+/// Compiles the standard library as well: minutes when the cache is cold.
+#[test]
+#[ignore = "long: compiles the standard library for Wasm"]
+fn a_real_operator_with_the_library_from_source() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let operator = repository().join("plugins/tokenizer");
+    let operator = operator.to_str().expect("text");
+    let built = run(directory.path(), &["build", operator, "-o", "t.wasm", "--std", "source"]);
+    assert_eq!(built.code, 0, "{}", built.stderr);
+    assert!(built.stdout.starts_with("t.wasm: flat-map operator ("), "{}", built.stdout);
+}
+
 #[test]
 fn what_can_not_be_built() {
     let directory = tempfile::tempdir().expect("a directory");

@@ -43,6 +43,31 @@ fn a_signal_stops_it() {
 }
 
 #[test]
+fn a_reader_that_stopped_reading_does_not_hold_it() {
+    let place = Place::new(&endless().replace("rate: 100, ", "").replace("record", &"x".repeat(1000)));
+    let mut running = Running::start(place.flowd(&["run", "p.yaml"]));
+    running.line();
+    // By now the pipe is full and the sink waits.
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    running.signal("INT");
+    assert_eq!(running.ended().code(), Some(130));
+}
+
+#[test]
+fn what_a_killed_run_left_is_cleared_by_the_next() {
+    let place = Place::new(&endless());
+    let mut running = Running::start(place.flowd(&["run", "p.yaml"]));
+    running.line();
+    running.signal("KILL");
+    running.ended();
+    let left = || fs::read_dir(place.path().join("state/flow/runs")).expect("it exists").count();
+    assert_eq!(left(), 1);
+    fs::write(place.path().join("p.yaml"), FINITE).expect("a file");
+    assert_eq!(place.call(&["run", "p.yaml"]).0, 0);
+    assert_eq!(left(), 0);
+}
+
+#[test]
 fn a_pipeline_that_can_not_run() {
     let place = Place::new(&FINITE.replace("from: in", "from: inn"));
     let (code, stdout, stderr) = place.call(&["run", "p.yaml"]);
