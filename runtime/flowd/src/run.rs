@@ -75,15 +75,17 @@ fn write_log(log: &Arc<JobLog>) {
 }
 
 fn write_line(line: &LogLine) {
-    let LogLine { operator, subtask, message, .. } = line;
-    let operator = operator.as_deref();
+    let text = match (&line.operator, line.subtask) {
+        (Some(operator), Some(subtask)) => format!("{operator}/{subtask}: {}", line.message),
+        _ => line.message.clone(),
+    };
     // A macro each, since tracing fixes a line's level when it is compiled.
     match line.level {
-        Level::Trace => tracing::trace!(target: "job", operator, subtask, "{message}"),
-        Level::Debug => tracing::debug!(target: "job", operator, subtask, "{message}"),
-        Level::Info => tracing::info!(target: "job", operator, subtask, "{message}"),
-        Level::Warn => tracing::warn!(target: "job", operator, subtask, "{message}"),
-        Level::Error => tracing::error!(target: "job", operator, subtask, "{message}"),
+        Level::Trace => tracing::trace!(target: "job", "{text}"),
+        Level::Debug => tracing::debug!(target: "job", "{text}"),
+        Level::Info => tracing::info!(target: "job", "{text}"),
+        Level::Warn => tracing::warn!(target: "job", "{text}"),
+        Level::Error => tracing::error!(target: "job", "{text}"),
     }
 }
 
