@@ -17,6 +17,8 @@ pub const DEFAULT: &str = "http://127.0.0.1:8081";
 /// Components are compiled while the client waits; one in Python takes 15 s, and a pipeline may have many.
 const SUBMIT_PATIENCE: Duration = Duration::from_secs(900);
 const PATIENCE: Duration = Duration::from_secs(30);
+/// A server that follows a log says every 15 s that it is still there.
+const SILENCE: Duration = Duration::from_secs(60);
 /// An answer in memory, at most; a pipeline of the largest size has a description of a few MiB.
 const ANSWER_MAX: u64 = 64 << 20;
 
@@ -92,7 +94,8 @@ impl Server {
 
     /// Asks for `path` and hands each line of the answer to `line` as it comes, until it says stop.
     pub fn lines(&self, path: &str, mut line: impl FnMut(&str) -> Result<bool, Failure>) -> Result<(), Failure> {
-        let request = self.agent.get(self.at(path)).config().timeout_recv_response(Some(PATIENCE)).build();
+        let request = self.agent.get(self.at(path)).config();
+        let request = request.timeout_recv_response(Some(PATIENCE)).timeout_per_read(Some(SILENCE)).build();
         let response = self.accepted(request.call())?;
         let reader = response.into_body().into_with_config().limit(u64::MAX).reader();
         for text in BufReader::new(reader).lines() {

@@ -2,6 +2,7 @@
 
 use std::fs;
 
+use flow_coordinator::rest::Options;
 use serde_json::Value;
 use tempfile::TempDir;
 
@@ -120,6 +121,19 @@ fn waiting_tells_how_it_ended() {
     });
     assert_eq!(waiting.code, 1);
     assert!(waiting.stderr.trim_end().ends_with(" is canceled"), "{}", waiting.stderr);
+}
+
+#[test]
+fn more_than_the_server_takes() {
+    let session = Session { server: Server::with(Options { body_max: 1 << 20 }), ..Session::new() };
+    let here = session.directory.path();
+    fs::write(here.join("big.wasm"), vec![0; 9 << 20]).expect("a file");
+    let operators = "operators:\n  a: {component: ./big.wasm, from: in}\nsinks:";
+    fs::write(here.join("big.yaml"), FINITE.replace("sinks:", operators)).expect("a file");
+    let called = session.run("deploy big.yaml");
+    assert_eq!(called.code, 2, "{}", called.stderr);
+    let expect = "error: pipeline and components together are larger than 1Mi\n  raise it with `flowd standalone --body-max SIZE`\n";
+    assert!(called.stderr.ends_with(expect), "{}", called.stderr);
 }
 
 #[test]

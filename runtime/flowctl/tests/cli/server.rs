@@ -20,6 +20,10 @@ pub struct Server {
 
 impl Server {
     pub fn start() -> Self {
+        Self::with(rest::Options::default())
+    }
+
+    pub fn with(api: rest::Options) -> Self {
         let data = tempfile::tempdir().expect("a directory");
         let options = flow_worker::Options { data_dir: data.path().to_owned(), component_cache_dir: None };
         let worker = Worker::new(options).expect("a worker");
@@ -30,7 +34,7 @@ impl Server {
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async move { _ = stopped.await };
-        let serving = rest::serve(listener, jobs.clone(), rest::Options::default(), shutdown);
+        let serving = rest::serve(listener, jobs.clone(), api, shutdown);
         let thread = thread::spawn(move || runtime.block_on(serving).expect("it serves"));
         Self { url, jobs, stop: Some(stop), thread: Some(thread), _data: data }
     }
