@@ -1,0 +1,196 @@
+//! The end-to-end harness: JSON records through a real Kafka, a loop written by hand beside Flow in the same run, and the CPU
+//! of exactly those processes. Must never assert on a time.
+//!
+//! | module | what it holds |
+//! |---|---|
+//! | [`orders`] | the input, and what is right as output |
+//! | [`broker`], [`topics`], [`settings`] | Kafka |
+//! | [`floor`] | the loop by hand |
+//! | [`job`], [`measure`], [`child`] | the jobs, one run of one, its process |
+//! | [`machine`], [`result`], [`profile`] | the machine's noise, the figures, where the CPU goes |
+
+mod broker;
+mod child;
+mod floor;
+mod job;
+mod machine;
+mod measure;
+mod orders;
+mod profile;
+mod result;
+mod settings;
+mod topics;
+
+use std::path::{Path, PathBuf};
+
+use anyhow::Context;
+use clap::{Parser, Subcommand};
+
+use broker::Broker;
+use job::{Job, PARALLELISM, Setup};
+use measure::{Bench, Run};
+use result::Results;
+
+/// CPU per million records of Flow's jobs and of a loop written by hand, through a real Kafka
+#[derive(Debug, Parser)]
+#[command(name = "end-to-end", args_conflicts_with_subcommands = true)]
+struct Args {
+    /// JSON records of about 100 bytes in the input
+    #[arg(long, default_value_t = 10_000_000)]
+    records: u64,
+    /// How often each job runs, by turns
+    #[arg(long, default_value_t = 3)]
+    rounds: usize,
+    /// Which jobs, separated by commas
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "floor,simple,keyed-count")]
+    jobs: Vec<Job>,
+    /// A running Kafka; else one is started and gone with this process
+    #[arg(long, value_name = "HOST:PORT")]
+    kafka: Option<String>,
+    /// `state.cache` of keyed-count
+    #[arg(long, default_value = "256Mi")]
+    cache: String,
+    /// Where the result file goes, and meanwhile Kafka's data [default: end-to-end in cargo's target directory]
+    #[arg(long, value_name = "DIR")]
+    out: Option<PathBuf>,
+    /// The daemon [default: flowd beside this program]
+    #[arg(long, value_name = "FILE")]
+    flowd: Option<PathBuf>,
+    /// The folder of compiled operators [default: where `make plugins` puts them]
+    #[arg(long, value_name = "DIR")]
+    plugins: Option<PathBuf>,
+    /// Run each job once more under perf, and tell where its CPU goes
+    #[arg(long)]
+    profile: bool,
+    #[command(subcommand)]
+    step: Option<Step>,
+}
+
+/// Steps that run as processes of their own.
+#[derive(Debug, Subcommand)]
+enum Step {
+    #[command(hide = true)]
+    Floor(floor::Args),
+    #[command(hide = true)]
+    Fill {
+        #[arg(long)]
+        brokers: String,
+        #[arg(long)]
+        topic: String,
+        #[arg(long)]
+        records: u64,
+    },
+    #[command(hide = true)]
+    Contents {
+        #[arg(long)]
+        brokers: String,
+        #[arg(long)]
+        topic: String,
+    },
+}
+
+fn main() -> anyhow::Result<()> {
+    let args = Args::parse();
+    match &args.step {
+        Some(Step::Floor(args)) => floor::run(args),
+        Some(Step::Fill { brokers, topic, records }) => topics::fill(brokers, topic, *records),
+        Some(Step::Contents { brokers, topic }) => {
+            println!("{}", serde_json::to_string(&topics::contents(brokers, topic)?)?);
+            Ok(())
+        }
+        None => run(&args),
+    }
+}
+
+fn run(args: &Args) -> anyhow::Result<()> {
+    child::catch_interrupts();
+    let out = match &args.out {
+        Some(out) => out.clone(),
+        None => beside()?.parent().context("no target directory")?.join("end-to-end"),
+    };
+    let mut setup = Setup {
+        flowd: args.flowd.clone().map_or_else(|| beside().map(|dir| dir.join("flowd")), Ok)?,
+        plugins: args.plugins.clone().map_or_else(plugins, Ok)?,
+        cache: args.cache.clone(),
+        brokers: String::new(),
+        input: format!("flow-bench-{}", std::process::id()),
+    };
+    setup.check(&args.jobs)?;
+    std::fs::create_dir_all(&out)?;
+    let work = tempfile::Builder::new().prefix("work-").tempdir_in(&out)?;
+    let broker = match &args.kafka {
+        Some(address) => Broker::given(address),
+        None => Broker::start(&work.path().join("kafka"))?,
+    };
+    setup.brokers.clone_from(&broker.address);
+    let bench = Bench { setup, broker: &broker, records: args.records, dir: work.path() };
+    let input = bench.setup.input.clone();
+    topics::create(&broker.address, &input)?;
+    eprintln!("writing {} records", args.records);
+    bench.own(&["fill", "--topic", &input, "--records", &args.records.to_string()])?;
+    let measured = rounds(args, &bench).and_then(|runs| tell(args, &bench, &runs, &out));
+    if args.kafka.is_some() {
+        topics::delete(&broker.address, &input)?;
+    }
+    measured
+}
+
+fn rounds(args: &Args, bench: &Bench<'_>) -> anyhow::Result<Vec<Run>> {
+    let mut runs = Vec::new();
+    for round in 0..args.rounds {
+        for at in 0..args.jobs.len() {
+            // By turns, and each begins a round once: what the machine does by and by hits all alike.
+            let job = args.jobs[(round + at) % args.jobs.len()];
+            let run = bench.run(job, round, round == 0, |command| command)?;
+            let (cpu, millions) = (run.usage.cpu(), args.records as f64 / 1e6);
+            eprintln!(
+                "round {round}  {:<12} {:6.3} CPU-s per million  {:5.1} s  {:>4} MiB  (beside it: Kafka {:.2}, other {:.2} cores)",
+                job.name(),
+                cpu / millions,
+                run.usage.wall,
+                run.usage.peak_rss >> 20,
+                run.broker_cpu / run.usage.wall,
+                run.other_cpu / run.usage.wall,
+            );
+            runs.push(run);
+        }
+    }
+    Ok(runs)
+}
+
+fn tell(args: &Args, bench: &Bench<'_>, runs: &[Run], out: &Path) -> anyhow::Result<()> {
+    let results = Results {
+        unix_seconds: result::unix_seconds(),
+        commit: result::commit(),
+        machine: machine::machine(),
+        records: args.records,
+        partitions: topics::PARTITIONS,
+        parallelism: PARALLELISM,
+        cache: &args.cache,
+        runs,
+        summary: args.jobs.iter().filter_map(|job| result::summary(*job, runs, args.records)).collect(),
+        notes: result::NOTES,
+    };
+    print!("{}", results.table());
+    println!("{}", results.write(out)?.display());
+    if args.profile {
+        for line in &results.summary {
+            let data = out.join(format!("{}.perf", line.job.name()));
+            bench.run(line.job, args.rounds, false, |command| profile::record(command, &data))?;
+            let report = profile::report(&data, line.cpu_per_million.median)?;
+            println!("\n{} ({}; `perf report -i` that)\n{report}", line.job.name(), data.display());
+        }
+    }
+    Ok(())
+}
+
+/// The directory of this program.
+fn beside() -> anyhow::Result<PathBuf> {
+    Ok(std::env::current_exe()?.parent().context("this program is in no directory")?.to_owned())
+}
+
+fn plugins() -> anyhow::Result<PathBuf> {
+    let cache = std::env::var_os("XDG_CACHE_HOME").map(PathBuf::from);
+    let cache = cache.or_else(|| Some(PathBuf::from(std::env::var_os("HOME")?).join(".cache")));
+    Ok(cache.context("neither XDG_CACHE_HOME nor HOME is set; say --plugins")?.join("flow").join("plugins"))
+}
