@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use serde::Deserialize;
 
 use super::TARGET;
+use super::linker::Linker;
 use super::toolchain::{Std, Toolchain};
 use crate::exit::{Exit, Failure};
 
@@ -133,6 +134,9 @@ fn artifact(line: &str, manifest: &Path) -> Option<PathBuf> {
 fn command(toolchain: &Toolchain, dir: &Path) -> Command {
     let mut command = Command::new(&toolchain.cargo);
     command.current_dir(dir).env("RUSTC", &toolchain.rustc).stdin(Stdio::null());
+    if let Linker::Named(linker) = &toolchain.linker {
+        command.env("CARGO_TARGET_WASM32_UNKNOWN_UNKNOWN_LINKER", linker);
+    }
     if toolchain.std == Std::Source {
         // Compiling the standard library is not stable yet; this lets a stable compiler do it.
         command.env("RUSTC_BOOTSTRAP", "1");

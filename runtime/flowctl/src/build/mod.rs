@@ -2,6 +2,7 @@
 
 pub mod cargo;
 pub mod component;
+mod linker;
 pub mod toolchain;
 pub mod world;
 

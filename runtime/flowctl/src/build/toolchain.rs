@@ -10,6 +10,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 
 use super::TARGET;
+use super::linker::{self, Linker};
 use crate::exit::{Exit, Failure};
 
 /// Where the standard library for Wasm comes from.
@@ -21,42 +22,54 @@ pub enum Std {
     Source,
 }
 
-/// A compiler, its cargo, and how they come by the standard library.
+/// A compiler, its cargo and linker, and how they come by the standard library.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Toolchain {
     pub cargo: PathBuf,
     pub rustc: PathBuf,
     pub std: Std,
+    pub linker: Linker,
 }
 
 /// The first compiler that can do it, those with the target installed first; only the way `wanted`, if one is. A
 /// compiler is asked in `dir`, since a `rust-toolchain.toml` there changes what rustup's answers.
 pub fn find(dir: &Path, wanted: Option<Std>) -> Result<Toolchain, Failure> {
-    let pairs = installed();
+    let path = path();
+    let pairs = installed(&path);
+    let libraries: Vec<Option<PathBuf>> =
+        pairs.iter().map(|(_, rustc)| ask(dir, rustc, &["--print", "target-libdir"])).collect();
+    let all: Vec<PathBuf> = libraries.iter().flatten().cloned().collect();
+    let mut without_linker = None;
     for std in [Std::Prebuilt, Std::Source] {
         if wanted.is_some_and(|wanted| wanted != std) {
             continue;
         }
-        for (cargo, rustc) in &pairs {
-            if has_std(dir, rustc, std) {
-                return Ok(Toolchain { cargo: cargo.clone(), rustc: rustc.clone(), std });
+        for ((cargo, rustc), libraries) in pairs.iter().zip(&libraries) {
+            let Some(libraries) = libraries.as_ref().filter(|_| has_std(dir, rustc, std)) else { continue };
+            match linker::find(libraries, &path, &all) {
+                Some(linker) => return Ok(Toolchain { cargo: cargo.clone(), rustc: rustc.clone(), std, linker }),
+                None => without_linker = without_linker.or(Some(rustc)),
             }
         }
     }
-    Err(missing(&pairs))
+    Err(missing(&pairs, without_linker))
 }
 
-/// Every directory of the PATH with both a cargo and a rustc; `RUSTC` and `CARGO` come first, as cargo has it.
-fn installed() -> Vec<(PathBuf, PathBuf)> {
+/// The directories to look for programs in.
+fn path() -> Vec<PathBuf> {
     let path = env::var_os("PATH").unwrap_or_default();
-    let directories: Vec<PathBuf> = env::split_paths(&path).chain(["/usr/bin".into()]).collect();
+    env::split_paths(&path).chain(["/usr/bin".into()]).collect()
+}
+
+/// Every directory of the path with both a cargo and a rustc; `RUSTC` and `CARGO` come first, as cargo has it.
+fn installed(path: &[PathBuf]) -> Vec<(PathBuf, PathBuf)> {
     let program = |dir: &PathBuf, name: &str| Some(dir.join(name)).filter(|program| program.is_file());
     let mut pairs: Vec<(PathBuf, PathBuf)> = Vec::new();
     if let Some(rustc) = env::var_os("RUSTC").map(PathBuf::from) {
-        let beside = directories.iter().find_map(|dir| program(dir, "cargo"));
+        let beside = path.iter().find_map(|dir| program(dir, "cargo"));
         pairs.extend(env::var_os("CARGO").map(PathBuf::from).or(beside).map(|cargo| (cargo, rustc)));
     }
-    for pair in directories.iter().filter_map(|dir| program(dir, "cargo").zip(program(dir, "rustc"))) {
+    for pair in path.iter().filter_map(|dir| program(dir, "cargo").zip(program(dir, "rustc"))) {
         if !pairs.contains(&pair) {
             pairs.push(pair);
         }
@@ -84,17 +97,20 @@ fn ask(dir: &Path, rustc: &Path, arguments: &[&str]) -> Option<PathBuf> {
     answer.status.success().then(|| PathBuf::from(String::from_utf8_lossy(&answer.stdout).trim_end()))
 }
 
-fn missing(pairs: &[(PathBuf, PathBuf)]) -> Failure {
-    let message = if pairs.is_empty() {
-        "no Rust compiler on this machine".to_owned()
-    } else {
-        let asked: Vec<String> = pairs.iter().map(|(_, rustc)| rustc.display().to_string()).collect();
-        format!("no Rust compiler here can compile to {TARGET} (asked: {})", asked.join(", "))
+fn missing(pairs: &[(PathBuf, PathBuf)], without_linker: Option<&PathBuf>) -> Failure {
+    let message = match (pairs, without_linker) {
+        ([], _) => "no Rust compiler on this machine".to_owned(),
+        (_, Some(rustc)) => format!("{} could compile to {TARGET}, but no linker for Wasm is here", rustc.display()),
+        (pairs, None) => {
+            let asked: Vec<String> = pairs.iter().map(|(_, rustc)| rustc.display().to_string()).collect();
+            format!("no Rust compiler here can compile to {TARGET} (asked: {})", asked.join(", "))
+        }
     };
     Failure::new(Exit::MissingTool, "no-wasm-compiler", message).hint(format!(
         "get one of these:\n\
          - with rustup:            rustup target add {TARGET}\n\
-         - on Debian or Ubuntu:    apt-get install rustc-web cargo-web rust-web-src\n\
+         - on Debian or Ubuntu:    apt-get install rustc-web cargo-web rust-web-src lld-22\n\
+         \u{20}                         (lld-N of the LLVM that /usr/bin/rustc -vV names)\n\
          - any compiler's sources: rustup component add rust-src, then flowctl build --std source\n\
          rustup itself comes from https://rustup.rs"
     ))
