@@ -65,9 +65,10 @@ fn path() -> Vec<PathBuf> {
 fn installed(path: &[PathBuf]) -> Vec<(PathBuf, PathBuf)> {
     let program = |dir: &PathBuf, name: &str| Some(dir.join(name)).filter(|program| program.is_file());
     let mut pairs: Vec<(PathBuf, PathBuf)> = Vec::new();
-    if let Some(rustc) = env::var_os("RUSTC").map(PathBuf::from) {
+    let set = |name: &str| env::var_os(name).filter(|value| !value.is_empty()).map(PathBuf::from);
+    if let Some(rustc) = set("RUSTC") {
         let beside = path.iter().find_map(|dir| program(dir, "cargo"));
-        pairs.extend(env::var_os("CARGO").map(PathBuf::from).or(beside).map(|cargo| (cargo, rustc)));
+        pairs.extend(set("CARGO").or(beside).map(|cargo| (cargo, rustc)));
     }
     for pair in path.iter().filter_map(|dir| program(dir, "cargo").zip(program(dir, "rustc"))) {
         if !pairs.contains(&pair) {
