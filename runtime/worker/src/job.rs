@@ -91,7 +91,11 @@ impl JobHandle {
             over: Condvar::new(),
             state_dir: parts.state_dir,
         });
-        job.log.add(Level::Info, None, format!("job started: {} subtasks in {} slots", job.plan.subtasks(), slots.len()));
+        job.log.add(
+            Level::Info,
+            None,
+            format!("job started: {} subtasks in {} slots", job.plan.subtasks(), slots.len()),
+        );
         for (number, tasks) in slots.into_iter().enumerate() {
             let of_slot = job.clone();
             let work = move || {
