@@ -16,12 +16,13 @@ step() {
   echo "== $((SECONDS - begun)) s"
 }
 
-# run_tests MANIFEST: all tests of that workspace but the doctests, which nextest does not run.
+# run_tests MANIFEST PROFILE: all tests of that workspace but the doctests, which nextest does not run.
 run_tests() {
   if command -v cargo-nextest >/dev/null; then
-    cargo nextest run --workspace --cargo-profile release --manifest-path "$1" --no-tests pass "${nextest_all[@]}"
+    cargo nextest run --workspace --manifest-path "$1" --cargo-profile "$2" --config-file .config/nextest.toml \
+      --no-tests pass "${nextest_all[@]}"
   else
-    cargo test --release --workspace --manifest-path "$1" --lib --bins --tests -- "${cargo_all[@]}"
+    cargo test --workspace --manifest-path "$1" --profile "$2" --lib --bins --tests -- "${cargo_all[@]}"
   fi
 }
 
@@ -36,8 +37,9 @@ step "binaries" cargo build --release --workspace --bins
 step "components" deployment/plugins.sh
 # Where the end-to-end tests find what the step above built.
 export FLOW_PLUGINS=$flow_plugins
-step "tests" run_tests Cargo.toml
+step "tests" run_tests Cargo.toml release
 if [ -e plugins/Cargo.toml ]; then
-  step "tests of the operators, natively" run_tests plugins/Cargo.toml
+  # Their release profile is for small Wasm: with link-time optimization each test program would take half a minute.
+  step "tests of the operators, natively" run_tests plugins/Cargo.toml dev
 fi
 step "doctests" cargo test --release --workspace --doc

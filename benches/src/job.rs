@@ -108,7 +108,9 @@ impl Setup {
         let (brokers, input, cache) = (&self.brokers, &self.input, &self.cache);
         let plugin = |name| self.plugin(name).display().to_string();
         let (operators, last) = match job {
-            Job::KeyedCount => (format!("  count: {{component: {}, from: orders, key: $key}}\n", plugin("counter")), "count"),
+            Job::KeyedCount => {
+                (format!("  count: {{component: {}, from: orders, key: $key}}\n", plugin("counter")), "count")
+            }
             Job::Floor | Job::Simple => {
                 let map = format!("  double: {{component: {}, from: orders}}\n", plugin("order-map"));
                 let filter = plugin("order-filter");

@@ -124,7 +124,9 @@ fn rounds(args: &Args, input: &str, output: &str) -> anyhow::Result<()> {
 fn run(case: Case, kafka: &str, topic: &str, records: u64) -> anyhow::Result<f64> {
     match case {
         Case::PollDefaults => poll(client(kafka).set("group.id", "bench"), topic, records),
-        Case::Poll => poll(&mut configured(Settings::reading(kafka, "bench", false, &BTreeMap::new())?), topic, records),
+        Case::Poll => {
+            poll(&mut configured(Settings::reading(kafka, "bench", false, &BTreeMap::new())?), topic, records)
+        }
         Case::Reader => read(kafka, topic, records),
         Case::SendDefaults => send(client(kafka).set("compression.type", "lz4"), topic, records),
         Case::Send => send(&mut configured(Settings::writing(kafka, &BTreeMap::new())?), topic, records),

@@ -80,7 +80,10 @@ impl Bench<'_> {
         if compare {
             let found: Contents = serde_json::from_slice(&self.own(&["contents", "--topic", output])?)?;
             if found != expected {
-                bail!("{} wrote the right number of records, but not the right ones: {found:?}, {expected:?}", job.name());
+                bail!(
+                    "{} wrote the right number of records, but not the right ones: {found:?}, {expected:?}",
+                    job.name()
+                );
             }
         }
         Ok(written)

@@ -16,8 +16,22 @@ pub const LEAST: f64 = 20.0;
 const CENTS: u64 = 10_000;
 
 const WORDS: [&str; 16] = [
-    "gate", "blue", "fragile", "ring", "twice", "neighbour", "left", "stairs", "monday", "gift", "before", "noon", "paid",
-    "cash", "second", "floor",
+    "gate",
+    "blue",
+    "fragile",
+    "ring",
+    "twice",
+    "neighbour",
+    "left",
+    "stairs",
+    "monday",
+    "gift",
+    "before",
+    "noon",
+    "paid",
+    "cash",
+    "second",
+    "floor",
 ];
 
 /// One order, about 100 bytes of JSON.
@@ -66,7 +80,7 @@ impl Orders {
         self.customer.clear();
         push_customer(&mut self.customer, customer);
         self.note.clear();
-        while self.note.len() < 34 {
+        while self.note.len() < 40 {
             self.note.push_str(WORDS[(words % 16) as usize]);
             self.note.push(' ');
             words >>= 4;

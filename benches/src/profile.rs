@@ -33,7 +33,8 @@ struct Line {
 /// What was recorded, as text; `cpu` is what the job costs without perf, in CPU-s per million records.
 pub fn report(data: &Path, cpu: f64) -> anyhow::Result<String> {
     let mut perf = Command::new("perf");
-    perf.args(["report", "--stdio", "-q", "--no-children", "-g", "none", "-s", "comm,dso,sym", "-t", "|", "-i"]).arg(data);
+    perf.args(["report", "--stdio", "-q", "--no-children", "-g", "none", "-s", "comm,dso,sym", "-t", "|", "-i"])
+        .arg(data);
     let output = perf.stderr(Stdio::null()).output().context("perf can't be run; Debian has it in linux-perf")?;
     if !output.status.success() {
         bail!("perf report failed for {}", data.display());
@@ -79,7 +80,8 @@ fn kind(line: &Line) -> &'static str {
     if object.starts_with("[kernel") || line.symbol.starts_with("[k]") {
         return if broker_thread { "kernel (network threads)" } else { "kernel (other threads)" };
     }
-    let wasm = object.contains("[JIT]") || object.contains("anon") || object.contains(".cwasm") || object.contains("jit");
+    let wasm =
+        object.contains("[JIT]") || object.contains("anon") || object.contains(".cwasm") || object.contains("jit");
     match () {
         () if wasm || has(&["wasm["]) => "Wasm guest",
         () if has(&["LZ4", "XXH32"]) => "lz4",
@@ -87,10 +89,29 @@ fn kind(line: &Line) -> &'static str {
         () if has(&["memcpy", "memmove", "memset", "memcmp"]) && broker_thread => "memcpy (network threads)",
         () if has(&["memcpy", "memmove", "memset", "memcmp"]) => "memcpy (other threads)",
         () if has(&["malloc", "free", "calloc", "realloc", "tcache", "_int_", "unlink_chunk"]) => "malloc",
-        () if has(&["msgset_reader", "rd_kafka_fetch", "consume", "op_", "q_serve", "rd_slice", "rd_kafka_message_"]) => {
+        () if has(&[
+            "msgset_reader",
+            "rd_kafka_fetch",
+            "consume",
+            "op_",
+            "q_serve",
+            "rd_slice",
+            "rd_kafka_message_",
+        ]) =>
+        {
             "librdkafka consume"
         }
-        () if has(&["msgset_writer", "produce", "msg_new", "msgq", "msg_partitioner", "rd_buf", "_dr_", "toppar_enq"]) => {
+        () if has(&[
+            "msgset_writer",
+            "produce",
+            "msg_new",
+            "msgq",
+            "msg_partitioner",
+            "rd_buf",
+            "_dr_",
+            "toppar_enq",
+        ]) =>
+        {
             "librdkafka produce"
         }
         () if has(&["rd_kafka", "rd_", "mtx_", "cnd_", "pthread", "rwlock"]) => "librdkafka other, locks",

@@ -65,7 +65,8 @@ impl Spread {
         values.sort_by(f64::total_cmp);
         let (least, most) = (*values.first()?, *values.last()?);
         let half = values.len() / 2;
-        let median = if values.len().is_multiple_of(2) { f64::midpoint(values[half - 1], values[half]) } else { values[half] };
+        let median =
+            if values.len().is_multiple_of(2) { f64::midpoint(values[half - 1], values[half]) } else { values[half] };
         Some(Spread { median, least, most })
     }
 }
@@ -93,12 +94,19 @@ impl Results<'_> {
     pub fn table(&self) -> String {
         let mut out = format!(
             "\n{} records, {} partitions, parallelism {}, cache {}; {}, {} processors\n\n",
-            self.records, self.partitions, self.parallelism, self.cache, self.machine.processor, self.machine.processors
+            self.records,
+            self.partitions,
+            self.parallelism,
+            self.cache,
+            self.machine.processor,
+            self.machine.processors
         );
         out += "job           CPU-s per million    (system)   ratio to floor       records/s   peak RSS   other CPU\n";
         for line in &self.summary {
             let cpu = line.cpu_per_million;
-            let ratio = line.ratio_to_floor.map_or(String::new(), |r| format!("{:.2} [{:.2}–{:.2}]", r.median, r.least, r.most));
+            let ratio = line
+                .ratio_to_floor
+                .map_or(String::new(), |r| format!("{:.2} [{:.2}–{:.2}]", r.median, r.least, r.most));
             out += &format!(
                 "{:<12}  {:.2} [{:.2}–{:.2}]     {:>5.2}      {:<17}  {:>9.0}   {:>4.0} MiB    {:.2} cores\n",
                 line.job.name(),

@@ -18,7 +18,8 @@ pub fn asking(brokers: &str) -> ClientConfig {
 
 /// As Flow's source.
 pub fn reading(brokers: &str) -> anyhow::Result<ClientConfig> {
-    let settings = Settings::reading(brokers, "flow-end-to-end", true, &BTreeMap::new()).context("Flow's own settings")?;
+    let settings =
+        Settings::reading(brokers, "flow-end-to-end", true, &BTreeMap::new()).context("Flow's own settings")?;
     Ok(config(&settings))
 }
 

@@ -24,8 +24,9 @@ MAX_ENTRIES = 256
 _MAGIC = b"FLW\x01"
 _HEADER = Struct("<4sIII")
 _ENTRY = Struct("<HBBIII")
-_WIDTHS = {U8: 1, U32: 4, I64: 8}
-_CODES = {U8: "B", U32: "I", I64: "q"}
+_WIDTHS = (0, 1, 4, 8)
+_CODES = "?BIq"
+_ZEROS = bytes(8)
 # `memoryview.cast` and `array` read numbers in the machine's order; that of Wasm is the frame's.
 assert byteorder == "little" and array("I").itemsize == 4
 
@@ -82,66 +83,61 @@ def number_column(id: int, type: int, values: list[Optional[int]]) -> Column:
 
 
 def read(frame: bytes) -> tuple[int, dict[int, Column]]:
-    """Number of rows, and the columns by id. Raises Malformed."""
+    """Number of rows, and the columns by id. Raises Malformed.
+
+    The directory is checked. The row ends of a bytes column are not: that would cost as much as reading the rows, the host
+    checks every frame that it passes on, and a slice of Python's ends with its bytes.
+    """
     if not frame:
         return 0, {}
-    if len(frame) < _HEADER.size:
-        raise Malformed(f"frame is cut off: {_HEADER.size} bytes needed, {len(frame)} there")
-    magic, rows, entries, length = _HEADER.unpack_from(frame)
+    length = len(frame)
+    if length < 16:
+        raise Malformed(f"frame is cut off: 16 bytes needed, {length} there")
+    magic, rows, entries, said = _HEADER.unpack_from(frame)
+    head = 16 + 16 * entries
     if magic != _MAGIC:
         raise Malformed(f"not a frame of version 1: it begins with {magic.hex()}")
-    head = _HEADER.size + _ENTRY.size * entries
-    if entries > MAX_ENTRIES or length != len(frame) or head > length:
-        raise Malformed(f"a frame of {len(frame)} bytes says it has {length}, and {entries} buffers")
-    found: dict[int, dict] = {}
-    for id, role, type, flags, offset, size in _ENTRY.iter_unpack(frame[_HEADER.size : head]):
-        if type > I64 and id >= DECLARED and not flags & MUST_UNDERSTAND:
-            continue
+    if said != length or head > length or entries > MAX_ENTRIES:
+        raise Malformed(f"a frame of {length} bytes says that it has {said}, and {entries} buffers")
+    found: dict[int, list] = {}
+    for id, role, type, flags, offset, size in _ENTRY.iter_unpack(frame[16:head]):
+        if type > I64 or role > NULLS:
+            if type > I64 and id >= DECLARED and not flags & MUST_UNDERSTAND:
+                continue
+            raise Malformed(f"column {id}: unknown role or type")
         if flags & MUST_UNDERSTAND and (id == 0 or GROUP_ROWS < id < DECLARED):
             raise Malformed(f"column {id} must be understood, and is not known here")
-        wrong = _wrong(role, type, rows, length, offset, size)
-        if wrong:
-            raise Malformed(f"column {id}: {wrong}")
-        column = found.setdefault(id, {"type": type, "flags": flags})
-        if role in column or (column["type"], column["flags"]) != (type, flags):
+        if offset % 8 or offset + size > length:
+            raise Malformed(f"column {id}: a buffer is not aligned to 8, or ends outside of the frame")
+        wanted = rows * _WIDTHS[type] if role == DATA else rows * 4 + 4 if role == OFFSETS else rows
+        if size != wanted and (type or role):
+            raise Malformed(f"column {id}: a buffer's length does not fit the number of rows")
+        column = found.get(id)
+        if column is None:
+            column = found[id] = [id, type, None, None, None, flags]
+        if column[1] != type or column[5] != flags or column[2 + role] is not None:
             raise Malformed(f"column {id}: two buffers of one role, or of different types")
-        column[role] = frame[offset : offset + size]
+        column[2 + role] = frame[offset : offset + size]
     for id, column in found.items():
-        if DATA not in column or (OFFSETS in column) != (column["type"] == BYTES):
-            raise Malformed(f"column {id}: a buffer is missing")
-        if OFFSETS in column:
-            bounds = memoryview(column[OFFSETS]).cast("I")
-            if bounds[-1] > len(column[DATA]) or any(a > b for a, b in pairwise(bounds)):
-                raise Malformed(f"column {id}: row ends fall or lie outside of the data")
-    return rows, {
-        id: Column(id, c["type"], c[DATA], c.get(OFFSETS), c.get(NULLS), c["flags"]) for id, c in found.items()
-    }
-
-
-def _wrong(role: int, type: int, rows: int, length: int, offset: int, size: int) -> Optional[str]:
-    if role > NULLS or type > I64:
-        return "unknown role or type"
-    if offset % 8 or offset + size > length:
-        return "a buffer is not aligned to 8, or ends outside of the frame"
-    if role == OFFSETS and type != BYTES:
-        return "offsets of a column of fixed width"
-    wanted = {DATA: rows * _WIDTHS[type] if type in _WIDTHS else size, OFFSETS: rows * 4 + 4, NULLS: rows}[role]
-    return None if size == wanted else "a buffer's length does not fit the number of rows"
+        if column[2] is None or (column[3] is None) != (column[1] != BYTES):
+            raise Malformed(f"column {id}: a buffer is missing, or one too many")
+    return rows, {id: Column._make(column) for id, column in found.items()}
 
 
 def write(rows: int, columns: Iterable[Column]) -> bytes:
     """The frame of columns that have so many rows each."""
     buffers = [
-        (column, role, buffer)
-        for column in columns
-        for role, buffer in ((DATA, column.data), (OFFSETS, column.offsets), (NULLS, column.nulls))
+        (id, role, type, flags, buffer)
+        for id, type, *of_roles, flags in columns
+        for role, buffer in enumerate(of_roles)
         if buffer is not None
     ]
-    at = _HEADER.size + _ENTRY.size * len(buffers)
+    at = 16 + 16 * len(buffers)
     directory, body = [], []
-    for column, role, buffer in buffers:
+    for id, role, type, flags, buffer in buffers:
         gap = -at % 8
-        directory.append(_ENTRY.pack(column.id, role, column.type, column.flags, at + gap, len(buffer)))
-        body += (bytes(gap), buffer)
-        at += gap + len(buffer)
+        at += gap
+        directory.append(_ENTRY.pack(id, role, type, flags, at, len(buffer)))
+        body += (_ZEROS[:gap], buffer)
+        at += len(buffer)
     return b"".join((_HEADER.pack(_MAGIC, rows, len(buffers), at), *directory, *body))

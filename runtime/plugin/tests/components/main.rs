@@ -5,6 +5,7 @@ mod answers;
 mod code_cache;
 mod guest;
 mod hostile;
+mod interruption;
 mod kinds;
 mod refused;
 mod stage;

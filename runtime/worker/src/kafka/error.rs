@@ -21,7 +21,9 @@ pub enum Error {
         cause: String,
     },
     /// The broker does not accept who we are.
-    #[error("Kafka at {brokers} refused the login: {cause}; check the `sasl.` and `security.` settings in `properties`")]
+    #[error(
+        "Kafka at {brokers} refused the login: {cause}; check the `sasl.` and `security.` settings in `properties`"
+    )]
     Authentication {
         /// As configured.
         brokers: String,

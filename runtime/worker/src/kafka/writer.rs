@@ -125,7 +125,6 @@ impl KafkaWriter {
             }
             self.pending.pop_front();
         }
-        drop(rows);
         self.batch = Batch::default();
         Ok(true)
     }

@@ -39,7 +39,8 @@ fn offsets_that_are_gone_are_an_error() {
     let topic = broker.topic(1, &[]);
     judge_writes(broker, &topic, &Record::numbered(3));
     let start = Positions::Next(vec![(0, 1_000_000)]);
-    let error = read_all(&mut reader(Reading { start, ..reading(&broker.address, &topic, false) })).expect_err("no such offset");
+    let error = read_all(&mut reader(Reading { start, ..reading(&broker.address, &topic, false) }))
+        .expect_err("no such offset");
     says(&error, &[&format!("{topic}[0]"), "1000000", "retention"]);
 }
 
@@ -96,7 +97,8 @@ fn a_broker_that_is_down_is_waited_for() {
     let port = free_port();
     let address = format!("127.0.0.1:{port}");
     let (warn, warned) = warnings();
-    let mut reader = KafkaReader::open(reading(&address, "topic-late", true), no_wake(), warn.clone()).expect("good settings");
+    let mut reader =
+        KafkaReader::open(reading(&address, "topic-late", true), no_wake(), warn.clone()).expect("good settings");
     let settings = Settings::writing(&address, &Default::default()).expect("allowed");
     let writing = Writing { topic: "topic-late".to_owned(), settings, share: WHOLE };
     let mut writer = KafkaWriter::open(writing, no_wake(), warn).expect("good settings");

@@ -105,8 +105,11 @@ pub fn writer(address: &str, topic: &str, of: &[(&str, &str)]) -> KafkaWriter {
 
 const LONG: Duration = Duration::from_secs(60);
 
+/// A record with its partition and offset.
+pub type Placed = ((u32, i64), Record);
+
 /// Polls until the reader ends.
-pub fn read_all(reader: &mut KafkaReader) -> Result<Vec<((u32, i64), Record)>, Error> {
+pub fn read_all(reader: &mut KafkaReader) -> Result<Vec<Placed>, Error> {
     let (mut all, begun) = (Vec::new(), Instant::now());
     loop {
         match reader.poll(100, 1 << 20)? {
@@ -163,7 +166,8 @@ pub fn judge_reads(broker: &Broker, topic: &str, partitions: i32, n: usize) -> V
     consumer.assign(&list).expect("assigned");
     let mut all = Vec::new();
     while all.len() < n {
-        let message = consumer.poll(TEN).unwrap_or_else(|| panic!("only {} of {n} records", all.len())).expect("a record");
+        let message =
+            consumer.poll(TEN).unwrap_or_else(|| panic!("only {} of {n} records", all.len())).expect("a record");
         let header = |h: Header<'_, &[u8]>| (h.key.to_owned(), h.value.map(<[u8]>::to_vec));
         let record = Record {
             key: message.key().map(<[u8]>::to_vec),

@@ -65,7 +65,8 @@ fn every_part_of_a_record_survives() {
 fn rows_without_a_timestamp_get_the_time_of_writing() {
     let broker = Broker::shared();
     let topic = broker.topic(1, &[]);
-    let now = || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis() as i64;
+    let now =
+        || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis() as i64;
     let before = now();
     write_all(&mut writer(&broker.address, &topic, &[]), &Record::numbered(3)).expect("writable");
     for (_, record) in judge_reads(broker, &topic, 1, 3) {
@@ -159,7 +160,10 @@ fn subtasks_share_the_partitions() {
 fn a_record_far_larger_than_a_fetch_passes() {
     let broker = Broker::shared();
     let topic = broker.topic(1, &[("max.message.bytes", "20000000")]);
-    let large = Record { value: Some((0..9_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect()), ..Default::default() };
+    let large = Record {
+        value: Some((0..9_000_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 13) as u8).collect()),
+        ..Default::default()
+    };
     let records = [Record::new(None, Some("before")), large, Record::new(None, Some("after"))];
     write_all(&mut writer(&broker.address, &topic, &[]), &records).expect("writable");
     let read = read_all(&mut reader(reading(&broker.address, &topic, true))).expect("readable");

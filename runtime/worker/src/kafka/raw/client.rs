@@ -94,11 +94,15 @@ impl Client {
         };
         for (name, value) in settings.iter() {
             let (Ok(c_name), Ok(c_value)) = (CString::new(name), CString::new(value)) else {
-                return fail(Error::Setting { name: name.to_owned(), reason: "it has a NUL character in it".to_owned() });
+                return fail(Error::Setting {
+                    name: name.to_owned(),
+                    reason: "it has a NUL character in it".to_owned(),
+                });
             };
             // SAFETY: conf is live, the strings end in NUL and are copied, the length is that of the buffer.
-            let result =
-                unsafe { rd::rd_kafka_conf_set(conf, c_name.as_ptr(), c_value.as_ptr(), text.as_mut_ptr(), text.len()) };
+            let result = unsafe {
+                rd::rd_kafka_conf_set(conf, c_name.as_ptr(), c_value.as_ptr(), text.as_mut_ptr(), text.len())
+            };
             if result != rd::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK {
                 return fail(Error::Setting { name: name.to_owned(), reason: string(&text) });
             }
@@ -241,9 +245,8 @@ unsafe extern "C" fn delivery_report(
 ) {
     // SAFETY: the message is live during the call, and its code is read as the number that it is; the opaque is the `Told`
     // that `Client::new` set.
-    let (code, partition, told) = unsafe {
-        ((&raw const (*message).err).cast::<i32>().read(), (*message).partition, &*opaque.cast::<Told>())
-    };
+    let (code, partition, told) =
+        unsafe { ((&raw const (*message).err).cast::<i32>().read(), (*message).partition, &*opaque.cast::<Told>()) };
     if code != 0 {
         told.delivery_failed(Undelivered { partition, code });
     }

@@ -100,7 +100,8 @@ impl Consumer {
         self.taken.reserve(max);
         // SAFETY: the queue is live, the array has room for `max` pointers, and the first `n` of them are set.
         unsafe {
-            let n = rd::rd_kafka_consume_batch_queue(self.queue.as_ptr(), millis(timeout), self.taken.as_mut_ptr(), max);
+            let n =
+                rd::rd_kafka_consume_batch_queue(self.queue.as_ptr(), millis(timeout), self.taken.as_mut_ptr(), max);
             self.taken.set_len(usize::try_from(n).unwrap_or(0));
         }
         self.taken.len()

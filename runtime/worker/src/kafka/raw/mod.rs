@@ -55,5 +55,7 @@ pub(super) fn is_denied(code: i32) -> bool {
 /// Whether the broker does not accept who we are.
 pub(super) fn is_authentication(code: i32) -> bool {
     use RDKafkaRespErr::*;
-    [RD_KAFKA_RESP_ERR__AUTHENTICATION, RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED].iter().any(|known| is(code, *known))
+    [RD_KAFKA_RESP_ERR__AUTHENTICATION, RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED]
+        .iter()
+        .any(|known| is(code, *known))
 }

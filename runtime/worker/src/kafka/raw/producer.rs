@@ -108,11 +108,17 @@ impl Producer {
 
     /// Gives what `call` has: records that need neither headers nor a timestamp of their own.
     fn produce_call(&mut self, partition: i32) -> Result<usize, Error> {
-        let flags = rd::RD_KAFKA_MSG_F_COPY as i32;
+        let flags = rd::RD_KAFKA_MSG_F_COPY;
         // SAFETY: the topic is live; the array has as many entries as it says. Each points to bytes of a record that the
         // caller of `produce` still holds, and they are copied, not kept.
         let taken = unsafe {
-            rd::rd_kafka_produce_batch(self.topic.as_ptr(), partition, flags, self.call.as_mut_ptr(), self.call.len() as i32)
+            rd::rd_kafka_produce_batch(
+                self.topic.as_ptr(),
+                partition,
+                flags,
+                self.call.as_mut_ptr(),
+                self.call.len() as i32,
+            )
         };
         if taken as usize == self.call.len() {
             return Ok(self.call.len());
@@ -145,7 +151,7 @@ impl Producer {
         let arguments = [
             argument(RD_KAFKA_VTYPE_RKT, rd::rd_kafka_vu_s__bindgen_ty_1 { rkt: self.topic.as_ptr() }),
             argument(RD_KAFKA_VTYPE_PARTITION, rd::rd_kafka_vu_s__bindgen_ty_1 { i32_: partition }),
-            argument(RD_KAFKA_VTYPE_MSGFLAGS, rd::rd_kafka_vu_s__bindgen_ty_1 { i: rd::RD_KAFKA_MSG_F_COPY as i32 }),
+            argument(RD_KAFKA_VTYPE_MSGFLAGS, rd::rd_kafka_vu_s__bindgen_ty_1 { i: rd::RD_KAFKA_MSG_F_COPY }),
             argument(RD_KAFKA_VTYPE_KEY, rd::rd_kafka_vu_s__bindgen_ty_1 { mem: key }),
             argument(RD_KAFKA_VTYPE_VALUE, rd::rd_kafka_vu_s__bindgen_ty_1 { mem: value }),
             argument(RD_KAFKA_VTYPE_TIMESTAMP, rd::rd_kafka_vu_s__bindgen_ty_1 { i64_: timestamp }),

@@ -222,9 +222,9 @@ impl<M: Map> Runner for MapRunner<M> {
                 out.reject_row();
             }
         }
-        if rows.count > 0 {
+        if let Some(average) = out.frame.bytes().checked_div(rows.count) {
             // An eighth more, since batches differ.
-            self.row_bytes = Some(out.frame.bytes() / rows.count * 9 / 8 + 1);
+            self.row_bytes = Some(average * 9 / 8 + 1);
         }
         Ok(Answer { rows: out.finish(), states: Vec::new(), rejected: refusals.finish() })
     }

@@ -1,7 +1,5 @@
 //! How keys of map states are encoded: so that the order of the bytes is the order of the keys.
 
-use std::borrow::Borrow;
-
 use crate::error::{Result, fail};
 
 /// Something that names an entry of a map; also the borrowed forms `str` and `[u8]`.
@@ -20,7 +18,7 @@ pub trait StateKey: KeyBytes + Sized + 'static {
 }
 
 /// The bytes of a key in one of its forms.
-pub(crate) fn bytes_of<K: Borrow<Q>, Q: KeyBytes + ?Sized>(key: &Q) -> Vec<u8> {
+pub(crate) fn bytes_of<Q: KeyBytes + ?Sized>(key: &Q) -> Vec<u8> {
     let mut bytes = Vec::new();
     key.write(&mut bytes);
     bytes

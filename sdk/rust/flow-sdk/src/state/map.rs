@@ -103,7 +103,7 @@ impl<K: StateKey, V: Stored> MapState<K, V> {
     where
         K: Borrow<Q>,
     {
-        let key = bytes_of::<K, Q>(key);
+        let key = bytes_of(key);
         self.read(&key)?.map(V::decode).transpose()
     }
 
@@ -112,7 +112,7 @@ impl<K: StateKey, V: Stored> MapState<K, V> {
     where
         K: Borrow<Q>,
     {
-        let key = bytes_of::<K, Q>(key);
+        let key = bytes_of(key);
         Ok(self.read(&key)?.is_some())
     }
 
@@ -123,7 +123,7 @@ impl<K: StateKey, V: Stored> MapState<K, V> {
     {
         let mut bytes = Vec::new();
         value.encode(&mut bytes)?;
-        self.write(bytes_of::<K, Q>(key), Some(bytes));
+        self.write(bytes_of(key), Some(bytes));
         Ok(())
     }
 
@@ -132,7 +132,7 @@ impl<K: StateKey, V: Stored> MapState<K, V> {
     where
         K: Borrow<Q>,
     {
-        self.write(bytes_of::<K, Q>(key), None);
+        self.write(bytes_of(key), None);
     }
 
     /// Removes all entries.
@@ -152,7 +152,7 @@ impl<K: StateKey, V: Stored> MapState<K, V> {
     where
         K: Borrow<Q>,
     {
-        self.scan(Some(bytes_of::<K, Q>(key)))
+        self.scan(Some(bytes_of(key)))
     }
 
     /// In [`Process::prefetch`](crate::Process::prefetch): announces that this entry of the key at hand will be read, so
@@ -161,7 +161,7 @@ impl<K: StateKey, V: Stored> MapState<K, V> {
     where
         K: Borrow<Q>,
     {
-        self.wanted.push(self.key_row, &bytes_of::<K, Q>(key));
+        self.wanted.push(self.key_row, &bytes_of(key));
     }
 
     fn read(&mut self, key: &[u8]) -> Result<Option<&[u8]>> {

@@ -9,6 +9,9 @@ use flow_frame::{BytesBuilder, Frame, assemble, id};
 
 use crate::log::Level;
 
+/// The entries of one key's map or list.
+pub(crate) type Entries = BTreeMap<Vec<u8>, Vec<u8>>;
+
 /// What a component would leave with its host.
 #[derive(Debug, Default)]
 pub(crate) struct Host {
@@ -18,7 +21,7 @@ pub(crate) struct Host {
     /// Contents of value states, by state and key.
     pub values: BTreeMap<(u32, Vec<u8>), Vec<u8>>,
     /// Entries of maps and items of lists (under their position, big endian), by state and key.
-    pub entries: BTreeMap<(u32, Vec<u8>), BTreeMap<Vec<u8>, Vec<u8>>>,
+    pub entries: BTreeMap<(u32, Vec<u8>), Entries>,
 }
 
 thread_local! {

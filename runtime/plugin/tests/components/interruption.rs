@@ -1,0 +1,122 @@
+//! Guests that do not come back: each is stopped by its CPU time, wherever it spends it, and the thread that called it goes
+//! on unharmed.
+
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use flow_dataflow::Function;
+use flow_dataflow::function::{CallError, Kind};
+use flow_dataflow::state::{KeyedState, MemoryBackend};
+use flow_plugin::{Engine, Limits, Options, Setup};
+
+use crate::guest::Guest;
+use crate::stage::{AT, limits, serves, setup, values};
+
+/// Ways to spend one's time: in a loop, in and out of calls (so that first and last instructions of functions are met),
+/// on a deep stack, in builtins, in the host.
+const ENDLESS: [(&str, &str); 9] = [
+    ("a bare loop", "(loop $l (br $l))"),
+    (
+        "memory",
+        "(local.set $len (i32.const 65536))
+         (loop $l (i32.store (local.get $len) (i32.add (i32.load (local.get $len)) (i32.const 1))) (br $l))",
+    ),
+    ("calls", "(loop $l (drop (call $add (i32.const 1) (i32.const 2))) (br $l))"),
+    (
+        "indirect calls",
+        "(loop $l (drop (call_indirect $t (type $two) (i32.const 1) (i32.const 2) (i32.const 0))) (br $l))",
+    ),
+    ("a tree of calls without a loop", "(drop (call $tree (i32.const 200)))"),
+    ("small copies", "(loop $l (memory.copy (i32.const 70000) (i32.const 80000) (local.get $len)) (br $l))"),
+    ("large fills", "(loop $l (memory.fill (i32.const 65536) (i32.const 1) (i32.const 1000000)) (br $l))"),
+    ("lines", "(loop $l (call $log (i32.const 2) (i32.const 0) (i32.const 9)) (br $l))"),
+    ("failed growth", "(loop $l (drop (memory.grow (i32.const 0))) (br $l))"),
+];
+
+fn endless(body: &str) -> Guest {
+    Guest::new(Kind::Map)
+        .with(
+            "(type $two (func (param i32 i32) (result i32)))
+             (table $t funcref (elem $add))
+             (func $add (param i32 i32) (result i32) (i32.add (local.get 0) (local.get 1)))
+             (func $tree (param i32) (result i32)
+               (if (result i32) (i32.eqz (local.get 0)) (then (i32.const 1)) (else (i32.add
+                 (call $tree (i32.sub (local.get 0) (i32.const 1)))
+                 (call $tree (i32.sub (local.get 0) (i32.const 1)))))))",
+        )
+        .bad_on_x(&format!("{body} unreachable"))
+}
+
+fn start(engine: &Engine, guest: &Guest, limit: Duration) -> Box<dyn Function> {
+    let limits = Limits { time_per_batch: limit, ..limits() };
+    let component = engine.load("guest.wasm", &guest.build(), &limits).expect("an operator");
+    component.instantiate(Setup { limits, ..setup(&Arc::default()) }).expect("it starts")
+}
+
+fn engine() -> Engine {
+    Engine::new(Options::default()).expect("it starts")
+}
+
+#[test]
+fn whatever_a_guest_does_it_is_stopped_by_its_cpu_time() {
+    let engine = engine();
+    for (what, body) in ENDLESS {
+        let begin = Instant::now();
+        let mut function = start(&engine, &endless(body), Duration::from_millis(60));
+        match function.apply(&values(&["x"]), AT) {
+            Err(CallError::TimedOut { limit_ms: 60 }) => {}
+            other => panic!("{what}: {other:?}"),
+        }
+        assert!(begin.elapsed() >= Duration::from_millis(60), "{what}: before its time");
+        serves(&mut *function);
+    }
+}
+
+#[test]
+fn time_in_state_counts_too() {
+    let engine = engine();
+    let mut guest = Guest::new(Kind::Process).state("m", 1);
+    let empty = guest.data(&crate::guest::frame(0, &[]));
+    let call = format!("(call $put_many (i32.const 0) (i32.const {}) (i32.const {}))", empty.offset, empty.len);
+    let scan = "(call $scan (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 0) (i32.const 1)
+                      (i32.const 512))";
+    let guest = guest.call(&format!("(loop $l {scan} (br $l)) {call} unreachable"));
+    let mut function = start(&engine, &guest, Duration::from_millis(20));
+    let mut state =
+        KeyedState::new(Box::<MemoryBackend>::default(), &function.description().states, Default::default());
+    let mut keys = values(&[]);
+    keys.set(crate::stage::strings(flow_frame::id::KEY, &[]));
+    let rows = values(&["a"]);
+    let column = crate::stage::strings(flow_frame::id::KEY, &["a"]);
+    state.begin(column.as_bytes().expect("bytes"), 1).expect("memory works");
+    for _ in 0..3 {
+        match function.process(&rows, &keys, &mut state, AT) {
+            Err(CallError::TimedOut { limit_ms: 20 }) => {}
+            other => panic!("{other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_call_that_waits_for_the_processor_is_not_blamed() {
+    // Busy for 30 ms of its own time, beside so many others that the wall clock shows far more than the limit of 200 ms.
+    let engine = engine();
+    let guest = Guest::new(Kind::Map).with("(global $n (mut i32) (i32.const 0))").call(
+        "(global.set $n (i32.const 0))
+         (loop $l (global.set $n (i32.add (global.get $n) (i32.const 1)))
+           (br_if $l (i32.lt_u (global.get $n) (i32.const 10000000))))
+         (call $answer (local.get $ptr) (local.get $len))",
+    );
+    let threads: Vec<_> = (0..24)
+        .map(|_| {
+            let mut function = start(&engine, &guest, Duration::from_millis(200));
+            std::thread::spawn(move || {
+                let begin = Instant::now();
+                serves(&mut *function);
+                begin.elapsed()
+            })
+        })
+        .collect();
+    let took = threads.into_iter().map(|t| t.join().expect("none is stopped"));
+    assert!(took.max() > Some(Duration::from_millis(30)));
+}
