@@ -1,7 +1,8 @@
 //! Reading and writing against a real Kafka, judged by rdkafka's own clients.
 
 mod bounded;
-mod broker;
 mod failing;
 mod record;
 mod round_trip;
+
+use flow_e2e::broker;

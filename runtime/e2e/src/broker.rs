@@ -1,7 +1,8 @@
-//! A real Kafka for these tests: one broker for all of them, on a free port, in a temporary directory. It ends when the test
+//! A real Kafka for tests: one broker for all tests of a process, on a free port, in a temporary directory. It ends when the test
 //! process does, however that ends: a shell that holds a pipe to us waits for its end, kills the broker, removes the directory.
 
 use std::future::Future;
+use std::io::Write;
 use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -17,21 +18,34 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 
-/// Waits for its standard input to end, then cleans up.
+/// Obeys its standard input (`kill`, `start`) and cleans up at its end.
 const KEEPER: &str = r#"
-"$0" run "$1" "$2" >"$1/kafka.log" 2>&1 &
-broker=$!
-cat >/dev/null
-kill -9 $broker
-wait
+start() {
+  "$0" run "$1" "$2" >>"$1/kafka.log" 2>&1 </dev/null &
+  broker=$!
+}
+end() {
+  kill -9 $broker
+  wait
+}
+start "$@"
+while read -r word; do
+  case $word in
+    kill) end ;;
+    start) start "$@" ;;
+  esac
+done
+end
 rm -rf "$1"
 "#;
 
+/// A running Kafka.
 pub struct Broker {
+    /// `host:port`.
     pub address: String,
     dir: PathBuf,
     /// Its standard input is the pipe.
-    _keeper: Child,
+    keeper: Child,
 }
 
 impl Broker {
@@ -55,9 +69,28 @@ impl Broker {
             .process_group(0)
             .spawn()
             .expect("sh starts");
-        let broker = Broker { address: format!("127.0.0.1:{port}"), dir, _keeper: keeper };
+        let broker = Broker { address: format!("127.0.0.1:{port}"), dir, keeper };
         broker.wait_until_it_answers();
         broker
+    }
+
+    /// Kills it as a power cut would, without a chance to write anything.
+    pub fn kill(&self) {
+        self.tell("kill");
+        while TcpStream::connect(&self.address).is_ok() {
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+
+    /// Starts it again with what it has on its disk.
+    pub fn start_again(&self) {
+        self.tell("start");
+        self.wait_until_it_answers();
+    }
+
+    fn tell(&self, word: &str) {
+        let mut pipe = self.keeper.stdin.as_ref().expect("it has a pipe");
+        writeln!(pipe, "{word}").expect("it listens");
     }
 
     fn wait_until_it_answers(&self) {
@@ -69,6 +102,7 @@ impl Broker {
         }
     }
 
+    /// A client of rdkafka's own.
     pub fn admin(&self) -> AdminClient<DefaultClientContext> {
         self.client().create().expect("an admin client")
     }
@@ -94,12 +128,14 @@ impl Broker {
     }
 }
 
+/// Long enough for anything that a broker does.
 pub const TEN: Duration = Duration::from_secs(10);
 
 fn script() -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deployment/kafka.sh")
 }
 
+/// A port that nobody takes meanwhile.
 pub fn free_port() -> u16 {
     let out = Command::new(script()).arg("port").output().expect("the script starts");
     String::from_utf8_lossy(&out.stdout).trim().parse().expect("the script prints a port")

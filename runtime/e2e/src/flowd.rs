@@ -1,0 +1,193 @@
+//! The real `flowd standalone`, and `flowctl` against it, in a directory of their own. Both are those that lie beside the
+//! test program's directory, where Cargo puts them. The daemon ends with the thread that started it.
+
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, ChildStdout, Command, Output, Stdio};
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+use std::{env, fs};
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+/// How long a job of a test may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// A running daemon.
+pub struct Flowd {
+    /// Where its REST API listens.
+    pub url: String,
+    /// What it writes, which stdout sinks do too.
+    pub stdout: BufReader<ChildStdout>,
+    directory: TempDir,
+    child: Child,
+}
+
+/// What a call of flowctl did.
+#[derive(Debug)]
+pub struct Called {
+    /// Its exit code.
+    pub code: i32,
+    /// What it printed.
+    pub stdout: String,
+    /// What it had to say.
+    pub stderr: String,
+}
+
+impl Flowd {
+    /// Starts one on a free port.
+    #[expect(clippy::new_without_default, reason = "it starts a process")]
+    pub fn new() -> Flowd {
+        let directory = tempfile::tempdir().expect("a directory");
+        let mut command = Command::new(binary("flowd"));
+        command.args(["standalone", "--listen", "127.0.0.1:0", "--die-with-parent", "--data"]);
+        command.arg(directory.path().join("data")).current_dir(directory.path());
+        let log = fs::File::create(directory.path().join("flowd.log")).expect("a file");
+        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().expect("flowd starts");
+        // A small buffer, so that what is not read stays in the pipe.
+        let mut stdout = BufReader::with_capacity(1 << 10, child.stdout.take().expect("piped"));
+        let mut line = String::new();
+        stdout.read_line(&mut line).expect("text");
+        let url = line.trim_end().strip_prefix("flowd listens on ").expect("the line that says where").to_owned();
+        Flowd { url, stdout, directory, child }
+    }
+
+    /// A path in the directory that pipelines lie in.
+    pub fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Writes a file there.
+    pub fn write(&self, name: &str, content: impl AsRef<[u8]>) {
+        let path = self.path(name);
+        fs::create_dir_all(path.parent().expect("it lies in a directory")).expect("a directory");
+        fs::write(path, content).expect("a file");
+    }
+
+    /// All lines that a files sink wrote into a directory, subtask by subtask.
+    pub fn lines(&self, name: &str) -> Vec<String> {
+        let mut parts: Vec<PathBuf> =
+            fs::read_dir(self.path(name)).expect("a directory").map(|entry| entry.expect("a file").path()).collect();
+        parts.sort();
+        let text = |part| fs::read(part).map(|bytes| String::from_utf8_lossy(&bytes).into_owned()).expect("a file");
+        parts.iter().map(text).flat_map(|part| part.lines().map(str::to_owned).collect::<Vec<_>>()).collect()
+    }
+
+    /// Calls flowctl in that directory.
+    pub fn ctl(&self, arguments: &[&str]) -> Called {
+        let mut command = Command::new(binary("flowctl"));
+        command.args(arguments).current_dir(self.directory.path()).env("FLOW_SERVER", &self.url);
+        let Output { status, stdout, stderr } = command.output().expect("flowctl starts");
+        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        Called { code: status.code().expect("it exits by itself"), stdout: text(stdout), stderr: text(stderr) }
+    }
+
+    /// Calls flowctl, which has to succeed, and reads its JSON.
+    #[track_caller]
+    pub fn json(&self, arguments: &[&str]) -> Value {
+        let called = self.ctl(&[arguments, &["-o", "json"]].concat());
+        assert_eq!(called.code, 0, "{arguments:?}: {}", called.stderr);
+        serde_json::from_str(&called.stdout).expect("JSON")
+    }
+
+    /// Deploys a pipeline, whose operators take their components from `{plugins}`, and returns the job's id.
+    #[track_caller]
+    pub fn deploy(&self, name: &str, pipeline: &str) -> String {
+        let file = self.pipeline(name, pipeline);
+        let job = self.json(&["deploy", &file]);
+        job["id"].as_str().expect("an id").to_owned()
+    }
+
+    /// Writes a pipeline file with its head and returns its name.
+    pub fn pipeline(&self, name: &str, body: &str) -> String {
+        let file = format!("{name}.yaml");
+        let head = format!("apiVersion: flow/v1\nkind: Pipeline\nmetadata: {{name: {name}}}\n");
+        self.write(&file, head + &body.replace("{plugins}", &plugins().display().to_string()));
+        file
+    }
+
+    /// The description of a job.
+    #[track_caller]
+    pub fn describe(&self, job: &str) -> Value {
+        self.json(&["describe", job])
+    }
+
+    /// Waits until the description of a job is as it should be.
+    #[track_caller]
+    pub fn until(&self, job: &str, is: impl Fn(&Value) -> bool) -> Value {
+        let begun = Instant::now();
+        loop {
+            let description = self.describe(job);
+            if is(&description) {
+                return description;
+            }
+            assert!(begun.elapsed() < PATIENCE, "{description:#}\n{}", self.log());
+            sleep(Duration::from_millis(50));
+        }
+    }
+
+    /// Waits for the end of a job.
+    #[track_caller]
+    pub fn ended(&self, job: &str) -> Value {
+        self.until(job, |d| ["finished", "failed", "canceled"].contains(&state(d)))
+    }
+
+    /// Waits for the end of a job, which must be that it finished.
+    #[track_caller]
+    pub fn finished(&self, job: &str) -> Value {
+        let description = self.ended(job);
+        assert_eq!(state(&description), "finished", "{description:#}");
+        description
+    }
+
+    /// The most memory that was resident at once, in bytes.
+    pub fn peak_rss(&self) -> u64 {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
+        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux says so");
+        line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
+    }
+
+    /// What it logged.
+    pub fn log(&self) -> String {
+        fs::read_to_string(self.path("flowd.log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Flowd {
+    fn drop(&mut self) {
+        // It ends with this thread at the latest.
+        _ = self.child.kill();
+        _ = self.child.wait();
+    }
+}
+
+/// The state in a description.
+pub fn state(description: &Value) -> &str {
+    description["state"].as_str().expect("a state")
+}
+
+/// A counter of an operator in a description.
+#[track_caller]
+pub fn counter(description: &Value, operator: &str, counter: &str) -> u64 {
+    let all = description["operators"].as_array().expect("a list");
+    let one = all.iter().find(|one| one["operator"] == operator).expect("an operator of the job");
+    one[counter].as_u64().expect("a number")
+}
+
+/// Where the built components lie.
+pub fn plugins() -> PathBuf {
+    let cache = || env::var_os("XDG_CACHE_HOME").map_or_else(|| home().join(".cache"), PathBuf::from);
+    env::var_os("FLOW_PLUGINS").map_or_else(|| cache().join("flow/plugins"), PathBuf::from)
+}
+
+fn home() -> PathBuf {
+    env::var_os("HOME").expect("a home").into()
+}
+
+fn binary(name: &str) -> PathBuf {
+    let own = env::current_exe().expect("a test program has a path");
+    let path = own.parent().and_then(Path::parent).expect("it lies in deps").join(name);
+    assert!(path.is_file(), "{} is missing: cargo build --release --workspace --bins", path.display());
+    path
+}
