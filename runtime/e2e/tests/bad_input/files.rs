@@ -32,11 +32,14 @@ fn counts(lines: &[String]) -> BTreeMap<String, u64> {
     lines.iter().map(read).collect()
 }
 
+/// A file's name and text, and what its words count to.
+type Case<'a> = (&'a str, &'a str, &'a [(&'a str, u64)]);
+
 #[test]
 fn odd_files_are_read_whole() {
     let flowd = Flowd::new();
     let long = "abcdefgh ijk ".repeat(20_000_000 / 13);
-    let cases: [(&str, &str, &[(&str, u64)]); 5] = [
+    let cases: [Case; 5] = [
         ("empty", "", &[]),
         ("only-newlines", "\n\n\n", &[]),
         ("no-last-newline", "one two\ntwo", &[("one", 1), ("two", 2)]),
