@@ -184,9 +184,9 @@ fn count((rows, keys, state): Call<'_>) -> Result<Answer, CallError> {
     let before = keys.bytes(id::DECLARED).expect("prefetched");
     let all = texts(rows.bytes(id::VALUE).expect("asked for"), rows.rows());
     let (mut after, mut out, mut row) = (BytesBuilder::default(), Vec::new(), 0);
-    for group in 0..keys.rows() {
+    for (group, size) in sizes.iter().enumerate() {
         let mut n: u32 = before.get(group).map_or(0, |v| String::from_utf8_lossy(v).parse().expect("a number"));
-        for _ in 0..u32::from_le_bytes(sizes[group]) {
+        for _ in 0..u32::from_le_bytes(*size) {
             n += 1;
             out.push(format!("{}={n} {}", String::from_utf8_lossy(names.raw(group)), all[row]));
             let mut value = BytesBuilder::default();
