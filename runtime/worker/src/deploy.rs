@@ -27,6 +27,7 @@ use crate::connect::{self, At, SharedSink, SharedSource};
 use crate::job::Parts;
 use crate::log::JobLog;
 use crate::metrics::Node;
+use crate::named::Named;
 use crate::report::{Places, SOURCE_SHIFT, ToLog};
 use crate::rocks::SharedRocks;
 use crate::slot::Alarm;
@@ -182,7 +183,8 @@ impl<'a> Deployment<'a> {
                 let source = shared.subtask(at).map_err(failed)?;
                 self.places.add(number, source.locator());
                 let source = connect::numbered(source, (number as u32) << SOURCE_SHIFT);
-                Ok(Head::Source(source, self.counters(&endpoint.name, subtask)?))
+                let source = Named { name: endpoint.name.to_string(), inner: source };
+                Ok(Head::Source(Box::new(source), self.counters(&endpoint.name, subtask)?))
             }
         }
     }
@@ -204,7 +206,8 @@ impl<'a> Deployment<'a> {
                     Entry::Vacant(new) => new.insert(SharedSink::open(&pipeline.sinks[number]).map_err(failed)?),
                 };
                 let sink = shared.subtask(at).map_err(failed)?;
-                Ok(Tail::Sink(sink, self.counters(&endpoint.name, subtask)?))
+                let sink = Named { name: endpoint.name.to_string(), inner: sink };
+                Ok(Tail::Sink(Box::new(sink), self.counters(&endpoint.name, subtask)?))
             }
         }
     }

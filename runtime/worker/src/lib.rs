@@ -20,6 +20,7 @@ pub mod job;
 pub mod kafka;
 pub mod log;
 pub mod metrics;
+mod named;
 mod record_text;
 mod report;
 pub mod rocks;

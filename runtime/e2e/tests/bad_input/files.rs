@@ -102,7 +102,8 @@ fn what_a_source_refuses() {
     ] {
         let description = flowd.ended(&flowd.deploy(name, &copy(file, &format!("{name}-out"), more)));
         let error = description["error"].as_str().unwrap_or_default();
-        assert!(state(&description) == "failed" && error.contains(expect), "{description:#}");
+        assert!(error.starts_with("in: ") && error.contains(expect), "{error}");
+        assert_eq!(state(&description), "failed");
     }
     flowd.finished(&flowd.deploy("enough", &copy("long.txt", "enough", ", max-line: 1048577")));
 }

@@ -1,0 +1,44 @@
+//! Puts the name that the pipeline gives a source or sink in front of its errors, as operators' errors have theirs. Must
+//! change nothing else of them.
+
+use flow_dataflow::element::CheckpointId;
+use flow_dataflow::source::Locator;
+use flow_dataflow::{Batch, Error, Polled, Sink, Source};
+
+/// A source or sink with its name.
+pub(crate) struct Named<T: ?Sized> {
+    pub(crate) name: String,
+    pub(crate) inner: Box<T>,
+}
+
+impl Source for Named<dyn Source> {
+    fn poll(&mut self, max_rows: usize, max_bytes: usize) -> Result<Polled, Error> {
+        self.inner.poll(max_rows, max_bytes).map_err(|e| e.at(&self.name))
+    }
+
+    fn positions(&self) -> Vec<(u32, i64)> {
+        self.inner.positions()
+    }
+
+    fn locator(&self) -> Locator {
+        self.inner.locator()
+    }
+}
+
+impl Sink for Named<dyn Sink> {
+    fn ready(&mut self) -> Result<bool, Error> {
+        self.inner.ready().map_err(|e| e.at(&self.name))
+    }
+
+    fn write(&mut self, batch: Batch) -> Result<(), Error> {
+        self.inner.write(batch).map_err(|e| e.at(&self.name))
+    }
+
+    fn snapshot(&mut self, checkpoint: CheckpointId) -> Result<(), Error> {
+        self.inner.snapshot(checkpoint).map_err(|e| e.at(&self.name))
+    }
+
+    fn finish(&mut self) -> Result<bool, Error> {
+        self.inner.finish().map_err(|e| e.at(&self.name))
+    }
+}
