@@ -35,7 +35,11 @@ pub const RUNTIME: &[Layer] = &[
     layer("flowd", &["flow-coordinator", "flow-model", "flow-worker"], &["rdkafka", "rocksdb", "wasmtime"]),
     layer("flowctl", &["flow-model"], &["tokio", "rdkafka", "rocksdb", "wasmtime", "axum"]),
     layer("flow-sdk", &["flow-frame"], SHELL),
-    layer("flow-sdk-test", &["flow-dataflow", "flow-frame", "flow-plugin"], &["tokio", "rdkafka", "rocksdb"]),
+    layer(
+        "flow-sdk-test",
+        &["flow-dataflow", "flow-frame", "flow-model", "flow-plugin", "flow-sdk"],
+        &["tokio", "rdkafka", "rocksdb"],
+    ),
     layer("flow-e2e", &[], &[]),
     layer("flow-demo", &["flow-model"], &["rocksdb", "wasmtime"]),
     layer("flow-benches", &["flow-dataflow", "flow-frame", "flow-model", "flow-plugin", "flow-worker"], &[]),
