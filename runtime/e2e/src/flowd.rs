@@ -2,6 +2,7 @@
 //! test program's directory, where Cargo puts them. The daemon ends with the thread that started it.
 
 use std::io::{BufRead, BufReader};
+use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
 use std::thread::sleep;
@@ -9,10 +10,12 @@ use std::time::{Duration, Instant};
 use std::{env, fs};
 
 use serde_json::Value;
-use tempfile::TempDir;
 
 /// How long a job of a test may take.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// Removes a directory when its standard input ends, which it does however the test ends.
+const KEEPER: &str = r#"cat >/dev/null; rm -rf "$0""#;
 
 /// A running daemon.
 pub struct Flowd {
@@ -20,8 +23,10 @@ pub struct Flowd {
     pub url: String,
     /// What it writes, which stdout sinks do too.
     pub stdout: BufReader<ChildStdout>,
-    directory: TempDir,
+    directory: PathBuf,
     child: Child,
+    /// Its standard input is a pipe from us.
+    keeper: Child,
 }
 
 /// What a call of flowctl did.
@@ -39,23 +44,26 @@ impl Flowd {
     /// Starts one on a free port.
     #[expect(clippy::new_without_default, reason = "it starts a process")]
     pub fn new() -> Flowd {
-        let directory = tempfile::tempdir().expect("a directory");
+        let directory = tempfile::tempdir().expect("a directory").keep();
+        let mut keeper = Command::new("sh");
+        keeper.args(["-c", KEEPER]).arg(&directory).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+        let keeper = keeper.process_group(0).spawn().expect("sh starts");
         let mut command = Command::new(binary("flowd"));
         command.args(["standalone", "--listen", "127.0.0.1:0", "--die-with-parent", "--data"]);
-        command.arg(directory.path().join("data")).current_dir(directory.path());
-        let log = fs::File::create(directory.path().join("flowd.log")).expect("a file");
+        command.arg(directory.join("data")).current_dir(&directory);
+        let log = fs::File::create(directory.join("flowd.log")).expect("a file");
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().expect("flowd starts");
         // A small buffer, so that what is not read stays in the pipe.
         let mut stdout = BufReader::with_capacity(1 << 10, child.stdout.take().expect("piped"));
         let mut line = String::new();
         stdout.read_line(&mut line).expect("text");
         let url = line.trim_end().strip_prefix("flowd listens on ").expect("the line that says where").to_owned();
-        Flowd { url, stdout, directory, child }
+        Flowd { url, stdout, directory, child, keeper }
     }
 
     /// A path in the directory that pipelines lie in.
     pub fn path(&self, name: &str) -> PathBuf {
-        self.directory.path().join(name)
+        self.directory.join(name)
     }
 
     /// Writes a file there.
@@ -77,7 +85,7 @@ impl Flowd {
     /// Calls flowctl in that directory.
     pub fn ctl(&self, arguments: &[&str]) -> Called {
         let mut command = Command::new(binary("flowctl"));
-        command.args(arguments).current_dir(self.directory.path()).env("FLOW_SERVER", &self.url);
+        command.args(arguments).current_dir(&self.directory).env("FLOW_SERVER", &self.url);
         let Output { status, stdout, stderr } = command.output().expect("flowctl starts");
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Called { code: status.code().expect("it exits by itself"), stdout: text(stdout), stderr: text(stderr) }
@@ -159,6 +167,8 @@ impl Drop for Flowd {
         // It ends with this thread at the latest.
         _ = self.child.kill();
         _ = self.child.wait();
+        drop(self.keeper.stdin.take());
+        _ = self.keeper.wait();
     }
 }
 
