@@ -134,7 +134,7 @@ fn an_operator_that_is_always_late_does_not_hold_up_its_slot_for_ever() {
     };
     let mut operator = Native::new(Kind::Map, &[], always).operator(OnError::Skip, Arc::default());
     let error = operator.process(records(&[(None, "x"); 1000]), NOW, &mut Vec::new()).unwrap_err();
-    assert!(error.to_string().contains("more than 32 calls for one batch"), "{error}");
+    assert!(error.to_string().contains("more than 16 calls for one batch"), "{error}");
 }
 
 #[test]
@@ -161,13 +161,36 @@ fn failures_that_no_record_is_to_blame_for_fail_at_once() {
 }
 
 #[test]
+fn a_slow_record_costs_its_limit_twice_and_no_more() {
+    let timeouts = Arc::new(std::sync::atomic::AtomicU32::new(0));
+    let count = timeouts.clone();
+    let slow = move |(batch, ..): Call<'_>| {
+        if texts(batch.bytes(id::VALUE).expect("asked for"), batch.rows()).iter().any(|v| v == "slow") {
+            count.fetch_add(1, std::sync::atomic::Ordering::Relaxed);
+            return Err(CallError::TimedOut { limit_ms: 5 });
+        }
+        Ok(Answer::default())
+    };
+    let told = Arc::new(Told::default());
+    let mut operator = Native::new(Kind::Map, &[], slow).operator(OnError::Skip, told.clone());
+    let mut all = vec![(None, "x"); 64];
+    all[40].1 = "slow";
+    let mut out = Vec::new();
+    operator.process(records(&all), NOW, &mut out).unwrap();
+    assert_eq!((values(&out).len(), told.codes()), (63, vec![(Some(40), "timeout".into())]));
+    assert_eq!(timeouts.swap(0, std::sync::atomic::Ordering::Relaxed), 2);
+    operator.process(records(&[(None, "slow")]), NOW, &mut out).unwrap();
+    assert_eq!(timeouts.load(std::sync::atomic::Ordering::Relaxed), 2, "a batch of one is tried twice too");
+}
+
+#[test]
 fn a_record_that_timed_out_is_tried_once_more_alone() {
     let mut alone = 0;
     let slow_once = move |(batch, ..): Call<'_>| {
         let all = texts(batch.bytes(id::VALUE).expect("asked for"), batch.rows());
         let slow = all.iter().any(|v| v == "slow");
         alone += u32::from(slow && batch.rows() == 1);
-        if slow && alone < 2 { Err(CallError::TimedOut { limit_ms: 5 }) } else { Ok(Answer::default()) }
+        if slow && alone < 1 { Err(CallError::TimedOut { limit_ms: 5 }) } else { Ok(Answer::default()) }
     };
     let told = Arc::new(Told::default());
     let mut operator = Native::new(Kind::Map, &[], slow_once).operator(OnError::Skip, told.clone());

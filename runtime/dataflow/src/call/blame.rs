@@ -1,5 +1,6 @@
 //! Who is to blame for a failed call. A call is a transaction, so the same rows may be called again: the batch is halved
-//! until one record fails alone. A record that ran out of time is tried once more alone before it is blamed.
+//! until one record fails alone. After a time-out, which is dear, every record is tried once more alone instead: the good ones
+//! are quick, and the bad one costs its limit once.
 
 use super::FunctionOperator;
 use crate::element::Moment;
@@ -9,7 +10,7 @@ use crate::{Batch, Error};
 
 /// The most calls that may run out of time in the search through one call's rows. Halving ends by itself (a call for each
 /// record and each half), and a trap is cheap; a time-out holds up the whole slot.
-const TIMEOUTS: usize = 32;
+const TIMEOUTS: usize = 16;
 
 /// A failure that belongs to no record.
 pub(super) fn without_record(error: CallError) -> Error {
@@ -45,8 +46,8 @@ impl FunctionOperator {
         }
         let mut timeouts = 0;
         // Pieces still to be called, the next one last.
-        let mut pieces = halves(batch, error);
-        while let Some((piece, known)) = pieces.pop() {
+        let mut waiting = pieces(batch, error);
+        while let Some((piece, known)) = waiting.pop() {
             let failed = match known {
                 Some(error) => error,
                 None => match self.call(&piece, at) {
@@ -69,26 +70,15 @@ impl FunctionOperator {
                 return Err(Error::Plugin(text));
             }
             if piece.rows() == 1 {
-                self.blame_record(&piece, at, failed, out)?;
+                self.blame_record(&piece, failed)?;
                 continue;
             }
-            pieces.extend(halves(&piece, failed));
+            waiting.extend(pieces(&piece, failed));
         }
         Ok(())
     }
 
-    fn blame_record(&mut self, one: &Batch, at: Moment, failed: CallError, out: &mut Vec<Batch>) -> Result<(), Error> {
-        let failed = match failed {
-            CallError::TimedOut { .. } => match self.call(one, at) {
-                Ok((rows, rejected)) => {
-                    self.reject_rows(one, rejected)?;
-                    out.extend((!rows.is_empty()).then_some(rows));
-                    return Ok(());
-                }
-                Err(error) => error,
-            },
-            other => other,
-        };
+    fn blame_record(&self, one: &Batch, failed: CallError) -> Result<(), Error> {
         let message = failed.to_string();
         let (code, backtrace) = match failed {
             CallError::Trap { backtrace, .. } => ("trap", backtrace),
@@ -103,11 +93,16 @@ impl FunctionOperator {
 /// A piece of a batch, with the failure that is already known of it.
 type Piece = (Batch, Option<CallError>);
 
-/// What to call next of a batch whose call failed, the first half last.
-fn halves(batch: &Batch, failed: CallError) -> Vec<Piece> {
+/// What to call next of a batch whose call failed, the first piece last.
+fn pieces(batch: &Batch, failed: CallError) -> Vec<Piece> {
     if batch.rows() == 1 {
-        return vec![(batch.clone(), Some(failed))];
+        let known = (!matches!(failed, CallError::TimedOut { .. })).then_some(failed);
+        return vec![(batch.clone(), known)];
     }
-    let middle = batch.rows() / 2;
-    vec![(batch.slice(middle, batch.rows()), None), (batch.slice(0, middle), None)]
+    let length = match failed {
+        CallError::TimedOut { .. } => 1,
+        _ => batch.rows().div_ceil(2),
+    };
+    let starts = (0..batch.rows()).step_by(length).rev();
+    starts.map(|from| (batch.slice(from, (from + length).min(batch.rows())), None)).collect()
 }
