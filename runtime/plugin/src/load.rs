@@ -184,7 +184,7 @@ fn kind_of(interface: &str) -> Option<Kind> {
 /// The kind that the component's exports make it.
 fn check_exports(engine: &Engine, name: &str, code: &wasmtime::component::Component) -> Result<Kind, Error> {
     let ty = code.component_type();
-    let names: Vec<_> = ty.exports(&engine.inner.wasm).map(|(export, _)| export.to_owned()).collect();
+    let names = sorted(ty.exports(&engine.inner.wasm).map(|(export, _)| export.to_owned()));
     check_versions(name, &names)?;
     let kinds: Vec<_> = names.iter().filter_map(|n| kind_of(ours(n)?.0)).collect();
     let name = name.to_owned();
@@ -203,7 +203,7 @@ fn check_exports(engine: &Engine, name: &str, code: &wasmtime::component::Compon
 
 fn check_imports(engine: &Engine, name: &str, code: &wasmtime::component::Component, kind: Kind) -> Result<(), Error> {
     let ty = code.component_type();
-    let names: Vec<_> = ty.imports(&engine.inner.wasm).map(|(import, _)| import.to_owned()).collect();
+    let names = sorted(ty.imports(&engine.inner.wasm).map(|(import, _)| import.to_owned()));
     check_versions(name, &names)?;
     let served = |import: &str| {
         ours(import).is_some_and(|(i, _)| imports::SERVED.contains(&i) && (i != "state" || kind == Kind::Process))
@@ -213,6 +213,13 @@ fn check_imports(engine: &Engine, name: &str, code: &wasmtime::component::Compon
         return Ok(());
     }
     Err(Error::Imports { name: name.to_owned(), imports: missing.join(", ") })
+}
+
+/// In an order of their own, so that the same component is always told the same.
+fn sorted(names: impl Iterator<Item = String>) -> Vec<String> {
+    let mut names: Vec<_> = names.collect();
+    names.sort();
+    names
 }
 
 fn check_versions(name: &str, interfaces: &[String]) -> Result<(), Error> {

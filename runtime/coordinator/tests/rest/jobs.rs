@@ -135,8 +135,8 @@ fn the_oldest_ended_jobs_are_forgotten() {
         server.ended(job.id.as_str());
     }
     let jobs = server.get::<Jobs>("/jobs").expect("a list").jobs;
-    // A job makes room when it is submitted, so the last one stands beside the hundred.
-    assert_eq!(jobs.len(), 102);
+    // A job makes room when it is entered. The last one stands beside the hundred, unless it had ended by then.
+    assert!((101..=102).contains(&jobs.len()), "{}", jobs.len());
     assert!(jobs.iter().any(|job| job.id == running) && !jobs.iter().any(|job| job.id == first));
     let directories = fs::read_dir(server.data().join("jobs")).expect("it exists").count();
     assert_eq!(directories, jobs.len());

@@ -20,7 +20,7 @@ operators:
     from: in
     config: {{mode: {mode}, when: bad}}
     on-error: {on_error}
-    limits: {{time-per-batch: 50ms, memory: 64Mi, output-per-batch: 8Mi}}
+    limits: {{time-per-batch: 500ms, memory: 64Mi, output-per-batch: 8Mi}}
 sinks:
   out: {{files: {{path: {mode}-{on_error}}}, from: evil}}
 "
@@ -31,7 +31,7 @@ sinks:
 const RECORD: [(&str, &str); 7] = [
     ("panic", "it panicked: panicked at"),
     ("trap", "it stopped itself (unreachable)"),
-    ("loop", "the call took more than 50 ms of CPU time"),
+    ("loop", "the call took more than 500 ms of CPU time"),
     ("recurse", "hostile::recurse"),
     ("alloc", "it needs more than its limit of 64 MiB of memory"),
     ("huge-output", "it is larger than 8 MiB"),
@@ -46,7 +46,7 @@ const CALL: [(&str, &str); 2] =
 const INIT: [(&str, &str); 3] = [
     ("fail-init", "failed in init: hostile: failed in init as told"),
     ("panic-init", "failed in init: it panicked: panicked at"),
-    ("loop-init", "failed in init: the call took more than 50 ms of CPU time"),
+    ("loop-init", "failed in init: the call took more than 500 ms of CPU time"),
 ];
 
 /// Runs all cases beside a job that counts, which must end as if nothing had been.
