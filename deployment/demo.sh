@@ -52,11 +52,24 @@ gather() {
   done
 }
 
+# Runs a command on the files that Flow reads of a folder: no hidden ones, no links.
+texts() {
+  local dir=$1
+  shift
+  find "$dir" -mindepth 1 -name '.*' -prune -o -type f "$@"
+}
+
+# A path as YAML takes any.
+quoted() {
+  local path=${1//\\/\\\\}
+  printf '"%s"' "${path//\"/\\\"}"
+}
+
 # The same words counted by nothing of Flow's. The empty line between two files keeps their words apart.
 # ASCII letters alone are words here, for both sides.
-# shellcheck disable=SC2018,SC2019
+# shellcheck disable=SC2016,SC2018,SC2019
 independent() {
-  find "$1" -type f -exec sh -c 'for file do cat "$file"; echo; done' - {} + |
+  texts "$1" -exec sh -c 'for file do cat "$file"; echo; done' - {} + |
     LC_ALL=C tr -cs 'A-Za-z' '\n' | LC_ALL=C tr 'A-Z' 'a-z' | LC_ALL=C sed '/^$/d' | LC_ALL=C sort |
     LC_ALL=C uniq -c | awk '{ print $1, $2 }' >"$2"
 }
@@ -70,8 +83,8 @@ metadata: {name: words}
 sources:
   text: {$from}
 operators:
-  tokenize: {component: $flow_plugins/tokenizer.wasm, from: text, config: {letters: ascii, lowercase: true}}
-  count: {component: $flow_plugins/counter.wasm, from: tokenize, key: \$value}
+  tokenize: {component: $(quoted "$flow_plugins/tokenizer.wasm"), from: text, config: {letters: ascii, lowercase: true}}
+  count: {component: $(quoted "$flow_plugins/counter.wasm"), from: tokenize, key: \$value}
 sinks:
   counts: {$to, from: count}
 END
@@ -122,16 +135,18 @@ PATH=$flow_cache/target/release:$PATH
 work=$(mktemp -d "${TMPDIR:-/tmp}/flow-demo.XXXXXX")
 if [ -n "${TEXT:-}" ]; then
   [ -d "$TEXT" ] || die "TEXT=$TEXT is no directory"
-  text=$(cd "$TEXT" && pwd)
+  text=$(cd "$TEXT" && pwd -P)
 else
   text=$work/text
   gather "$text"
 fi
-say "Texts: $(find "$text" -type f | wc -l) files, $(find "$text" -type f -exec cat {} + | wc -c) bytes (${TEXT:-licences, copyright files, this checkout})"
+files=$(texts "$text" -print | wc -l)
+[ "$files" -gt 0 ] || die "$text holds no files; hidden ones and links do not count"
+say "Texts: $files files, $(texts "$text" -exec cat {} + | wc -c) bytes (${TEXT:-licences, copyright files, this checkout})"
 
 start_flowd
 if [ "$kind" = files ]; then
-  pipeline "files: {path: $text}" "files: {path: $work/counts}" >"$work/words.yaml"
+  pipeline "files: {path: $(quoted "$text")}" "files: {path: $(quoted "$work/counts")}" >"$work/words.yaml"
 else
   if [ -n "${KAFKA:-}" ]; then
     brokers=$KAFKA

@@ -95,13 +95,17 @@ fn main() -> anyhow::Result<()> {
     match Arguments::parse().command {
         Command::WatchFiles { watch, dir } => {
             let mut parts = Parts::new(dir);
-            // What a finished job wrote is there at once.
-            run(&watch, |tally, _| parts.poll(tally).map(|()| true))
+            run(&watch, |tally, _| {
+                parts.poll(tally)?;
+                std::thread::sleep(LOOK);
+                // What a finished job wrote is there at once.
+                Ok(true)
+            })
         }
         Command::WatchTopic { watch, brokers, topic } => {
             let mut counts = Counts::new(&brokers, &topic)?;
             run(&watch, |tally, finished| {
-                counts.poll(tally)?;
+                counts.poll(tally, LOOK)?;
                 if finished { counts.at_end() } else { Ok(false) }
             })
         }
@@ -119,7 +123,7 @@ fn main() -> anyhow::Result<()> {
     }
 }
 
-/// Draws until the job has finished and `poll`, told so, has taken everything.
+/// Draws until the job has finished and `poll`, told so, has taken everything; `poll` waits a while for more.
 fn run(watch: &Watch, mut poll: impl FnMut(&mut Tally, bool) -> anyhow::Result<bool>) -> anyhow::Result<()> {
     let (mut job, mut screen, mut tally) = (Job::new(&watch.api, &watch.job), Screen::new(), Tally::default());
     let begun = Instant::now();
@@ -132,7 +136,6 @@ fn run(watch: &Watch, mut poll: impl FnMut(&mut Tally, bool) -> anyhow::Result<b
             summary(&progress, &tally, begun.elapsed());
             return write(&tally, &watch.out);
         }
-        std::thread::sleep(LOOK);
     }
 }
 

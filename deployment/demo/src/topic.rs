@@ -3,17 +3,18 @@
 
 use std::fs::File;
 use std::io::{BufRead, BufReader};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
-use rdkafka::client::DefaultClientContext;
+use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+use rdkafka::producer::{BaseProducer, BaseRecord, DeliveryResult, Producer, ProducerContext};
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::tally::Tally;
@@ -56,14 +57,31 @@ pub fn delete(brokers: &str, topics: &[&str]) -> anyhow::Result<()> {
     Ok(())
 }
 
+/// Remembers the first record that Kafka did not take: flushing says nothing of it.
+#[derive(Default)]
+struct Deliveries(OnceLock<String>);
+
+impl ClientContext for Deliveries {}
+
+impl ProducerContext for Deliveries {
+    type DeliveryOpaque = ();
+
+    fn delivery(&self, result: &DeliveryResult<'_>, (): ()) {
+        if let Err((error, message)) = result {
+            let bytes = message.payload().map_or(0, <[u8]>::len);
+            self.0.get_or_init(|| format!("a line of {bytes} bytes: {error}"));
+        }
+    }
+}
+
 /// Writes each line of all files below `dir` as one record without a key; returns how many.
 pub fn produce(brokers: &str, topic: &str, dir: &Path) -> anyhow::Result<u64> {
-    let producer: BaseProducer = client(brokers)
+    let producer: BaseProducer<Deliveries> = client(brokers)
         .set("linger.ms", "20")
         .set("compression.type", "lz4")
         .set("message.max.bytes", "33554432")
         .set("queue.buffering.max.kbytes", "131072")
-        .create()?;
+        .create_with_context(Deliveries::default())?;
     let mut sent = 0;
     for file in files(dir)? {
         let mut lines = BufReader::new(File::open(&file).with_context(|| format!("can't read {}", file.display()))?);
@@ -75,13 +93,13 @@ pub fn produce(brokers: &str, topic: &str, dir: &Path) -> anyhow::Result<u64> {
         }
     }
     producer.flush(PATIENCE).context("Kafka did not take all lines in time")?;
-    if producer.in_flight_count() > 0 {
-        bail!("Kafka did not take all lines");
+    if let Some(refused) = producer.context().0.get() {
+        bail!("Kafka did not take {refused}");
     }
     Ok(sent)
 }
 
-fn send(producer: &BaseProducer, topic: &str, line: &[u8]) -> anyhow::Result<()> {
+fn send(producer: &BaseProducer<Deliveries>, topic: &str, line: &[u8]) -> anyhow::Result<()> {
     let mut record = BaseRecord::<(), [u8]>::to(topic).payload(line);
     loop {
         match producer.send(record) {
@@ -95,14 +113,17 @@ fn send(producer: &BaseProducer, topic: &str, line: &[u8]) -> anyhow::Result<()>
     }
 }
 
-/// All files below `dir`, in the order of their paths; links are followed to files, not to folders.
-fn files(dir: &Path) -> anyhow::Result<Vec<std::path::PathBuf>> {
+/// All files below `dir` but hidden ones and links, as Flow's own source of files takes them, in the order of their paths.
+fn files(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     let mut found = Vec::new();
     for entry in std::fs::read_dir(dir).with_context(|| format!("can't read {}", dir.display()))? {
         let entry = entry?;
+        if entry.file_name().as_encoded_bytes().starts_with(b".") {
+            continue;
+        }
         if entry.file_type()?.is_dir() {
             found.extend(files(&entry.path())?);
-        } else if entry.path().is_file() {
+        } else if entry.file_type()?.is_file() {
             found.push(entry.path());
         }
     }
@@ -137,9 +158,9 @@ impl Counts {
         Ok(Counts { consumer, topic: topic.to_owned(), partitions })
     }
 
-    /// Takes what arrives within a moment.
-    pub fn poll(&mut self, tally: &mut Tally) -> anyhow::Result<()> {
-        let until = Instant::now() + Duration::from_millis(100);
+    /// Takes what is there and arrives within `time`.
+    pub fn poll(&mut self, tally: &mut Tally, time: Duration) -> anyhow::Result<()> {
+        let until = Instant::now() + time;
         while let Some(left) = until.checked_duration_since(Instant::now()) {
             let Some(message) = self.consumer.poll(left) else { break };
             if let Some(payload) = message?.payload() {
