@@ -20,6 +20,8 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
 const PARTITIONS: i32 = 4;
+/// How long nothing may come. librdkafka's own settings pause for long now and then.
+const PATIENCE: Duration = Duration::from_secs(60);
 /// Rows of a batch, as the engine has them.
 const ROWS: usize = 1024;
 const WHOLE: Share = Share { subtask: 0, parallelism: 1 };
@@ -155,7 +157,7 @@ fn poll(config: &mut ClientConfig, topic: &str, records: u64) -> anyhow::Result<
     consumer.assign(&from)?;
     let (mut left, mut builder) = (records, BatchBuilder::default());
     while left > 0 {
-        let Some(message) = consumer.poll(Duration::from_secs(10)) else { bail!("{left} records did not come") };
+        let Some(message) = consumer.poll(PATIENCE) else { bail!("{left} records did not come") };
         let message = message?;
         let (key, value) = (message.key(), message.payload());
         let timestamp = message.timestamp().to_millis();
@@ -184,7 +186,7 @@ fn read(kafka: &str, topic: &str, records: u64) -> anyhow::Result<f64> {
             Polled::Idle => std::thread::park_timeout(Duration::from_millis(20)),
             Polled::End => bail!("an unbounded reader ended"),
         }
-        if last.elapsed() > Duration::from_secs(10) {
+        if last.elapsed() > PATIENCE {
             bail!("{left} records did not come");
         }
     }
