@@ -34,32 +34,34 @@ impl Screen {
             return Ok(());
         }
         self.last = Some(Instant::now());
-        let status = self.status(progress, tally);
+        let (status, counted) = self.status(progress, tally);
         let mut out = std::io::stdout().lock();
         if !self.live && !finished {
-            writeln!(out, "{status}")?;
-        } else {
-            let lines = table(tally, self.colour);
-            if self.drawn > 0 {
-                // Up to the first line of the last drawing, and everything from there on away.
-                write!(out, "\x1b[{}A\x1b[J", self.drawn)?;
-            }
-            writeln!(out, "{status}\n{}", lines.join("\n"))?;
-            self.drawn = if self.live { lines.len() + 1 } else { 0 };
+            writeln!(out, "{status}  {counted}")?;
+            return Ok(out.flush()?);
         }
+        if self.drawn > 0 {
+            // Up to the first line of the last drawing, and everything from there on away.
+            write!(out, "\x1b[{}A\x1b[J", self.drawn)?;
+        }
+        let mut lines = vec![status, counted];
+        lines.extend(table(tally, self.colour));
+        writeln!(out, "{}", lines.join("\n"))?;
+        self.drawn = lines.len();
         Ok(out.flush()?)
     }
 
-    fn status(&self, progress: &Progress, tally: &Tally) -> String {
+    /// Two lines, since one of 80 columns could not hold both, and a wrapped line would break the redrawing.
+    fn status(&self, progress: &Progress, tally: &Tally) -> (String, String) {
         let rate = progress.rate.map_or(String::new(), |rate| format!("  {} records/s", grouped(rate)));
-        format!(
-            "{} {:>5.1} s  {} lines in, {} words counted, {} distinct{rate}",
-            paint(self.colour, "1", progress.state.as_str()),
-            self.begun.elapsed().as_secs_f64(),
+        let state = paint(self.colour, "1", progress.state.as_str());
+        let counted = format!(
+            "{} lines in, {} words counted, {} distinct",
             grouped(progress.lines),
             grouped(tally.updates()),
             grouped(tally.distinct() as u64),
-        )
+        );
+        (format!("{state} {:>5.1} s{rate}", self.begun.elapsed().as_secs_f64()), counted)
     }
 }
 
