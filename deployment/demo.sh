@@ -3,8 +3,8 @@
 # them with what sort | uniq -c makes of the same files. `deployment/demo.sh files | kafka`.
 #
 # TEXT=dir takes the texts from there, else they are the licences and copyright files that every Debian has, and the
-# checkout's own text. KAFKA=host:port takes a running Kafka, else one is started. Everything that the demo starts or
-# writes is gone when it ends, however it ends; what was built stays for the next time.
+# checkout's own text. KAFKA=host:port takes a running Kafka, else one is started. Nothing that the demo starts
+# outlives it, however it ends; its folder stays only if it is killed outright. What was built stays for the next time.
 set -euo pipefail
 
 # shellcheck source=deployment/paths.sh
