@@ -20,8 +20,8 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
 const PARTITIONS: i32 = 4;
-/// How long nothing may come. librdkafka's own settings pause for long now and then.
-const PATIENCE: Duration = Duration::from_secs(60);
+/// How long nothing may come.
+const PATIENCE: Duration = Duration::from_secs(30);
 /// Rows of a batch, as the engine has them.
 const ROWS: usize = 1024;
 const WHOLE: Share = Share { subtask: 0, parallelism: 1 };
@@ -155,9 +155,15 @@ fn poll(config: &mut ClientConfig, topic: &str, records: u64) -> anyhow::Result<
     }
     let begun = cpu();
     consumer.assign(&from)?;
-    let (mut left, mut builder) = (records, BatchBuilder::default());
+    let (mut left, mut builder, mut last) = (records, BatchBuilder::default(), Instant::now());
     while left > 0 {
-        let Some(message) = consumer.poll(PATIENCE) else { bail!("{left} records did not come") };
+        // Nothing also means that rdkafka was told of something that is no record.
+        let Some(message) = consumer.poll(Duration::from_secs(1)) else {
+            if last.elapsed() > PATIENCE {
+                bail!("{left} records did not come");
+            }
+            continue;
+        };
         let message = message?;
         let (key, value) = (message.key(), message.payload());
         let timestamp = message.timestamp().to_millis();
@@ -165,7 +171,7 @@ fn poll(config: &mut ClientConfig, topic: &str, records: u64) -> anyhow::Result<
         builder.push(Row { key, value, timestamp, headers: &[], split, position });
         if builder.rows() == ROWS {
             drop(builder.finish());
-            builder = BatchBuilder::with_capacity(ROWS, ROWS * 120);
+            (builder, last) = (BatchBuilder::with_capacity(ROWS, ROWS * 120), Instant::now());
         }
         left -= 1;
     }
