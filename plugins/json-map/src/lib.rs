@@ -60,10 +60,10 @@ mod tests {
         let order = r#"{"price": 2.5, "qty": 3, "tags": ["a","b"], "note": "x\ny", "id": 9007199254740993}"#;
         let check = |expression, expect: &str| assert_eq!(map(expression, order), expect, "{expression}");
         check(r#"{"total": value.price * value.qty}"#, r#"{"total":7.5}"#);
-        check(r#"{"z": 1, "id": value.id, "a": {"c": value.tags, "b": null}}"#, concat!(
-            r#"{"z":1,"id":9007199254740993,"#,
-            r#""a":{"c":["a","b"],"b":null}}"#
-        ));
+        check(
+            r#"{"z": 1, "id": value.id, "a": {"c": value.tags, "b": null}}"#,
+            concat!(r#"{"z":1,"id":9007199254740993,"#, r#""a":{"c":["a","b"],"b":null}}"#),
+        );
         check("value.qty + 1", "4");
         check("value.qty / 2.0 - 1", "0.5");
         check("value.qty % 2", "1");
@@ -107,7 +107,11 @@ mod tests {
         let message = |expression: &str| {
             Harness::<JsonMap>::new(json!({"expression": expression})).expect_err("a wrong expression").message
         };
-        assert!(message("value.\n  ==").starts_with("config.expression: line 2, column "), "{}", message("value.\n  =="));
+        assert!(
+            message("value.\n  ==").starts_with("config.expression: line 2, column "),
+            "{}",
+            message("value.\n  ==")
+        );
         assert_eq!(
             message("valeu.x + 1"),
             "config.expression: there is no variable `valeu`; a record is value, key, timestamp, headers"

@@ -3,7 +3,9 @@
 use std::collections::HashMap;
 use std::fmt;
 
-use cel::common::types::{CelBool, CelBytes, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString, CelUInt};
+use cel::common::types::{
+    CelBool, CelBytes, CelDouble, CelInt, CelList, CelMap, CelMapKey, CelNull, CelString, CelUInt,
+};
 use cel::common::value::Val;
 use flow_sdk::prelude::Result;
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
