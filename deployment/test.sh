@@ -19,7 +19,7 @@ step() {
 # run_tests MANIFEST PROFILE: all tests of that workspace but the doctests, which nextest does not run.
 run_tests() {
   if command -v cargo-nextest >/dev/null; then
-    cargo nextest run --workspace --manifest-path "$1" --cargo-profile "$2" --config-file .config/nextest.toml \
+    cargo nextest run --workspace --manifest-path "$1" --cargo-profile "$2" \
       --no-tests pass "${nextest_all[@]}"
   else
     cargo test --workspace --manifest-path "$1" --profile "$2" --lib --bins --tests -- "${cargo_all[@]}"
