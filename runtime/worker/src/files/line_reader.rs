@@ -37,6 +37,13 @@ pub(super) struct LineReader<R = File> {
     ended: bool,
 }
 
+impl LineReader<File> {
+    /// Whether the file is now shorter than when it was opened: its rest was cut off while it was read.
+    pub(super) fn shrank(&self, length_when_opened: u64) -> io::Result<bool> {
+        Ok(self.input.metadata()?.len() < length_when_opened)
+    }
+}
+
 impl<R: Read> LineReader<R> {
     /// `max` is the length of the longest line allowed, without its end.
     pub(super) fn new(input: R, max: usize) -> LineReader<R> {

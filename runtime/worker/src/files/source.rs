@@ -37,6 +37,8 @@ pub struct FilesSource {
     /// The file at hand; beyond the list when all are read.
     split: usize,
     reader: Option<LineReader>,
+    /// Bytes of the file at hand when it was opened.
+    length: u64,
     /// For each file of this subtask up to the one at hand, the number of its next line.
     lines: Vec<i64>,
 }
@@ -51,6 +53,7 @@ impl FilesSource {
             stride: parallelism.max(1) as usize,
             split: subtask as usize,
             reader: None,
+            length: 0,
             lines: vec![1],
         }
     }
@@ -74,6 +77,7 @@ impl FilesSource {
             io::ErrorKind::NotFound => Error::Retryable(format!("{} is gone since the job started", path.display())),
             _ => disk::failure(&e, "opening", path),
         })?;
+        self.length = file.metadata().map_err(|e| disk::failure(&e, "opening", path))?.len();
         self.reader = Some(LineReader::new(file, self.max_line.as_usize()));
         Ok(())
     }
@@ -93,7 +97,13 @@ impl FilesSource {
         while batch.rows() < max_rows && looked_at < max_bytes.max(1) {
             let line = match reader.peek() {
                 Ok(Next::Line(line)) => line,
-                Ok(Next::End) => return Ok(true),
+                Ok(Next::End) => match reader.shrank(self.length) {
+                    Ok(false) => return Ok(true),
+                    // What was read before it goes on first.
+                    _ if batch.rows() > 0 => return Ok(false),
+                    Ok(true) => return Err(self.refused("the file was cut off while it was read; lines may be lost")),
+                    Err(e) => return Err(disk::failure(&e, "reading", self.path())),
+                },
                 // What was read before it goes on first.
                 _ if batch.rows() > 0 => return Ok(false),
                 Ok(Next::TooLong) => {

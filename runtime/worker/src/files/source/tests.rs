@@ -189,6 +189,18 @@ fn a_file_that_vanishes_is_named() {
 }
 
 #[test]
+fn a_file_that_is_cut_off_while_it_is_read_is_named() {
+    let files = Files::of(&[("a.txt", &b"some words\n".repeat(100_000))]);
+    let mut source = files.lines();
+    assert!(matches!(source.poll(ROWS, BYTES), Ok(Polled::Batch(_))));
+    let file = fs::OpenOptions::new().write(true).open(files.path("a.txt")).expect("there");
+    file.set_len(400_000).expect("cut");
+    let (_, ended) = drain(&mut source);
+    let error = ended.expect_err("most of its lines are gone").to_string();
+    assert!(error.contains("a.txt:") && error.contains("cut off while it was read"), "{error}");
+}
+
+#[test]
 fn a_file_that_can_not_be_read_is_named() {
     // A regular file whose first page nobody can read.
     let path = Located { value: PathBuf::from("/proc/self/mem"), position: Position { line: 1, column: 1 } };
