@@ -67,8 +67,22 @@ impl ToLog {
         ToLog { operator: operator.into(), subtask, log, places, rejected, rate }
     }
 
+    fn tell_left_out(&self, records: u64) {
+        if records > 0 {
+            self.add(Level::Warn, format!("{records} more records were skipped, not shown one by one"));
+        }
+    }
+
     fn add(&self, level: Level, message: String) {
         self.log.add(level, Some((&self.operator, self.subtask)), message);
+    }
+}
+
+impl Drop for ToLog {
+    /// The last second's count goes with the subtask.
+    fn drop(&mut self) {
+        let left_out = self.rate.get_mut().unwrap_or_else(PoisonError::into_inner).left_out;
+        self.tell_left_out(left_out);
     }
 }
 
@@ -87,9 +101,7 @@ impl Report for ToLog {
         if rate.second.elapsed() > Duration::from_secs(1) {
             let left_out = std::mem::take(&mut rate.left_out);
             (rate.second, rate.written) = (Instant::now(), 0);
-            if left_out > 0 {
-                self.add(Level::Warn, format!("{left_out} more records were skipped, not shown one by one"));
-            }
+            self.tell_left_out(left_out);
         }
         if rate.written >= REJECTIONS_A_SECOND {
             rate.left_out += 1;
@@ -99,5 +111,27 @@ impl Report for ToLog {
         let place = record.origin.map_or("a record".into(), |(split, at)| self.locate(split, at));
         let trace: String = record.backtrace.iter().map(|f| format!("\n    at {f}")).collect();
         self.add(Level::Warn, format!("{place} was skipped ({}): {}{trace}", record.code, record.message));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_skipped_record_is_shown_or_counted() {
+        let (log, rejected) = (Arc::<JobLog>::default(), Arc::<AtomicU64>::default());
+        let to_log = ToLog::new("op", 0, log.clone(), Arc::default(), rejected.clone());
+        let record = Rejected { origin: None, code: "c".into(), message: "m".into(), backtrace: Vec::new() };
+        (0..1000).for_each(|_| to_log.rejected(&record));
+        drop(to_log);
+        let of_line = |message: &str| match message.split_once(" more records") {
+            Some((count, _)) => count.parse::<u64>().expect("a count"),
+            None => 1,
+        };
+        let lines = log.recent(usize::MAX);
+        assert_eq!(lines.iter().map(|line| of_line(&line.message)).sum::<u64>(), 1000);
+        assert!(lines.len() < 100, "{} lines", lines.len());
+        assert_eq!(rejected.load(Relaxed), 1000);
     }
 }
