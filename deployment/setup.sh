@@ -62,14 +62,18 @@ first_known() {
 }
 
 apt_install() {
-  local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -y -q -o DPkg::Lock::Timeout=300) wanted packages=()
+  # What would take away a package that the machine has (rustc-web does so with rustup's) fails instead.
+  local apt=(env DEBIAN_FRONTEND=noninteractive apt-get -y -q --no-remove -o DPkg::Lock::Timeout=300) wanted packages=()
   if [ "$(id -u)" -ne 0 ] && ! sudo -n true 2>/dev/null; then
     has sudo >/dev/null || die "no right to install; as root run: apt-get install $*"
     echo "  sudo asks for your password to install: $*"
     sudo -v || die "no right to install; as root run: apt-get install $*"
   fi
-  # The lists of a fresh machine are empty, old ones name versions that are gone.
-  timed "apt: package lists" as_root "${apt[@]}" update || die "apt-get update failed"
+  # The lists of a fresh machine are empty, old ones name versions that are gone. Once a run is enough.
+  if [ -z "${apt_updated:-}" ]; then
+    timed "apt: package lists" as_root "${apt[@]}" update || die "apt-get update failed"
+    apt_updated=yes
+  fi
   for wanted in "$@"; do packages+=("$(first_known "$wanted")"); done
   timed "apt: ${packages[*]}" as_root "${apt[@]}" install --no-install-recommends "${packages[@]}" ||
     die "apt-get could not install ${packages[*]}"
