@@ -27,6 +27,7 @@ pub mod sink;
 pub mod source;
 pub mod state;
 pub mod task;
+mod unwritten;
 
 pub use batch::{Batch, Column};
 pub use build::{BatchBuilder, Row};

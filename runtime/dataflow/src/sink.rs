@@ -14,6 +14,9 @@ pub trait Sink: Send {
     /// A barrier has passed: everything taken before it is to become durable. `ready` stays false until it is.
     fn snapshot(&mut self, checkpoint: CheckpointId) -> Result<(), Error>;
 
+    /// Rows that were taken and are not written yet: they are lost if the process ends now.
+    fn unwritten(&self) -> usize;
+
     /// Nothing follows. Called until it says true: everything is durable.
     fn finish(&mut self) -> Result<bool, Error>;
 }

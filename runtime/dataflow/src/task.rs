@@ -11,6 +11,7 @@ use crate::element::{CheckpointId, Moment, Timestamp};
 use crate::input_gate::InputGate;
 use crate::output_gate::OutputGate;
 use crate::source::Polled;
+use crate::unwritten::Unwritten;
 use crate::{Batch, Element, Error, Operator, Sink, Source};
 
 /// Rows that a source is asked for at once.
@@ -104,6 +105,7 @@ pub struct Task {
     tail: Tail,
     /// Elements that passed the chain and wait for the sink.
     pending: VecDeque<Element>,
+    unwritten: Unwritten,
     watermark: Timestamp,
     state: State,
 }
@@ -111,8 +113,8 @@ pub struct Task {
 impl Task {
     /// A task of these parts.
     pub fn new(head: Head, chain: Vec<Link>, tail: Tail) -> Task {
-        let pending = VecDeque::new();
-        Task { head, chain, tail, pending, watermark: Timestamp::MIN, state: State::Running }
+        let (pending, unwritten) = (VecDeque::new(), Unwritten::default());
+        Task { head, chain, tail, pending, unwritten, watermark: Timestamp::MIN, state: State::Running }
     }
 
     /// Whether nothing is left to do.
@@ -243,6 +245,7 @@ impl Task {
         };
         loop {
             let ready = sink.ready()?;
+            self.unwritten.settle(&**sink, counters);
             match self.pending.pop_front() {
                 Some(element) if !ready => {
                     self.pending.push_front(element);
@@ -250,7 +253,7 @@ impl Task {
                 }
                 Some(Element::Batch(batch)) => {
                     counters.took(&batch);
-                    counters.gave(std::slice::from_ref(&batch));
+                    self.unwritten.add(batch.rows() as u64, value_bytes(&batch));
                     sink.write(batch)?;
                 }
                 Some(Element::Barrier(checkpoint)) => sink.snapshot(checkpoint)?,
@@ -261,10 +264,12 @@ impl Task {
     }
 
     fn drain(&mut self) -> Result<Step, Error> {
-        if let Tail::Sink(sink, _) = &mut self.tail
-            && !sink.finish()?
-        {
-            return Ok(Step::Blocked);
+        if let Tail::Sink(sink, counters) = &mut self.tail {
+            let finished = sink.finish()?;
+            self.unwritten.settle(&**sink, counters);
+            if !finished {
+                return Ok(Step::Blocked);
+            }
         }
         self.state = State::Finished;
         Ok(Step::Finished)

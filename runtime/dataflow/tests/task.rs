@@ -88,6 +88,27 @@ fn a_slow_sink_holds_back_the_source_and_nothing_is_lost() {
 }
 
 #[test]
+fn a_sink_gives_what_it_has_written() {
+    let (writer, reader) = channel(1 << 20, quiet(), quiet());
+    let (collected, counters) = (Collected::default(), Arc::<Counters>::default());
+    let tail = Tail::Sink(Box::new(collected.clone()), counters.clone());
+    let mut task = Task::new(Head::Gate(InputGate::new(vec![reader])), vec![], tail);
+    for values in [&[(None, "a"), (None, "bc")][..], &[(None, "d")]] {
+        assert!(writer.push(Element::Batch(records(values))).is_ok());
+    }
+    let mut given = |held: usize| {
+        collected.held.store(held, Relaxed);
+        while task.step(0).unwrap() == Step::Progress {}
+        (counters.records_out.load(Relaxed), counters.bytes_out.load(Relaxed))
+    };
+    assert_eq!(given(3), (0, 0));
+    assert_eq!(given(2), (0, 0), "half of a batch");
+    assert_eq!(given(1), (2, 3));
+    assert_eq!(given(0), (3, 4));
+    assert_eq!(counters.records_in.load(Relaxed), 3);
+}
+
+#[test]
 fn a_barrier_passes_after_what_came_before_it_and_snapshots_the_chain() {
     let (writer, reader) = channel(1 << 20, quiet(), quiet());
     let (other, other_reader) = channel(1 << 20, quiet(), quiet());

@@ -34,6 +34,10 @@ impl Sink for Blackhole {
         Ok(())
     }
 
+    fn unwritten(&self) -> usize {
+        0
+    }
+
     fn finish(&mut self) -> Result<bool, Error> {
         let Blackhole { records, bytes, .. } = self;
         self.report.log(Level::Info, &format!("dropped {records} records in {bytes} bytes of columns"));

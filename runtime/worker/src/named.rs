@@ -38,6 +38,10 @@ impl Sink for Named<dyn Sink> {
         self.inner.snapshot(checkpoint).map_err(|e| e.at(&self.name))
     }
 
+    fn unwritten(&self) -> usize {
+        self.inner.unwritten()
+    }
+
     fn finish(&mut self) -> Result<bool, Error> {
         self.inner.finish().map_err(|e| e.at(&self.name))
     }

@@ -36,18 +36,27 @@ pub(crate) enum OnDrop {
     Leave,
 }
 
+/// Whole lines of so many rows.
+#[derive(Default)]
+struct Text {
+    bytes: Vec<u8>,
+    rows: usize,
+}
+
 enum Work {
-    Write(Vec<u8>),
+    Write(Text),
     Sync,
 }
 
-/// The buffer, to be used again, and how it went.
-type Done = Result<Option<Vec<u8>>, Error>;
+/// The text that was written, whose buffer is used again, and how it went.
+type Done = Result<Option<Text>, Error>;
 
 /// Writes records as lines of text.
 pub struct TextSink {
     format: RecordFormat,
-    text: Vec<u8>,
+    text: Text,
+    /// Rows that were handed to the thread and are not written yet.
+    handed: usize,
     /// Since when text waits.
     waiting: Option<Instant>,
     work: Option<Sender<Work>>,
@@ -77,7 +86,8 @@ impl TextSink {
             .map_err(|e| Error::Retryable(format!("no thread for a sink: {e}")))?;
         Ok(TextSink {
             format,
-            text: Vec::new(),
+            text: Text::default(),
+            handed: 0,
             waiting: None,
             work: Some(work),
             done,
@@ -98,9 +108,10 @@ impl TextSink {
 
     fn flush(&mut self) {
         self.waiting = None;
-        if !self.text.is_empty() {
-            let next = self.spare.pop().unwrap_or_default();
+        if !self.text.bytes.is_empty() {
+            let next = Text { bytes: self.spare.pop().unwrap_or_default(), rows: 0 };
             let text = std::mem::replace(&mut self.text, next);
+            self.handed += text.rows;
             self.hand_over(Work::Write(text));
         }
     }
@@ -117,10 +128,11 @@ impl TextSink {
             match self.done.try_recv() {
                 Ok(done) => {
                     self.in_flight -= 1;
-                    if let Some(mut buffer) = done? {
-                        buffer.clear();
-                        buffer.shrink_to(2 * CHUNK);
-                        self.spare.push(buffer);
+                    if let Some(Text { mut bytes, rows }) = done? {
+                        self.handed -= rows;
+                        bytes.clear();
+                        bytes.shrink_to(2 * CHUNK);
+                        self.spare.push(bytes);
                     }
                 }
                 Err(TryRecvError::Empty) => break,
@@ -144,8 +156,9 @@ impl Sink for TextSink {
     }
 
     fn write(&mut self, batch: Batch) -> Result<(), Error> {
-        record_text::append(self.format, &batch, &mut self.text);
-        if self.text.len() >= CHUNK {
+        record_text::append(self.format, &batch, &mut self.text.bytes);
+        self.text.rows += batch.rows();
+        if self.text.bytes.len() >= CHUNK {
             self.flush();
         } else {
             self.waiting.get_or_insert_with(Instant::now);
@@ -156,6 +169,10 @@ impl Sink for TextSink {
     fn snapshot(&mut self, _checkpoint: CheckpointId) -> Result<(), Error> {
         self.sync();
         Ok(())
+    }
+
+    fn unwritten(&self) -> usize {
+        self.text.rows + self.handed
     }
 
     fn finish(&mut self) -> Result<bool, Error> {
@@ -182,7 +199,7 @@ impl Drop for TextSink {
 fn run(mut target: impl Target, work: &Receiver<Work>, tell: &Sender<Done>, wake: &Wake) {
     for work in work {
         let done = match work {
-            Work::Write(text) => target.write(&text).map(|()| Some(text)),
+            Work::Write(text) => target.write(&text.bytes).map(|()| Some(text)),
             Work::Sync => target.sync().map(|()| None),
         };
         let failed = done.is_err();
@@ -301,10 +318,11 @@ pub(crate) mod tests {
             sink.write(batch(&[&large])).expect("it takes a batch");
             taken += 1;
         }
-        assert_eq!(taken, IN_FLIGHT);
+        assert_eq!((taken, sink.unwritten()), (IN_FLIGHT, IN_FLIGHT));
         go.send(()).expect("it waits");
         rung.recv().expect("it wakes the task");
         assert!(sink.ready().expect("nothing is wrong"));
+        assert_eq!(sink.unwritten(), IN_FLIGHT - 1);
         drop(go);
     }
 }

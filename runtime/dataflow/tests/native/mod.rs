@@ -2,6 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::collections::VecDeque;
+use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use flow_dataflow::build::Row;
@@ -19,17 +20,23 @@ pub const NOW: Moment = Moment { now: 0, watermark: i64::MIN };
 
 /// Remembers what it is told.
 #[derive(Default)]
-pub struct Told(pub Mutex<Vec<Rejected>>);
+pub struct Told(pub Mutex<Vec<Rejected>>, Mutex<Vec<String>>);
 
 impl Told {
     pub fn codes(&self) -> Vec<(Option<i64>, String)> {
         let all = self.0.lock().expect("no test panics while it holds this");
         all.iter().map(|r| (r.origin.map(|o| o.1), r.code.clone())).collect()
     }
+
+    pub fn lines(&self) -> Vec<String> {
+        self.1.lock().expect("no test panics while it holds this").clone()
+    }
 }
 
 impl Report for Told {
-    fn log(&self, _level: Level, _message: &str) {}
+    fn log(&self, level: Level, message: &str) {
+        self.1.lock().expect("no test panics while it holds this").push(format!("{level:?} {message}"));
+    }
 
     fn locate(&self, split: u32, position: i64) -> String {
         format!("test[{split}]@{position}")
@@ -144,13 +151,14 @@ impl Source for Given {
     }
 }
 
-/// Collects values; is ready only every `slow`th time.
+/// Collects values; is ready only every `slow`th time. Says of the last `held` values that they are not written yet.
 #[derive(Clone, Default)]
 pub struct Collected {
     pub values: Arc<Mutex<Vec<String>>>,
     pub snapshots: Arc<Mutex<Vec<CheckpointId>>>,
     pub slow: u32,
     pub asked: u32,
+    pub held: Arc<AtomicUsize>,
 }
 
 impl Sink for Collected {
@@ -170,6 +178,10 @@ impl Sink for Collected {
     fn snapshot(&mut self, checkpoint: CheckpointId) -> Result<(), Error> {
         self.snapshots.lock().expect("no panics here").push(checkpoint);
         Ok(())
+    }
+
+    fn unwritten(&self) -> usize {
+        self.held.load(Relaxed)
     }
 
     fn finish(&mut self) -> Result<bool, Error> {

@@ -170,6 +170,10 @@ impl Sink for KafkaWriter {
         Ok(())
     }
 
+    fn unwritten(&self) -> usize {
+        self.in_flight()
+    }
+
     fn finish(&mut self) -> Result<bool, TaskError> {
         self.flushing = true;
         Ok(self.advance()?)
