@@ -36,6 +36,12 @@ pub trait Report: Send + Sync {
     /// A name for people of where a record came from, such as `orders[3]@1042` or `words.txt:17`.
     fn locate(&self, split: u32, position: i64) -> String;
 
+    /// A call failed, and no line of [`Report::rejected`] and no error of the job will tell all of it. May come as often
+    /// as calls do.
+    fn call_failed(&self, message: &str) {
+        self.log(Level::Warn, message);
+    }
+
     /// A record left the stream.
     fn rejected(&self, record: &Rejected);
 }

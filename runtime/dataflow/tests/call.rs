@@ -111,8 +111,8 @@ fn one_bad_record_is_found_and_the_rest_goes_on_in_order() {
     operator.process(records(&all), NOW, &mut out).unwrap();
     let expect: Vec<String> = all.iter().map(|r| r.1.to_uppercase()).filter(|v| v != "NO" && v != "BAD").collect();
     assert_eq!(values(&out), expect);
-    let told: Vec<(Option<i64>, String)> = told.codes();
-    assert_eq!(told, [(Some(7), "no".into()), (Some(70), "trap".into()), (Some(71), "trap".into())]);
+    assert_eq!(told.codes(), [(Some(7), "no".into()), (Some(70), "trap".into()), (Some(71), "trap".into())]);
+    assert_eq!(told.lines(), [""; 0], "the rejections say it all");
 }
 
 #[test]
@@ -198,6 +198,26 @@ fn a_record_that_timed_out_is_tried_once_more_alone() {
     operator.process(records(&[(None, "a"), (None, "slow"), (None, "b")]), NOW, &mut out).unwrap();
     assert_eq!(values(&out), ["a", "slow", "b"]);
     assert_eq!(told.codes(), []);
+    let late =
+        "Warn a call with 3 records took more than 5 ms of CPU time; what it had is tried once more, record by record";
+    let nobody =
+        "Warn a call with 3 records failed, but no record does alone: the call took more than 5 ms of CPU time";
+    assert_eq!(told.lines(), [late, nobody]);
+}
+
+#[test]
+fn a_failure_that_does_not_come_again_is_told() {
+    let mut calls = 0;
+    let once = move |_: Call<'_>| {
+        calls += 1;
+        if calls == 1 { Err(trap()) } else { Ok(Answer::default()) }
+    };
+    let told = Arc::new(Told::default());
+    let mut operator = Native::new(Kind::Map, &[], once).operator(OnError::Skip, told.clone());
+    let mut out = Vec::new();
+    operator.process(records(&[(None, "a"), (None, "b")]), NOW, &mut out).unwrap();
+    assert_eq!(values(&out), ["a", "b"]);
+    assert_eq!(told.lines(), ["Warn a call with 2 records failed, but no record does alone: boom"]);
 }
 
 /// Counts records by key in a value state and lists them in a list state; emits one row for each input row, in the order in

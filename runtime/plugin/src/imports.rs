@@ -88,11 +88,11 @@ fn write_line(mut cx: Caller<'_>, (level, message): (LogLevel, WasmStr)) -> wasm
     let passes = cx.data().lines.passes();
     if passes || level == Level::Error {
         let line = log::cut(&message.to_str(&cx)?);
-        if passes {
-            cx.data().lines.write(level, &line);
-        }
-        if level == Level::Error {
-            cx.data_mut().last_error = Some(line);
+        let host = cx.data_mut();
+        host.let_go();
+        match level {
+            Level::Error => (host.last_error, host.is_held) = (Some(line), passes),
+            _ => host.lines.write(level, &line),
         }
     }
     Ok(())

@@ -8,6 +8,7 @@ use wasmtime::{Store, UpdateDeadline};
 
 use flow_dataflow::Moment;
 use flow_dataflow::function::{CallError, Kind};
+use flow_dataflow::report::Level;
 use flow_dataflow::state::KeyedState;
 
 use crate::bindings::{
@@ -27,11 +28,24 @@ pub struct Host {
     pub lines: Arc<Lines>,
     /// The last line that the call at hand logged as an error: a panicking guest's only words.
     pub last_error: Option<String>,
+    /// It is not in the log yet. If the call traps, its error tells the line, once for all that is tried after it.
+    pub is_held: bool,
     /// Lent for the time of a keyed call.
     pub state: Option<KeyedState>,
     /// What the call at hand may still write to state.
     pub writes: imports::Budget,
     pub limits: Limits,
+}
+
+impl Host {
+    /// Writes the line that is held back, if there is one.
+    pub fn let_go(&mut self) {
+        if std::mem::take(&mut self.is_held)
+            && let Some(line) = &self.last_error
+        {
+            self.lines.write(Level::Error, line);
+        }
+    }
 }
 
 /// A running component.
@@ -59,6 +73,7 @@ impl Instance {
             clock: Clock::new(limits.time_per_batch),
             lines,
             last_error: None,
+            is_held: false,
             state: None,
             writes: imports::Budget::default(),
             limits,
@@ -157,10 +172,16 @@ impl Instance {
         let host = self.store.data_mut();
         host.clock.restart();
         host.last_error = None;
-        let result = call(&mut self.store);
-        let host = self.store.data();
+        let result = call(&mut self.store).map_err(|e| fault::explain(&e, self.store.data()));
+        let host = self.store.data_mut();
+        match &result {
+            Err(CallError::Trap { message, .. }) if host.last_error.as_ref().is_some_and(|l| message.contains(l)) => {
+                host.is_held = false;
+            }
+            _ => host.let_go(),
+        }
         host.lines.call_ended();
-        result.map_err(|e| fault::explain(&e, host))
+        result
     }
 
     fn kinds_call(&mut self) -> wasmtime::Result<Call> {

@@ -63,7 +63,8 @@ impl Lines {
         let missing = self.left_out.swap(0, Ordering::Relaxed);
         if missing > 0 {
             let limit = self.per_second;
-            self.report.log(Level::Warn, &format!("{missing} lines left out (limit: {limit} lines a second)"));
+            let lines = if missing == 1 { "line" } else { "lines" };
+            self.report.log(Level::Warn, &format!("{missing} {lines} left out (limit: {limit} lines a second)"));
         }
     }
 }

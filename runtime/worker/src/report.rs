@@ -9,8 +9,8 @@ use flow_dataflow::source::Locator;
 
 use crate::log::JobLog;
 
-/// Rejected records that are written out in a second; the rest is counted.
-const REJECTIONS_A_SECOND: u64 = 10;
+/// Rejected records that are written out in a second, and failed calls likewise; the rest is counted.
+const LINES_A_SECOND: u64 = 10;
 
 /// Bits of a split's number that say which source of the job it belongs to; the rest is the source's own number.
 pub(crate) const SOURCE_SHIFT: u32 = 24;
@@ -39,10 +39,36 @@ impl Places {
     }
 }
 
+/// So many lines a second, and how many more there would have been.
 struct Rate {
     second: Instant,
     written: u64,
     left_out: u64,
+}
+
+impl Rate {
+    fn new() -> Mutex<Rate> {
+        Mutex::new(Rate { second: Instant::now(), written: 0, left_out: 0 })
+    }
+
+    /// Whether one more may be written now, and how many were left out in a second that is over.
+    fn next(rate: &Mutex<Rate>) -> (bool, u64) {
+        let mut rate = rate.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut left_out = 0;
+        if rate.second.elapsed() > Duration::from_secs(1) {
+            left_out = rate.left_out;
+            *rate = Rate { second: Instant::now(), written: 0, left_out: 0 };
+        }
+        let passes = rate.written < LINES_A_SECOND;
+        rate.written += u64::from(passes);
+        rate.left_out += u64::from(!passes);
+        (passes, left_out)
+    }
+
+    /// What was left out and not told yet.
+    fn rest(rate: &mut Mutex<Rate>) -> u64 {
+        rate.get_mut().unwrap_or_else(PoisonError::into_inner).left_out
+    }
 }
 
 /// One subtask of one operator's way to the job's log.
@@ -52,7 +78,8 @@ pub(crate) struct ToLog {
     log: Arc<JobLog>,
     places: Arc<Places>,
     rejected: Arc<AtomicU64>,
-    rate: Mutex<Rate>,
+    rejections: Mutex<Rate>,
+    failures: Mutex<Rate>,
 }
 
 impl ToLog {
@@ -63,13 +90,17 @@ impl ToLog {
         places: Arc<Places>,
         rejected: Arc<AtomicU64>,
     ) -> ToLog {
-        let rate = Mutex::new(Rate { second: Instant::now(), written: 0, left_out: 0 });
-        ToLog { operator: operator.into(), subtask, log, places, rejected, rate }
+        let (rejections, failures) = (Rate::new(), Rate::new());
+        ToLog { operator: operator.into(), subtask, log, places, rejected, rejections, failures }
     }
 
-    fn tell_left_out(&self, records: u64) {
+    fn tell_left_out(&self, records: u64, calls: u64) {
+        let more = |n: u64, what: &str| format!("{n} more {what}{}", if n == 1 { " was" } else { "s were" });
         if records > 0 {
-            self.add(Level::Warn, format!("{records} more records were skipped, not shown one by one"));
+            self.add(Level::Warn, format!("{} skipped, not shown one by one", more(records, "record")));
+        }
+        if calls > 0 {
+            self.add(Level::Warn, format!("{} tried again, not shown one by one", more(calls, "failed call")));
         }
     }
 
@@ -81,8 +112,8 @@ impl ToLog {
 impl Drop for ToLog {
     /// The last second's count goes with the subtask.
     fn drop(&mut self) {
-        let left_out = self.rate.get_mut().unwrap_or_else(PoisonError::into_inner).left_out;
-        self.tell_left_out(left_out);
+        let (records, calls) = (Rate::rest(&mut self.rejections), Rate::rest(&mut self.failures));
+        self.tell_left_out(records, calls);
     }
 }
 
@@ -95,19 +126,21 @@ impl Report for ToLog {
         self.places.locate(split, position)
     }
 
+    fn call_failed(&self, message: &str) {
+        let (passes, left_out) = Rate::next(&self.failures);
+        self.tell_left_out(0, left_out);
+        if passes {
+            self.add(Level::Warn, message.into());
+        }
+    }
+
     fn rejected(&self, record: &Rejected) {
         self.rejected.fetch_add(1, Relaxed);
-        let mut rate = self.rate.lock().unwrap_or_else(PoisonError::into_inner);
-        if rate.second.elapsed() > Duration::from_secs(1) {
-            let left_out = std::mem::take(&mut rate.left_out);
-            (rate.second, rate.written) = (Instant::now(), 0);
-            self.tell_left_out(left_out);
-        }
-        if rate.written >= REJECTIONS_A_SECOND {
-            rate.left_out += 1;
+        let (passes, left_out) = Rate::next(&self.rejections);
+        self.tell_left_out(left_out, 0);
+        if !passes {
             return;
         }
-        rate.written += 1;
         let place = record.origin.map_or("a record".into(), |(split, at)| self.locate(split, at));
         let trace: String = record.backtrace.iter().map(|f| format!("\n    at {f}")).collect();
         self.add(Level::Warn, format!("{place} was skipped ({}): {}{trace}", record.code, record.message));
@@ -118,20 +151,26 @@ impl Report for ToLog {
 mod tests {
     use super::*;
 
-    #[test]
-    fn every_skipped_record_is_shown_or_counted() {
-        let (log, rejected) = (Arc::<JobLog>::default(), Arc::<AtomicU64>::default());
-        let to_log = ToLog::new("op", 0, log.clone(), Arc::default(), rejected.clone());
-        let record = Rejected { origin: None, code: "c".into(), message: "m".into(), backtrace: Vec::new() };
-        (0..1000).for_each(|_| to_log.rejected(&record));
+    /// Lines and what they count, of a thousand calls.
+    fn told(call: impl Fn(&ToLog)) -> (usize, u64) {
+        let log = Arc::<JobLog>::default();
+        let to_log = ToLog::new("op", 0, log.clone(), Arc::default(), Arc::default());
+        (0..1000).for_each(|_| call(&to_log));
         drop(to_log);
-        let of_line = |message: &str| match message.split_once(" more records") {
+        let of_line = |message: &str| match message.split_once(" more ") {
             Some((count, _)) => count.parse::<u64>().expect("a count"),
             None => 1,
         };
         let lines = log.recent(usize::MAX);
-        assert_eq!(lines.iter().map(|line| of_line(&line.message)).sum::<u64>(), 1000);
-        assert!(lines.len() < 100, "{} lines", lines.len());
-        assert_eq!(rejected.load(Relaxed), 1000);
+        (lines.len(), lines.iter().map(|line| of_line(&line.message)).sum())
+    }
+
+    #[test]
+    fn every_skipped_record_and_failed_call_is_shown_or_counted() {
+        let record = Rejected { origin: None, code: "c".into(), message: "m".into(), backtrace: Vec::new() };
+        let (lines, counted) = told(|to_log| to_log.rejected(&record));
+        assert!(lines < 100 && counted == 1000, "{lines} {counted}");
+        let (lines, counted) = told(|to_log| to_log.call_failed("m"));
+        assert!(lines < 100 && counted == 1000, "{lines} {counted}");
     }
 }

@@ -44,7 +44,13 @@ impl FunctionOperator {
         if !may_be_a_record(&error) {
             return Err(without_record(error));
         }
-        let mut timeouts = 0;
+        let (rows, report) = (batch.rows(), self.setup.blame.report.clone());
+        let records = if rows == 1 { "1 record".to_owned() } else { format!("{rows} records") };
+        if let CallError::TimedOut { limit_ms } = error {
+            let took = format!("a call with {records} took more than {limit_ms} ms of CPU time");
+            report.call_failed(&format!("{took}; what it had is tried once more, record by record"));
+        }
+        let (first, mut blamed, mut timeouts) = (error.to_string(), 0, 0);
         // Pieces still to be called, the next one last.
         let mut waiting = pieces(batch, error);
         while let Some((piece, known)) = waiting.pop() {
@@ -71,9 +77,13 @@ impl FunctionOperator {
             }
             if piece.rows() == 1 {
                 self.blame_record(&piece, failed)?;
+                blamed += 1;
                 continue;
             }
             waiting.extend(pieces(&piece, failed));
+        }
+        if blamed == 0 {
+            report.call_failed(&format!("a call with {records} failed, but no record does alone: {first}"));
         }
         Ok(())
     }
