@@ -29,15 +29,22 @@ fn trapped(trap: Trap, last_error: Option<&str>) -> String {
         (Trap::UnreachableCodeReached, Some(text)) => return format!("it panicked: {text}"),
         (Trap::UnreachableCodeReached, None) => "it stopped itself (unreachable), without a word in the log".into(),
         (Trap::StackOverflow, _) => "its calls go too deep: the stack is full (endless recursion?)".into(),
-        (trap, _) => {
-            let text = trap.to_string();
-            format!("it trapped: {}", text.strip_prefix("wasm trap: ").unwrap_or(&text))
-        }
+        // Rust and C keep a stack of their own in the memory, and it lies at the memory's very start.
+        (Trap::MemoryOutOfBounds, _) => format!(
+            "it trapped: {}; perhaps its own stack is full (endless recursion, or a large array in a function?)",
+            plain(trap)
+        ),
+        (trap, _) => format!("it trapped: {}", plain(trap)),
     };
     match last_error {
         Some(text) => format!("{cause}; its last error in the log: {text}"),
         None => cause,
     }
+}
+
+fn plain(trap: Trap) -> String {
+    let text = trap.to_string();
+    text.strip_prefix("wasm trap: ").unwrap_or(&text).to_owned()
 }
 
 fn unreadable(error: &Error, limit: usize) -> String {

@@ -157,10 +157,14 @@ fn sniff(name: &str, bytes: &[u8]) -> Result<(), Error> {
         [0x7f, b'E', b'L', b'F', ..] => "it is a native program or library (ELF)",
         [b'#', b'!', ..] => "it is a script",
         [b'P', b'K', 3, 4, ..] | [0x1f, 0x8b, ..] => "it is an archive",
-        bytes if std::str::from_utf8(&bytes[..bytes.len().min(512)]).is_ok_and(|t| t.trim_start().starts_with('(')) => {
+        bytes if bytes.iter().all(|b| *b == 0) => {
+            let found = format!("it holds {} zero bytes and nothing else; was it copied whole?", bytes.len());
+            return Err(Error::NotWasm { name, found });
+        }
+        bytes if text(bytes).is_some_and(|text| text.trim_start().starts_with('(')) => {
             "it is WebAssembly text; translate it to binary first"
         }
-        bytes if std::str::from_utf8(bytes).is_ok() => "it is text",
+        bytes if text(bytes).is_some() => "it is text",
         bytes => {
             let start: Vec<_> = bytes.iter().take(4).map(|b| format!("{b:02x}")).collect();
             let found = format!("it begins with the bytes {} instead of 00 61 73 6d", start.join(" "));
@@ -168,6 +172,21 @@ fn sniff(name: &str, bytes: &[u8]) -> Result<(), Error> {
         }
     };
     Err(Error::NotWasm { name, found: found.into() })
+}
+
+/// The beginning of what people wrote with an editor: UTF-8 without the control characters that nobody types.
+fn text(bytes: &[u8]) -> Option<&str> {
+    let start = &bytes[..bytes.len().min(4096)];
+    let text = match std::str::from_utf8(start) {
+        Ok(text) => text,
+        // A character is cut at the end of the beginning.
+        Err(e) if e.error_len().is_none() && start.len() < bytes.len() => {
+            std::str::from_utf8(&start[..e.valid_up_to()]).ok()?
+        }
+        Err(_) => return None,
+    };
+    let is_typed = |c: char| !c.is_control() || matches!(c, '\t' | '\n' | '\r' | '\x0c' | '\x1b');
+    text.chars().all(is_typed).then_some(text)
 }
 
 /// An interface's name without the package and version, and the version, if it is of our package.

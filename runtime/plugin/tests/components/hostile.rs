@@ -34,7 +34,11 @@ fn a_trap_names_the_functions_it_came_through() {
 fn other_traps_say_which() {
     for (body, want) in [
         ("(i32.div_u (i32.const 1) (i32.const 0))", "it trapped: integer divide by zero"),
-        ("(i32.load (i32.const -4))", "it trapped: out of bounds memory access"),
+        (
+            "(i32.load (i32.const -4))",
+            "it trapped: out of bounds memory access; perhaps its own stack is full (endless recursion, or a large \
+             array in a function?)",
+        ),
         (
             "(call_indirect $none (result i32) (i32.const 7))",
             "it trapped: undefined element: out of bounds table access",
@@ -54,6 +58,28 @@ fn a_panic_s_text_comes_from_the_log() {
     let guest = guest.bad_on_x(&format!("{} {} unreachable", log(other), log(text)));
     let (message, _) = trap(bad_then_good(&guest));
     assert_eq!(message, "it panicked: panicked at src/lib.rs:7:5: no such customer");
+}
+
+#[test]
+fn a_panic_s_text_is_told_by_the_error_alone() {
+    let mut guest = Guest::new(Kind::Map);
+    let (warning, text) = (guest.data(b"odd"), guest.data(b"panicked at src/lib.rs:7:5"));
+    let log = |level: u8, at: crate::guest::At| {
+        format!("(call $log (i32.const {level}) (i32.const {}) (i32.const {}))", at.offset, at.len)
+    };
+    let lines = |body: &str| {
+        let log = Arc::new(Log::default());
+        let mut function = load(&guest.clone().bad_on_x(body)).instantiate(setup(&log)).expect("it starts");
+        // As when the engine looks for the record that is to blame.
+        (0..2).for_each(|_| _ = function.apply(&values(&["x"]), AT).expect_err("a trap or a time-out"));
+        log.lines()
+    };
+    let error = log(4, text);
+    assert_eq!(lines(&format!("{error} unreachable")), [""; 0]);
+    // Nothing else tells these.
+    let panicked = "Error panicked at src/lib.rs:7:5";
+    assert_eq!(lines(&format!("{error} {} unreachable", log(3, warning))), [panicked, "Warn odd"].repeat(2));
+    assert_eq!(lines(&format!("{error} (loop $l (br $l)) unreachable")), [panicked; 2]);
 }
 
 #[test]
