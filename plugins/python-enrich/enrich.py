@@ -4,13 +4,19 @@ Must never import the component's bindings: the same file is tested by a plain P
 """
 
 import json
-from itertools import pairwise
+from itertools import accumulate, pairwise
 from json.encoder import c_make_encoder, encode_basestring, encode_basestring_ascii
 from typing import Any, NamedTuple, Optional
 
 from frame import PRESENT, VALUE, Column, bytes_column, read, write
 
+MAX_DEPTH = 127
+"""How deep JSON may be nested: as deep as Flow's Rust operators read it. Python itself gives up so late that the sandbox's
+stack is full before, which ends the instance."""
+
 _SETTINGS = {"field", "into", "table", "default"}
+_DEEPER = {ord("["): 1, ord("{"): 1, ord("]"): -1, ord("}"): -1}
+_NO_BRACKETS = bytes(byte for byte in range(256) if byte not in _DEEPER)
 
 
 class BadConfig(ValueError):
@@ -69,12 +75,20 @@ def decode(text: bytes) -> Any:
         return _decoder.decode(text.decode())
     except UnicodeDecodeError as error:
         raise Refused("bad-json", f"no UTF-8: {error.reason} at byte {error.start}") from None
-    except RecursionError:
-        raise Refused("bad-json", "nested too deeply") from None
     except Refused:
         raise
     except ValueError as error:
         raise Refused("bad-json", str(error)) from None
+
+
+def too_deep(text: bytes) -> bool:
+    """Whether a JSON text is nested deeper than MAX_DEPTH. Of what is no JSON it may say either."""
+    # Each level has a bracket: few texts have enough of them for a closer look.
+    if text.count(b"[") + text.count(b"{") <= MAX_DEPTH:
+        return False
+    outside_of_strings = b"".join(text.replace(b"\\\\", b"").replace(b'\\"', b"").split(b'"')[::2])
+    brackets = outside_of_strings.translate(None, _NO_BRACKETS)
+    return max(accumulate(map(_DEEPER.__getitem__, brackets)), default=0) > MAX_DEPTH
 
 
 def as_key(value: Any) -> Optional[str]:
@@ -140,6 +154,8 @@ class Enrich:
                 out.append(None)
                 continue
             try:
+                if end - begin > MAX_DEPTH and too_deep(data[begin:end]):
+                    raise Refused("bad-json", f"nested deeper than {MAX_DEPTH} levels")
                 record = self._within(text, begin, end) if text is not None else None
                 if record is None:
                     record = decode(data[begin:end])
@@ -154,7 +170,7 @@ class Enrich:
         """The JSON text from `begin` to just `end`; None where it is not so simple."""
         try:
             record, stop = _scan(text, begin)
-        except (ValueError, StopIteration, RecursionError):
+        except (ValueError, StopIteration):
             return None
         return record if stop == end else None
 

@@ -2,11 +2,13 @@
 
 import json
 import unittest
+from pathlib import Path
 
 import frame
-from enrich import BadConfig, Enrich
+from enrich import MAX_DEPTH, BadConfig, Enrich
 
 CONFIG = {"field": "customer.country", "into": "region", "table": {"DE": "emea", "1": "one"}}
+GOLDEN = Path(__file__).parents[2] / "wit" / "operator-0.1.0" / "golden"
 
 
 def values(operator, rows):
@@ -14,6 +16,65 @@ def values(operator, rows):
     count, columns = frame.read(out)
     assert count == len(rows)
     return columns[frame.VALUE].values(), [(r.row, r.code) for r in rejected]
+
+
+def golden(name):
+    """The bytes of a golden frame, and what is in it."""
+    path = GOLDEN / name
+    return bytes.fromhex(path.with_suffix(".hex").read_text()), json.loads(path.with_suffix(".json").read_text())
+
+
+def described(bytes_of_a_frame):
+    """What is in a frame, as the golden files tell it. Raises frame.Malformed."""
+    rows, columns = frame.read(bytes_of_a_frame)
+
+    def row(column, at, value):
+        if column.nulls is not None and column.nulls[at] == frame.UNCHANGED:
+            return "unchanged"
+        return {"hex": value.hex()} if isinstance(value, bytes) else value
+
+    told = [
+        {
+            "id": column.id,
+            "type": ("bytes", "u8", "u32", "i64")[column.type],
+            "flags": column.flags,
+            "rows": [row(column, at, value) for at, value in enumerate(column.values())],
+        }
+        for column in columns.values()
+    ]
+    return {"rows": rows, "columns": told}
+
+
+class GoldenFrames(unittest.TestCase):
+    def setUp(self):
+        self.names = sorted(path.stem for path in GOLDEN.glob("*.hex"))
+        self.good = [name for name in self.names if "error" not in golden(name)[1]]
+
+    def test_both_kinds_are_there(self):
+        self.assertLessEqual({"records", "states", "keys", "mask", "no-rows", "no-columns"}, set(self.good))
+        self.assertGreater(len(self.names), len(self.good))
+
+    def test_the_good_ones_are_read(self):
+        for name in self.good:
+            with self.subTest(name):
+                whole, inside = golden(name)
+                self.assertEqual(described(whole), inside)
+
+    def test_the_good_ones_are_written(self):
+        for name in self.good:
+            with self.subTest(name):
+                whole, inside = golden(name)
+                rows, columns = frame.read(whole)
+                again = frame.write(rows, columns.values())
+                self.assertEqual(described(again), inside)
+                # That one has a gap, which a writer may leave.
+                if name != "flat-map-answer":
+                    self.assertEqual(again.hex(), whole.hex())
+
+    def test_the_malformed_ones_are_refused(self):
+        for name in set(self.names) - set(self.good):
+            with self.subTest(name), self.assertRaises(frame.Malformed):
+                described(golden(name)[0])
 
 
 class Frames(unittest.TestCase):
@@ -41,7 +102,7 @@ class Enriching(unittest.TestCase):
             None,
             b'{"customer":{"country":1.0}}',
             b'{"customer":{}}',
-            b'{"customer":{"country":"XX"}}',
+            b'{"customer":{"country":"FR"}}',
             b"[1]",
         ]
         got, rejected = values(Enrich(json.dumps(CONFIG)), rows)
@@ -55,6 +116,39 @@ class Enriching(unittest.TestCase):
         got, rejected = values(operator, ['{"customer":{"country":"Ö"}}'.encode(), b"\xff"])
         self.assertEqual(got[0].decode(), '{"customer":{"country":"Ö"},"region":null}')
         self.assertEqual(rejected, [(1, "bad-json")])
+
+    def test_what_json_can_say_and_utf8_can_not(self):
+        got, rejected = values(Enrich(json.dumps(CONFIG)), [b'{"customer":{"country":"DE"},"x":"\\ud800"}'])
+        self.assertEqual(got, [b'{"customer":{"country":"DE"},"x":"\\ud800","region":"emea"}'])
+        self.assertEqual(rejected, [])
+
+    def test_numbers_beyond_what_json_can_say(self):
+        digits = b"9" * 5000
+        for number in (b"1e999", b"NaN", b"-Infinity", digits):
+            with self.subTest(number[:9]):
+                _, rejected = values(Enrich(json.dumps(CONFIG)), [b'{"customer":{"country":"DE"},"x":%s}' % number])
+                self.assertEqual(rejected, [(0, "bad-json")])
+
+    def test_nesting_is_refused_from_a_depth_on(self):
+        operator = Enrich(json.dumps(CONFIG))
+        # Text that is not ASCII, and halves of surrogate pairs, are read and written in other ways.
+        for inner in ("1", '"Ö"', r'"\ud800"', r'"[[[\"[[[\\"'):
+            # The record itself is the first level.
+            for levels, expected in ((MAX_DEPTH, []), (MAX_DEPTH + 1, [(0, "bad-json")]), (100_000, [(0, "bad-json")])):
+                arrays, objects = "[" * (levels - 1), '{"a":' * (levels - 1)
+                for begin, end in ((arrays, "]"), (objects, "}")):
+                    row = '{"customer":{"country":"DE"},"x":' + begin + inner + end * (levels - 1) + "}"
+                    with self.subTest(f"{levels} of {begin[:5]} around {inner}"):
+                        got, rejected = values(operator, [row.encode(), b'{"customer":{"country":"DE"}}'])
+                        self.assertEqual(got[1], b'{"customer":{"country":"DE"},"region":"emea"}')
+                        self.assertEqual(rejected, expected)
+                        # Without its end it is no JSON, however deep.
+                        self.assertEqual(values(operator, [row[:-1].encode()])[1], [(0, "bad-json")])
+
+    def test_many_brackets_are_not_deep(self):
+        row = b'{"customer":{"country":"DE"},"x":[%s]}' % b",".join([b'["[[{",{"[":1}]'] * 1000)
+        got, rejected = values(Enrich(json.dumps(CONFIG)), [row])
+        self.assertEqual((got, rejected), ([row[:-1] + b',"region":"emea"}'], []))
 
     def test_wrong_configs(self):
         for config in (None, {}, {**CONFIG, "more": 1}, {**CONFIG, "table": {}}, {**CONFIG, "into": 3}):
