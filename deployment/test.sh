@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
 # Runs every test: `deployment/test.sh [all]`. Builds the binaries and the components that the end-to-end tests start,
-# then the tests of both Cargo workspaces with nextest (plain cargo where nextest can't be had), then the doctests.
+# then the tests of both Cargo workspaces with nextest (plain cargo where nextest can't be had), those of the operator
+# in Python, and the doctests.
 # `all` adds the long tests, which are marked #[ignore].
 set -euo pipefail
 
@@ -42,4 +43,6 @@ if [ -e plugins/Cargo.toml ]; then
   # Their release profile is for small Wasm: with link-time optimization each test program would take half a minute.
   step "tests of the operators, natively" run_tests plugins/Cargo.toml dev
 fi
+step "tests of the operator in Python, natively" \
+  env -C plugins/python-enrich "$flow_python/bin/python" -B -m unittest
 step "doctests" cargo test --release --workspace --doc

@@ -1,8 +1,14 @@
-//! Operators of several languages in one chain of one process: Rust, Python, Rust.
+//! Operators of several languages in one chain of one process: Rust, Python, Rust. And what the one in Python does with
+//! input and settings that it can't work with.
+
+mod example;
+mod wrong;
 
 use flow_e2e::flowd::{Flowd, counter};
 
-const N: usize = 20_000;
+/// So many that the garbage collector of Python runs inside the sandbox, many times: each rejection is an object that it
+/// looks after.
+const N: usize = 100_000;
 const COUNTRIES: [&str; 4] = ["de", "fr", "jp", "xx"];
 
 fn order(n: usize) -> String {
