@@ -389,3 +389,25 @@ proptest! {
         }
     }
 }
+
+/// `flowctl` shows the plan that a server sent, whatever server that is.
+#[test]
+fn a_plan_that_names_what_it_has_not_is_not_read() {
+    let plan = planned(
+        "sources:\n  in: {generator: {}}\noperators:\n  count: {component: c, from: in, key: $key, parallelism: 2}\nsinks:\n  out: {blackhole: {}, from: count, parallelism: 2}\n",
+    );
+    let good = serde_json::to_value(plan.expect("a plan")).expect("serializable");
+    serde_json::from_value::<Plan>(good.clone()).expect("as it was sent");
+    let check = |path: &str, value: serde_json::Value, expect: &str| {
+        let mut bad = good.clone();
+        *bad.pointer_mut(path).unwrap_or_else(|| panic!("{path} in {good}")) = value;
+        let error = serde_json::from_value::<Plan>(bad).expect_err(path).to_string();
+        assert!(error.contains(expect), "{path}: {error}");
+    };
+    check("/tasks/1/id", 0.into(), "task 0 stands in place 1 of the plan");
+    check("/exchanges/0/id", 7.into(), "exchange 7 stands in place 0");
+    check("/exchanges/0/from", 2.into(), "exchange 0 names task 2, of 2");
+    check("/exchanges/0/to", 9.into(), "exchange 0 names task 9, of 2");
+    check("/tasks/0/tail/exchanges/0", 1.into(), "task 0 names exchange 1, of 1");
+    check("/tasks/1/head/exchanges/0", 3.into(), "task 1 names exchange 3, of 1");
+}

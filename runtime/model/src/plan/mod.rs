@@ -11,13 +11,15 @@ use crate::key_selector::KeySelector;
 use crate::kind::OperatorKind;
 
 mod build;
+mod received;
 mod render;
 
 pub use build::plan;
+pub use received::Error;
 
-/// How a pipeline runs. `Display` shows it to people.
+/// How a pipeline runs. `Display` shows it to people. One that is read names only tasks and exchanges of its own.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
+#[serde(rename_all = "kebab-case", try_from = "received::Unchecked")]
 pub struct Plan {
     /// The pipeline's name.
     pub pipeline: PipelineName,
