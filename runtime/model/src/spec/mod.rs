@@ -17,6 +17,7 @@ mod connector;
 mod fields;
 mod parse;
 mod parse_connector;
+pub mod property;
 pub(crate) mod report;
 pub mod template;
 mod yaml;

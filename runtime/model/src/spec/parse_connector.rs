@@ -8,6 +8,7 @@ use super::connector::{
 };
 use super::fields::Fields;
 use super::parse::{Defaults, from, name, parallelism};
+use super::property;
 use super::report::Report;
 use super::yaml::{Entry, Node, Value};
 use crate::diagnostic::{Code, Located};
@@ -19,18 +20,6 @@ const SINKS: [&str; 4] = ["files", "kafka", "stdout", "blackhole"];
 const LINE_MAX: ByteSize = ByteSize::mebibytes(32);
 const DEFAULT_VALUE: &str = r#"{"seq": {{seq}}, "key": "{{key}}"}"#;
 const RECORD_FORMATS: [(&str, RecordFormat); 2] = [("lines", RecordFormat::Lines), ("records", RecordFormat::Records)];
-
-/// Settings of librdkafka that Flow makes itself, and what to write instead.
-const RESERVED: [(&str, &str); 8] = [
-    ("bootstrap.servers", "write it as `brokers`"),
-    ("metadata.broker.list", "write it as `brokers`"),
-    ("group.id", "write it as `group`"),
-    ("auto.offset.reset", "write `start`"),
-    ("enable.auto.commit", "remove it; Flow keeps the offsets"),
-    ("enable.auto.offset.store", "remove it; Flow keeps the offsets"),
-    ("enable.partition.eof", "remove it; write `stop: latest` for a bounded source"),
-    ("transactional.id", "remove it; transactions are Flow's"),
-];
 
 /// `None` only after an error was reported.
 pub(super) fn source(report: &mut Report, entry: &Entry, defaults: &Defaults) -> Option<Source> {
@@ -201,9 +190,9 @@ fn properties(report: &mut Report, fields: &Fields) -> Properties {
                 continue;
             }
         };
-        if let Some((_, hint)) = RESERVED.iter().find(|(name, _)| name == key) {
+        if let Some(instead) = property::refused(key) {
             let message = format!("{} can't be set in {what}", quoted(key));
-            report.error_with(Code::InvalidValue, *position, message, *hint);
+            report.error_with(Code::InvalidValue, *position, message, instead);
         } else if properties.insert(key.clone(), text).is_some() {
             report.error(Code::Duplicate, *position, format!("field {} given twice in {what}", quoted(key)));
         }

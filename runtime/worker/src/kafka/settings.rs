@@ -1,7 +1,9 @@
 //! What librdkafka is told. The defaults are those that were measured (ADR 0004); a pipeline's `properties` go over them, but
-//! for settings that would break what Flow promises or reach outside of Kafka: those are refused.
+//! for those that [`property`] refuses.
 
 use std::collections::BTreeMap;
+
+use flow_model::spec::property;
 
 use super::Error;
 
@@ -40,25 +42,6 @@ const WRITING: [(&str, &str); 11] = [
     ("reconnect.backoff.max.ms", "2000"),
 ];
 
-/// Settings that a pipeline may not make, and what to do instead.
-const REFUSED: [(&str, &str); 15] = [
-    ("bootstrap.servers", "write it as `brokers`"),
-    ("metadata.broker.list", "write it as `brokers`"),
-    ("group.id", "write it as `group`"),
-    ("auto.offset.reset", "write `start`"),
-    ("enable.auto.commit", "remove it; Flow keeps the offsets"),
-    ("auto.commit.enable", "remove it; Flow keeps the offsets"),
-    ("enable.auto.offset.store", "remove it; Flow keeps the offsets"),
-    ("enable.partition.eof", "remove it; write `stop: latest` for a bounded source"),
-    ("transactional.id", "remove it; transactions are Flow's"),
-    ("delivery.report.only.error", "remove it; Flow counts what is delivered"),
-    ("partitioner", "remove it; Flow partitions as Kafka's Java client does"),
-    ("log.queue", "remove it; Flow writes librdkafka's log"),
-    ("plugin.library.paths", "remove it; a pipeline must not load native code"),
-    ("sasl.kerberos.kinit.cmd", "remove it; a pipeline must not run commands"),
-    ("test.mock.num.brokers", "remove it; a mock keeps nothing"),
-];
-
 /// Settings for one client, in the order in which librdkafka gets them. They may hold secrets, so `Debug` shows names only.
 #[derive(Clone, PartialEq, Eq)]
 pub struct Settings {
@@ -95,8 +78,8 @@ impl Settings {
         properties: &BTreeMap<String, String>,
     ) -> Result<Settings, Error> {
         for name in properties.keys() {
-            if let Some((_, reason)) = REFUSED.iter().find(|(refused, _)| refused == name) {
-                return Err(Error::Setting { name: name.clone(), reason: (*reason).to_owned() });
+            if let Some(reason) = property::refused(name) {
+                return Err(Error::Setting { name: name.clone(), reason: reason.to_owned() });
             }
         }
         let defaults = [("bootstrap.servers", brokers)].into_iter().chain(defaults);
@@ -133,7 +116,7 @@ mod tests {
 
     #[test]
     fn settings_that_break_promises_are_refused() {
-        for name in ["enable.auto.commit", "transactional.id", "plugin.library.paths", "partitioner"] {
+        for name in ["enable.auto.commit", "topic.acks", "ut_handle_ProduceResponse", "internal.termination.signal"] {
             let error = Settings::reading("b:1", "g", false, &properties(&[(name, "x-secret")])).expect_err(name);
             let text = error.to_string();
             assert!(text.contains(name) && !text.contains("x-secret"), "{text}");
