@@ -12,6 +12,9 @@ pub enum Error {
     /// A broken invariant, a wrong configuration, corrupt data. Starting again does not help.
     #[error("{0}")]
     Fatal(String),
+    /// Whoever took the output wants no more of it. Nothing is wrong, and there is no use in going on.
+    #[error("{0}")]
+    Closed(String),
 }
 
 impl Error {
@@ -21,6 +24,7 @@ impl Error {
             Error::Plugin(m) => Error::Plugin(format!("{place}: {m}")),
             Error::Retryable(m) => Error::Retryable(format!("{place}: {m}")),
             Error::Fatal(m) => Error::Fatal(format!("{place}: {m}")),
+            Error::Closed(m) => Error::Closed(format!("{place}: {m}")),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
+use flow_dataflow::Error;
 use flow_dataflow::report::Level;
 use flow_model::plan::Plan;
 
@@ -40,16 +41,20 @@ pub struct JobStatus {
     /// What it is doing.
     pub state: JobState,
     /// Why it failed.
-    pub error: Option<String>,
+    pub error: Option<Error>,
     /// When it started, milliseconds since the Unix epoch.
     pub started: i64,
-    /// When it was over.
+    /// When it was over; none too if it was lost, since nobody saw it end.
     pub ended: Option<i64>,
 }
+
+/// Called once when a job is over, before anybody can see that it is. Must not ask the job for anything.
+pub(crate) type OnEnd = Box<dyn FnOnce(&JobStatus) + Send>;
 
 struct Progress {
     status: JobStatus,
     slots_left: usize,
+    on_end: Option<OnEnd>,
 }
 
 pub(crate) struct Job {
@@ -77,25 +82,29 @@ pub(crate) struct Parts {
     pub(crate) state_dir: PathBuf,
 }
 
+impl Parts {
+    fn job(self, progress: Progress) -> Job {
+        Job {
+            plan: self.plan,
+            log: self.log,
+            nodes: self.nodes,
+            stop: AtomicBool::new(false),
+            alarms: self.alarms,
+            progress: Mutex::new(progress),
+            over: Condvar::new(),
+            state_dir: self.state_dir,
+        }
+    }
+}
+
 impl JobHandle {
     /// Starts a thread a slot.
-    pub(crate) fn start(parts: Parts, slots: Vec<Vec<flow_dataflow::task::Task>>) -> JobHandle {
+    pub(crate) fn start(parts: Parts, slots: Vec<Vec<flow_dataflow::task::Task>>, on_end: OnEnd) -> JobHandle {
         let status = JobStatus { state: JobState::Running, error: None, started: unix_ms(), ended: None };
-        let job = Arc::new(Job {
-            plan: parts.plan,
-            log: parts.log,
-            nodes: parts.nodes,
-            stop: AtomicBool::new(false),
-            alarms: parts.alarms,
-            progress: Mutex::new(Progress { status, slots_left: slots.len() }),
-            over: Condvar::new(),
-            state_dir: parts.state_dir,
-        });
-        job.log.add(
-            Level::Info,
-            None,
-            format!("job started: {} subtasks in {} slots", job.plan.subtasks(), slots.len()),
-        );
+        let job = Arc::new(parts.job(Progress { status, slots_left: slots.len(), on_end: Some(on_end) }));
+        let of = |n: u64, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
+        let (subtasks, in_slots) = (of(job.plan.subtasks() as u64, "subtask"), of(slots.len() as u64, "slot"));
+        job.log.add(Level::Info, None, format!("job started: {subtasks} in {in_slots}"));
         for (number, tasks) in slots.into_iter().enumerate() {
             let of_slot = job.clone();
             let work = move || {
@@ -108,6 +117,17 @@ impl JobHandle {
             }
         }
         JobHandle(job)
+    }
+
+    /// A job that ran in a process that is gone, for who asks what became of it. `started` is milliseconds since the Unix
+    /// epoch.
+    pub fn lost(plan: Plan, started: i64, error: String) -> JobHandle {
+        let log = Arc::<JobLog>::default();
+        log.add(Level::Error, None, error.clone());
+        log.close();
+        let parts = Parts { plan, log, nodes: Vec::new(), alarms: Vec::new(), state_dir: PathBuf::new() };
+        let status = JobStatus { state: JobState::Failed, error: Some(Error::Retryable(error)), started, ended: None };
+        JobHandle(Arc::new(parts.job(Progress { status, slots_left: 0, on_end: None })))
     }
 
     /// What it is doing.
@@ -164,9 +184,9 @@ impl Job {
         if let Ended::Failed(error) = ended {
             self.stop_slots();
             if progress.status.error.is_none() {
-                self.log.add(Level::Error, None, error.to_string());
-                tracing::error!(pipeline = %self.plan.pipeline, "{error}");
-                progress.status.error = Some(error.to_string());
+                let level = if matches!(error, Error::Closed(_)) { Level::Info } else { Level::Error };
+                self.log.add(level, None, error.to_string());
+                progress.status.error = Some(error);
             }
         }
         if progress.slots_left > 0 {
@@ -185,6 +205,9 @@ impl Job {
             && error.kind() != std::io::ErrorKind::NotFound
         {
             tracing::warn!(dir = %self.state_dir.display(), "state of a job that is over stays behind: {error}");
+        }
+        if let Some(on_end) = progress.on_end.take() {
+            on_end(&progress.status);
         }
         drop(progress);
         self.over.notify_all();

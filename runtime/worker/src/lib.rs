@@ -33,6 +33,7 @@ use std::path::PathBuf;
 use flow_model::ids::OperatorName;
 
 pub use check::{Checked, Components};
+pub use flow_dataflow::Error as TaskError;
 pub use job::{JobHandle, JobState, JobStatus};
 
 use rocks::SharedRocks;
@@ -85,10 +86,16 @@ impl Worker {
         Ok(Worker { engine, rocks, data_dir: options.data_dir })
     }
 
-    /// Starts a checked pipeline under an id that no other job of this worker has.
-    pub fn start(&self, id: &str, checked: &Checked) -> Result<JobHandle, Error> {
+    /// Starts a checked pipeline under an id that no other job of this worker has. `on_end` is called once when it is over,
+    /// before anybody can see that it is, and must not ask the job for anything.
+    pub fn start(
+        &self,
+        id: &str,
+        checked: &Checked,
+        on_end: impl FnOnce(&JobStatus) + Send + 'static,
+    ) -> Result<JobHandle, Error> {
         let state_dir = self.data_dir.join("jobs").join(id).join("state");
         let (parts, slots) = deploy::deploy(checked, &self.rocks, &state_dir)?;
-        Ok(JobHandle::start(parts, slots))
+        Ok(JobHandle::start(parts, slots, Box::new(on_end)))
     }
 }

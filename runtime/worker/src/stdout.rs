@@ -22,7 +22,7 @@ impl<F: FnMut() -> W + Send + 'static, W: Write> Target for Lines<F> {
         let mut out = (self.0)();
         out.write_all(text).and_then(|()| out.flush()).map_err(|e| match e.kind() {
             ErrorKind::BrokenPipe => {
-                Error::Fatal("nobody reads the standard output any more; the job ends here".into())
+                Error::Closed("nobody reads the standard output any more; the job ends here".into())
             }
             _ => Error::Retryable(format!("writing to the standard output: {e}")),
         })
@@ -67,6 +67,7 @@ mod tests {
         drop(reader);
         sink.write(batch(&["a"])).expect("it takes a batch");
         let error = until(|| sink.finish()).expect_err("nobody reads");
+        assert!(matches!(error, Error::Closed(_)), "{error:?}");
         assert_eq!(error.to_string(), "nobody reads the standard output any more; the job ends here");
     }
 

@@ -1,5 +1,5 @@
 //! The registry of jobs: what was submitted, what runs, what has ended. It lives in memory; a job's directory holds what
-//! it runs on while it is known.
+//! it runs on while it is known, and a [`record`] while it runs.
 //!
 //! Everything here blocks for as long as components take to load: call it from a thread that may.
 
@@ -12,15 +12,18 @@ use flow_model::api::{Checked, Description, Job};
 use flow_model::diagnostic::Diagnostic;
 use flow_model::ids::{JobId, PipelineName};
 use flow_model::plan::Plan;
-use flow_worker::{JobHandle, Worker};
+use flow_worker::{JobHandle, JobStatus, Worker};
 
 use crate::answer;
 use crate::submission::{self, Nodes, Submission};
 
+mod end;
 mod id;
 mod names;
+mod record;
 
 use names::Names;
+use record::Record;
 
 /// So many jobs that have ended are remembered; the oldest go first.
 const ENDED_KEPT: usize = 100;
@@ -78,6 +81,13 @@ struct Entry {
 }
 
 impl Entry {
+    fn lost(record: Record) -> Self {
+        let loss = record.loss();
+        let Record { id, name, submitted, plan, warnings, .. } = record;
+        let handle = JobHandle::lost(plan, i64::try_from(submitted).unwrap_or(0), loss);
+        Self { id, name, submitted, warnings, handle }
+    }
+
     fn job(&self) -> Job {
         let status = self.handle.status();
         Job {
@@ -86,25 +96,30 @@ impl Entry {
             state: answer::state(status.state),
             submitted: self.submitted,
             ended: status.ended.map(answer::time),
-            error: status.error,
+            error: status.error.map(|error| error.to_string()),
         }
     }
 }
 
 impl Jobs {
-    /// No jobs yet. `data` is a directory that no other process uses: what an earlier one left of its jobs there is
-    /// removed, since nothing reads it again.
+    /// No jobs yet, but those that an earlier process ran when it was killed: they are told as lost, in the log and to who
+    /// asks. `data` is a directory that no other process uses: what that one left of its jobs there is removed.
     ///
     /// # Errors
     /// [`Error::Directory`].
     pub fn new(worker: Worker, data: PathBuf) -> Result<Self, Error> {
         let directory = data.join("jobs");
+        let lost = record::read_all(&directory);
         let done = match fs::remove_dir_all(&directory) {
             Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
             _ => fs::create_dir_all(&directory),
         };
         done.map_err(|error| Error::Directory { path: directory.clone(), error })?;
-        Ok(Self { worker, directory, names: Arc::default(), entries: Mutex::default() })
+        for record in &lost {
+            tracing::warn!(job = %record.id, "lost: {}", record.loss());
+        }
+        let entries = Entries { known: lost.into_iter().map(Entry::lost).collect(), stopping: false };
+        Ok(Self { worker, directory, names: Arc::default(), entries: Mutex::new(entries) })
     }
 
     /// Can it run, and how?
@@ -121,7 +136,7 @@ impl Jobs {
     /// # Errors
     /// All of [`Error`] but [`Error::Unknown`] and [`Error::Ended`]; nothing has started then.
     pub fn submit(&self, submission: Submission) -> Result<Job, Error> {
-        let text = submission.text.clone();
+        let (text, command) = (submission.text.clone(), record::command(&submission));
         let checked = submission.check(&self.worker)?;
         let pipeline = checked.pipeline();
         let name = pipeline.name.clone();
@@ -129,20 +144,33 @@ impl Jobs {
         let _reserved = self.reserve(&name)?;
         let id = self.new_id(&name);
         let directory = self.directory.join(id.as_str());
-        let failed = |path: PathBuf| move |error| Error::Directory { path, error };
-        fs::create_dir_all(&directory).map_err(failed(directory.clone()))?;
-        let file = directory.join("pipeline.yaml");
-        fs::write(&file, text).map_err(failed(file.clone()))?;
-        let submitted = now();
-        let handle = match self.worker.start(id.as_str(), &checked) {
+        let (submitted, warnings, plan) = (now(), pipeline.warnings.clone(), checked.plan().clone());
+        let record =
+            Record { id: id.clone(), name: name.clone(), submitted, command, plan, warnings: warnings.clone() };
+        let written = fs::create_dir_all(&directory)
+            .and_then(|()| fs::write(directory.join("pipeline.yaml"), text))
+            .and_then(|()| record.write(&directory));
+        if let Err(error) = written {
+            forget(&directory);
+            return Err(Error::Directory { path: directory, error });
+        }
+        tracing::info!(job = %id, "starts");
+        let on_end = {
+            let (id, directory) = (id.clone(), directory.clone());
+            move |status: &JobStatus| {
+                record::remove(&directory);
+                end::tell(&id, status);
+            }
+        };
+        let handle = match self.worker.start(id.as_str(), &checked, on_end) {
             Ok(handle) => handle,
             Err(error) => {
+                tracing::info!(job = %id, "did not start: {error}");
                 forget(&directory);
                 return Err(Nodes::of(pipeline).refused(error).into());
             }
         };
-        tracing::info!(job = %id, "started");
-        let entry = Entry { id, name, submitted, warnings: pipeline.warnings.clone(), handle };
+        let entry = Entry { id, name, submitted, warnings, handle };
         let job = entry.job();
         self.enter(entry);
         Ok(job)
@@ -249,7 +277,8 @@ impl Jobs {
     fn new_id(&self, name: &PipelineName) -> JobId {
         loop {
             let id = id::random(name);
-            if !self.directory.join(id.as_str()).exists() {
+            let is_known = self.lock().known.iter().any(|entry| entry.id == id);
+            if !is_known && !self.directory.join(id.as_str()).exists() {
                 return id;
             }
         }
@@ -282,7 +311,10 @@ impl Jobs {
 }
 
 fn forget(directory: &std::path::Path) {
-    if let Err(error) = fs::remove_dir_all(directory) {
+    // One that was lost has none.
+    if let Err(error) = fs::remove_dir_all(directory)
+        && error.kind() != io::ErrorKind::NotFound
+    {
         tracing::warn!(directory = %directory.display(), "a job's directory stays behind: {error}");
     }
 }

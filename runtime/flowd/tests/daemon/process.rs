@@ -1,6 +1,6 @@
 //! Starting flowd, signalling it, waiting for it.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -83,6 +83,14 @@ impl Running {
     pub fn signal(&self, name: &str) {
         let done = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
         assert!(done.expect("kill exists").success());
+    }
+
+    /// What it logs until it ends.
+    pub fn log(mut self) -> String {
+        let mut log = String::new();
+        self.child.stderr.as_mut().expect("piped").read_to_string(&mut log).expect("text");
+        self.ended();
+        log
     }
 
     /// Waits for its end, but not for ever.

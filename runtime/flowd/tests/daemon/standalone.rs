@@ -1,9 +1,10 @@
 //! The daemon: where it listens, what it says when it can't, how it stops.
 
-use std::fs;
 use std::net::TcpListener;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+use std::{fs, thread};
 
+use serde_json::{Value, json};
 use ureq::Agent;
 use ureq::unversioned::multipart::{Form, Part};
 
@@ -20,6 +21,27 @@ fn start(place: &Place) -> (Running, String) {
 
 fn agent() -> Agent {
     Agent::config_builder().timeout_global(Some(Duration::from_secs(20))).build().new_agent()
+}
+
+fn get(url: &str, path: &str) -> Value {
+    let text = agent().get(format!("{url}{path}")).call().expect(path).body_mut().read_to_string().expect("text");
+    serde_json::from_str(&text).expect("JSON")
+}
+
+/// The job of a pipeline whose file lies in `directory`.
+fn submit(url: &str, pipeline: &str, directory: &str) -> Value {
+    let file = Part::text(pipeline).file_name("flows/p.yaml");
+    let form = Form::new().part("pipeline", file).text("$directory", directory);
+    let mut answer = agent().post(format!("{url}/jobs/submit")).send(form).expect("it runs");
+    serde_json::from_str(&answer.body_mut().read_to_string().expect("text")).expect("JSON")
+}
+
+fn until_finished(url: &str, job: &str) {
+    let begun = Instant::now();
+    while get(url, &format!("/jobs/{job}"))["state"] != "finished" {
+        assert!(begun.elapsed() < Duration::from_secs(20), "{job} does not finish");
+        thread::sleep(Duration::from_millis(10));
+    }
 }
 
 #[test]
@@ -68,6 +90,57 @@ fn a_data_directory_that_is_taken_or_not_its_own() {
     assert_eq!(code, 1);
     assert!(stderr.contains("holds files that are not flowd's"), "{stderr}");
     assert!(place.path().join("p.yaml").exists());
+}
+
+#[test]
+fn the_ends_of_jobs_are_logged() {
+    let place = Place::new(&endless());
+    let (running, url) = start(&place);
+    let text = fs::read_to_string(place.path().join("p.yaml")).expect("the pipeline").replace("stdout", "blackhole");
+    submit(&url, &text, "/");
+    submit(&url, &text.replace("endless", "finite").replace("rate: 100", "count: 10"), "/");
+    until_finished(&url, "finite");
+    running.signal("TERM");
+    let log = running.log();
+    for name in ["endless", "finite"] {
+        let lines: Vec<&str> = log.lines().filter(|line| line.contains(&format!(" job={name}-"))).collect();
+        let end = if name == "finite" { "finished" } else { "canceled" };
+        assert!(lines[0].contains(" INFO flow_coordinator::jobs: starts "), "{log}");
+        assert!(lines[1].contains(&format!(" INFO flow_coordinator::jobs::end: {end} after ")), "{log}");
+        assert_eq!(lines.len(), 2, "{log}");
+    }
+}
+
+#[test]
+fn a_killed_daemon_says_what_it_lost() {
+    let place = Place::new(&endless());
+    let (running, url) = start(&place);
+    let text = fs::read_to_string(place.path().join("p.yaml")).expect("the pipeline").replace("stdout", "blackhole");
+    submit(&url, &text.replace("endless", "ended").replace("rate: 100", "count: 1"), "/");
+    let id = submit(&url, &text, "/home/me/my flows")["id"].clone();
+    until_finished(&url, "ended");
+    running.signal("KILL");
+    running.ended();
+
+    let (running, url) = start(&place);
+    let lost = "flowd ended while the job ran (it was killed, or its machine stopped); the job was not resumed: deploy it \
+                again with `flowctl deploy '/home/me/my flows/p.yaml'`";
+    let jobs = get(&url, "/jobs");
+    assert_eq!(jobs["jobs"].as_array().map(Vec::len), Some(1), "the one that had ended is not lost: {jobs}");
+    let description = get(&url, "/jobs/endless");
+    assert_eq!((&description["id"], &description["state"]), (&id, &"failed".into()));
+    assert_eq!((&description["error"], &description["ended"]), (&lost.into(), &Value::Null));
+    assert_eq!(description["plan"]["pipeline"], "endless");
+    assert_eq!(get(&url, "/jobs/endless/logs")["message"], lost);
+    submit(&url, &text, "/");
+    running.signal("TERM");
+    let log = running.log();
+    let line = format!(" WARN flow_coordinator::jobs: lost: {lost} job={}\n", id.as_str().expect("an id"));
+    assert_eq!(log.matches(&line).count(), 1, "{log}");
+
+    // It is told once, and a job that a signal stopped is not lost.
+    let (_running, url) = start(&place);
+    assert_eq!(get(&url, "/jobs"), json!({"jobs": []}));
 }
 
 #[test]

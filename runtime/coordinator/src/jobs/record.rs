@@ -1,0 +1,115 @@
+//! What stands on disk of a job while it runs, so that after a restart flowd can say what ran when it was killed. Must hold
+//! no more than that: nothing is resumed from it.
+
+use std::fs::{self, File};
+use std::io::{self, Write};
+use std::path::Path;
+
+use flow_model::diagnostic::Diagnostic;
+use flow_model::ids::{JobId, PipelineName};
+use flow_model::plan::Plan;
+use serde::{Deserialize, Serialize};
+
+use crate::submission::Submission;
+
+/// In the job's directory.
+const FILE: &str = "running.json";
+
+/// A job that runs, or ran when its process ended.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Record {
+    pub id: JobId,
+    pub name: PipelineName,
+    /// Milliseconds since the Unix epoch.
+    pub submitted: u64,
+    /// The command that deploys it again; none if it is not known where its file lies.
+    pub command: Option<String>,
+    pub plan: Plan,
+    pub warnings: Vec<Diagnostic>,
+}
+
+impl Record {
+    /// Writes it into the job's directory, to stay there whatever happens to this process.
+    pub fn write(&self, directory: &Path) -> io::Result<()> {
+        let mut file = File::create(directory.join(FILE))?;
+        file.write_all(&serde_json::to_vec(self)?)?;
+        file.sync_all()
+    }
+
+    /// Why a job that is found in a record does not run.
+    pub fn loss(&self) -> String {
+        let next = match &self.command {
+            Some(command) => format!("deploy it again with `{command}`"),
+            None => "deploy it again".to_owned(),
+        };
+        format!(
+            "flowd ended while the job ran (it was killed, or its machine stopped); the job was not resumed: {next}"
+        )
+    }
+}
+
+/// The job of this directory has ended.
+pub fn remove(directory: &Path) {
+    // Should it stay, the job is told as lost after the next start, which is better than the other way round.
+    if let Err(error) = fs::remove_file(directory.join(FILE)) {
+        tracing::warn!(directory = %directory.display(), "the record of a job that has ended stays behind: {error}");
+    }
+}
+
+/// The jobs that have a record in a directory of `jobs`, in the order of their submission.
+pub fn read_all(jobs: &Path) -> Vec<Record> {
+    let mut found = Vec::new();
+    for entry in jobs.read_dir().into_iter().flatten().flatten() {
+        let path = entry.path().join(FILE);
+        match fs::read(&path).map(|text| serde_json::from_slice::<Record>(&text)) {
+            Ok(Ok(record)) => found.push(record),
+            // It was cut off while it was written, or is of another version.
+            Ok(Err(error)) => {
+                let job = entry.file_name();
+                tracing::warn!(job = %job.display(), "ran when flowd ended; its record can't be read: {error}");
+            }
+            // The job had ended.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
+            Err(error) => tracing::warn!("can't read {}: {error}", path.display()),
+        }
+    }
+    found.sort_by_key(|record| record.submitted);
+    found
+}
+
+/// The command that deploys a submission, if its file lies where its paths start from.
+pub fn command(submission: &Submission) -> Option<String> {
+    let file = submission.directory.as_ref()?.join(Path::new(&submission.file).file_name()?);
+    let name = submission.name.as_ref().map_or(String::new(), |name| format!(" --name {name}"));
+    Some(format!("flowctl deploy {}{name}", quoted(file.to_str()?)))
+}
+
+/// As a shell reads it.
+fn quoted(path: &str) -> String {
+    let is_plain = |c: char| c.is_alphanumeric() || "/._-+=:,@%".contains(c);
+    if path.chars().all(is_plain) { path.to_owned() } else { format!("'{}'", path.replace('\'', r"'\''")) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn commands() {
+        let check = |file: &str, directory: Option<&str>, name: Option<&str>, expect: Option<&str>| {
+            let submission = Submission {
+                file: file.to_owned(),
+                directory: directory.map(Into::into),
+                name: name.map(|name| name.parse().expect("a name")),
+                ..Submission::default()
+            };
+            assert_eq!(command(&submission).as_deref(), expect);
+        };
+        check("../a/p.yaml", Some("/home/me/a"), None, Some("flowctl deploy /home/me/a/p.yaml"));
+        check("p.yaml", Some("/my flows"), Some("b"), Some("flowctl deploy '/my flows/p.yaml' --name b"));
+        check("it's.yaml", Some("/"), None, Some(r"flowctl deploy '/it'\''s.yaml'"));
+        check("p.yaml", None, None, None);
+        check("", Some("/"), None, None);
+    }
+}
