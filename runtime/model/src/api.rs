@@ -194,7 +194,7 @@ pub struct LogLine {
     /// Which of its subtasks, from 0.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub subtask: Option<u32>,
-    /// The text; a backtrace adds further lines to it.
+    /// The text, as it came: it may have line ends and control characters in it, see [`one_line`].
     pub message: String,
 }
 
@@ -283,6 +283,23 @@ impl Refusal {
     }
 }
 
+/// Text of a stranger as a line of a log: what would end the line or steer a terminal is written as its escape.
+pub fn one_line(text: &str) -> String {
+    let mut line = String::with_capacity(text.len());
+    for c in text.chars() {
+        match c {
+            '\t' => line.push(c),
+            // Separators of lines, and marks that turn the direction of writing, are no control characters in Unicode.
+            '\u{2028}' | '\u{2029}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => {
+                line.extend(c.escape_unicode());
+            }
+            c if c.is_control() => line.extend(c.escape_default()),
+            c => line.push(c),
+        }
+    }
+    line
+}
+
 /// Text of a stranger (an operator, a server) for a terminal, which it must not steer: control characters other than the
 /// end of a line and the tabulator are replaced.
 pub fn printable(text: &str) -> String {
@@ -311,6 +328,11 @@ mod tests {
     #[test]
     fn strangers_do_not_steer_the_terminal() {
         assert_eq!(printable("a\tb\nc \x1b[2J\u{9b}1m\r"), "a\tb\nc \u{fffd}[2J\u{fffd}1m\u{fffd}");
+    }
+
+    #[test]
+    fn a_line_of_a_log_is_one_line() {
+        assert_eq!(one_line("ä\tb\nc\r\x1b[2J\u{9b}1m\u{2028}\\n"), "ä\tb\\nc\\r\\u{1b}[2J\\u{9b}1m\\u{2028}\\n");
     }
 
     #[test]

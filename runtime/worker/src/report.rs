@@ -142,7 +142,10 @@ impl Report for ToLog {
             return;
         }
         let place = record.origin.map_or("a record".into(), |(split, at)| self.locate(split, at));
-        let trace: String = record.backtrace.iter().map(|f| format!("\n    at {f}")).collect();
+        let trace = match record.backtrace.join(" ← ") {
+            trace if trace.is_empty() => trace,
+            trace => format!("; in {trace}"),
+        };
         self.add(Level::Warn, format!("{place} was skipped ({}): {}{trace}", record.code, record.message));
     }
 }

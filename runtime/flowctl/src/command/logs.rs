@@ -1,6 +1,6 @@
 //! `flowctl logs`: what a job and its operators log, at once or as it comes.
 
-use flow_model::api::{LogLevel, LogLine, printable};
+use flow_model::api::{LogLevel, LogLine, one_line};
 
 use crate::cli::Remote;
 use crate::exit::{Exit, Failure};
@@ -102,7 +102,7 @@ fn text(line: &LogLine, output: &Output) -> String {
         (Some(operator), None) => format!("{operator}: "),
         (None, _) => String::new(),
     };
-    format!("{} {level} {place}{}", time::utc(line.time), printable(&line.message))
+    format!("{} {level} {place}{}", time::utc(line.time), one_line(&line.message))
 }
 
 #[cfg(test)]
@@ -117,11 +117,11 @@ mod tests {
             level: LogLevel::Warn,
             operator: Some("counts".parse().expect("a name")),
             subtask: Some(2),
-            message: "odd \x1b[2J".into(),
+            message: "odd \x1b[2J\nerror".into(),
         };
         // Standard output is no terminal in a test.
         let output = Output::new(Format::Table);
-        assert_eq!(text(&line, &output), "1970-01-01 00:00:00.000Z warn  counts/2: odd \u{fffd}[2J");
+        assert_eq!(text(&line, &output), "1970-01-01 00:00:00.000Z warn  counts/2: odd \\u{1b}[2J\\nerror");
     }
 
     #[test]
