@@ -1,13 +1,15 @@
 //! Checking a pipeline whole before anything of it starts: its components are loaded and described under limits, their kinds
-//! are held against their places, and the plan is made.
+//! are held against their places, the plan is made, and each operator reads its config once, under its limits.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use flow_dataflow::Function;
+use flow_dataflow::report::{Level, Rejected, Report};
 use flow_model::diagnostic::{Code, Diagnostic, Error as Diagnostics};
-use flow_model::ids::OperatorName;
+use flow_model::ids::{OperatorName, SubtaskIndex};
 use flow_model::plan::{Plan, plan};
-use flow_model::spec::Pipeline;
+use flow_model::spec::{Operator, Pipeline};
 use flow_plugin::Component;
 
 use crate::{Error, Worker};
@@ -31,6 +33,60 @@ impl Checked {
     /// How it would run.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// One subtask of an operator, initialized.
+    pub(crate) fn instantiate(
+        &self,
+        operator: &Operator,
+        component: &Component,
+        (subtask, parallelism): (u32, u32),
+        report: Arc<dyn Report>,
+    ) -> Result<Box<dyn Function>, flow_plugin::Error> {
+        let range = self.plan.key_groups.range(SubtaskIndex(subtask), parallelism);
+        component.instantiate(flow_plugin::Setup {
+            operator: operator.name.to_string(),
+            config: operator.config.value.to_string(),
+            subtask,
+            parallelism,
+            key_groups: (range.start.into(), u32::from(range.end).saturating_sub(1)),
+            limits: limits(&operator.limits),
+            report,
+        })
+    }
+
+    /// Lets the first subtask of each operator initialize itself: what is wrong with a config only its operator knows.
+    fn try_configs(&self) -> Vec<Diagnostic> {
+        let mut found = Vec::new();
+        for task in &self.plan.tasks {
+            for element in &task.chain {
+                let name = &element.operator;
+                let (Some(operator), Some(component)) = (self.pipeline.operator(name), self.components.get(name))
+                else {
+                    continue;
+                };
+                if let Err(error) = self.instantiate(operator, component, (0, task.parallelism), Arc::new(Unheard)) {
+                    let config = &operator.config;
+                    let position = if config.value.is_null() { operator.position } else { config.position };
+                    let message = format!("operator \"{name}\": {error}");
+                    found.push(Diagnostic::error(Code::Component, &self.pipeline.file, position, message));
+                }
+            }
+        }
+        found
+    }
+}
+
+/// What an operator logs while it is checked it logs again when it starts.
+struct Unheard;
+
+impl Report for Unheard {
+    fn log(&self, _: Level, _: &str) {}
+
+    fn rejected(&self, _: &Rejected) {}
+
+    fn locate(&self, split: u32, position: i64) -> String {
+        format!("split {split}, position {position}")
     }
 }
 
@@ -76,11 +132,15 @@ impl Worker {
         }
         let kinds = components.iter().map(|(name, c)| (name.clone(), c.kind())).collect();
         let plan = plan(&pipeline, &kinds)?;
-        Ok(Checked { pipeline, plan, components })
+        let checked = Checked { pipeline, plan, components };
+        match checked.try_configs() {
+            found if found.is_empty() => Ok(checked),
+            found => Err(Error::Pipeline(Diagnostics { diagnostics: found })),
+        }
     }
 }
 
-pub(crate) fn limits(spec: &flow_model::spec::Limits) -> flow_plugin::Limits {
+fn limits(spec: &flow_model::spec::Limits) -> flow_plugin::Limits {
     flow_plugin::Limits {
         memory: spec.memory.as_usize(),
         time_per_batch: spec.time_per_batch,

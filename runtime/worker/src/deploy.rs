@@ -16,13 +16,13 @@ use flow_dataflow::output_gate::{Edge, OutputGate, Partitioner};
 use flow_dataflow::report::Report;
 use flow_dataflow::state::{Cached, KeyedState};
 use flow_dataflow::task::{BATCH_ROWS, Counters, Head, Link, Tail, Task};
-use flow_model::ids::{ExchangeId, OperatorName, SubtaskIndex};
+use flow_model::ids::{ExchangeId, OperatorName};
 use flow_model::key_selector::KeySelector;
 use flow_model::plan::{ChainElement, Head as PlannedHead, Partitioning, Plan, Tail as PlannedTail, Task as Planned};
 use flow_model::spec::{Operator, Pipeline};
 
 use crate::Error;
-use crate::check::{Checked, limits};
+use crate::check::Checked;
 use crate::connect::{self, At, SharedSink, SharedSource};
 use crate::job::Parts;
 use crate::log::JobLog;
@@ -254,17 +254,9 @@ impl<'a> Deployment<'a> {
         }
         let component = self.checked.components.get(name).ok_or_else(|| missing(name))?;
         let report = self.report(name, subtask)?;
-        let range = self.checked.plan.key_groups.range(SubtaskIndex(subtask), planned.parallelism);
-        let function = component
-            .instantiate(flow_plugin::Setup {
-                operator: name.to_string(),
-                config: spec.config.value.to_string(),
-                subtask,
-                parallelism: planned.parallelism,
-                key_groups: (range.start.into(), u32::from(range.end).saturating_sub(1)),
-                limits: limits(&spec.limits),
-                report: report.clone(),
-            })
+        let function = self
+            .checked
+            .instantiate(spec, component, (subtask, planned.parallelism), report.clone())
             .map_err(|error| Error::Operator(name.clone(), error))?;
         let state = self.state(name, component.description(), subtask)?;
         let blame = Blame { on_error: on_error(spec), report };

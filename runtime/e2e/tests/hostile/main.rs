@@ -81,11 +81,17 @@ sinks:
         assert_eq!(called.code, 2, "{mode}: {}", called.stderr);
         let place = format!("{mode}.yaml:10:13: operator \"evil\": ");
         assert!(called.stderr.starts_with(&place) && called.stderr.contains(reason), "{mode}: {}", called.stderr);
+        // A check says the same, wherever it runs.
+        for arguments in [&["check", &file][..], &["check", &file, "--server", &flowd.url]] {
+            let checked = flowd.ctl(arguments);
+            assert_eq!((checked.code, &checked.stderr), (2, &called.stderr), "{mode}");
+        }
     }
     rejects_everything(&flowd);
     fails_slowly_in_the_log(&flowd);
 
     flowd.finished(&good);
+    lines_of_the_log(&flowd);
     let mut counts = vec![0; KEYS as usize];
     for line in flowd.lines("good") {
         let record: serde_json::Value = serde_json::from_str(&line).expect("JSON");
@@ -120,6 +126,20 @@ fn skips(flowd: &Flowd, mode: &str) {
     for n in BAD {
         assert!(log.contains(&format!("lines.txt:{n} was skipped")), "{mode}: {log}");
     }
+}
+
+/// Guests write line ends and more; a line of the log stays a line. Each job's end stands there once.
+fn lines_of_the_log(flowd: &Flowd) {
+    let log = flowd.log();
+    let is_time = |line: &str| line.get(..11).is_some_and(|day| day.starts_with("20") && day.ends_with('T'));
+    let odd = log.lines().find(|line| !is_time(line) || line.contains(|c: char| c.is_control()));
+    assert_eq!(odd, None);
+    let ends = |how: &str| log.matches(&format!(" flow_coordinator::jobs::end: {how} after ")).count();
+    assert_eq!((ends("failed"), ends("finished")), (RECORD.len() + CALL.len(), RECORD.len() + 3));
+    let of_job = flowd.ctl(&["logs", "panic", "--tail", "1000"]).stdout;
+    assert!(of_job.lines().all(|line| is_time(&line.replacen(' ', "T", 1))), "{of_job}");
+    // One line for each of the two records, though the guest panicked again and again while they were looked for.
+    assert_eq!(of_job.matches("panicked as told").count(), BAD.len(), "{of_job}");
 }
 
 fn rejects_everything(flowd: &Flowd) {
