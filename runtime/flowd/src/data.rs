@@ -4,6 +4,7 @@
 use std::fs::{self, File, TryLockError};
 use std::io;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 use std::{env, process};
 
 use anyhow::{Context, Result, bail};
@@ -14,6 +15,8 @@ const LOCK: &str = "flowd.lock";
 /// Where the REST API listens, for who started it on a free port.
 const ADDRESS: &str = "flowd.address";
 const RUN_PREFIX: &str = "run-";
+/// A directory of a run that is not locked after so long belongs to none.
+const MAKING: Duration = Duration::from_secs(60);
 
 /// A data directory, locked as long as this lives.
 pub struct DataDir {
@@ -54,8 +57,11 @@ impl DataDir {
         sweep(&root);
         let prefix = format!("{RUN_PREFIX}{}-", process::id());
         let temporary = tempfile::Builder::new().prefix(&prefix).tempdir_in(&root).with_context(advice)?;
-        let lock = lock_file(&temporary.path().join(LOCK)).with_context(advice)?;
+        // It gets its name when it is locked: no sweep ever sees the lock of a living run free.
+        let new = temporary.path().join(".flowd.lock.new");
+        let lock = lock_file(&new).with_context(advice)?;
         let lock = lock.with_context(|| format!("{} is in use", temporary.path().display()))?;
+        fs::rename(&new, temporary.path().join(LOCK)).with_context(advice)?;
         Ok(Self { path: temporary.path().to_owned(), _lock: lock, _temporary: Some(temporary) })
     }
 
@@ -112,13 +118,27 @@ fn lock_file(path: &Path) -> io::Result<Option<File>> {
 /// Removes the directories of runs that no process has locked.
 fn sweep(root: &Path) {
     for entry in root.read_dir().into_iter().flatten().flatten() {
-        let is_run = entry.file_name().to_string_lossy().starts_with(RUN_PREFIX);
-        let lock = entry.path().join(LOCK);
-        // Without a lock file it is just being made, or just being removed.
-        if is_run && lock.is_file() && matches!(lock_file(&lock), Ok(Some(_))) {
-            _ = fs::remove_dir_all(entry.path());
+        let path = entry.path();
+        if !entry.file_name().to_string_lossy().starts_with(RUN_PREFIX) {
+            continue;
+        }
+        // Held until the directory is gone.
+        let lock = File::options().write(true).open(path.join(LOCK));
+        let is_left = match &lock {
+            Ok(lock) => lock.try_lock().is_ok(),
+            // It is just being made, or just being removed, or whoever did that was killed.
+            Err(error) => error.kind() == io::ErrorKind::NotFound && age(&path).is_some_and(|age| age > MAKING),
+        };
+        if is_left {
+            // Another sweep may be at it too.
+            _ = fs::remove_dir_all(path);
         }
     }
+}
+
+/// How long ago something was put into a directory or taken from it.
+fn age(directory: &Path) -> Option<Duration> {
+    directory.metadata().ok()?.modified().ok()?.elapsed().ok()
 }
 
 #[cfg(test)]
@@ -157,8 +177,17 @@ mod tests {
         drop(run("run-1"));
         let _live = run("run-2");
         drop(run("other"));
+        let bare = |name: &str| {
+            let path = base.path().join(name);
+            fs::create_dir(&path).expect("a directory");
+            File::open(path).expect("a directory")
+        };
+        bare("run-3");
+        let long_ago = std::time::SystemTime::UNIX_EPOCH;
+        bare("run-4").set_modified(long_ago).expect("a time that the file system knows");
         sweep(base.path());
         let left = |name: &str| base.path().join(name).exists();
         assert_eq!((left("run-1"), left("run-2"), left("other")), (false, true, true));
+        assert_eq!((left("run-3"), left("run-4")), (true, false), "one may be in the making, the other not");
     }
 }
