@@ -10,7 +10,7 @@ use flow_worker::{Options, Worker};
 use crate::cli::{Check, Format};
 use crate::data::{self, DataDir};
 use crate::logging::{self, Quiet};
-use crate::{exit, parent};
+use crate::{exit, parent, say};
 
 /// Checks and prints the plan, or what is wrong: JSON to stdout, text for people to stderr.
 pub fn run(args: &Check) -> Result<ExitCode> {
@@ -39,10 +39,10 @@ pub fn run(args: &Check) -> Result<ExitCode> {
 
 fn show(checked: &Checked, format: Format) -> Result<()> {
     match format {
-        Format::Json => println!("{}", serde_json::to_string_pretty(checked)?),
+        Format::Json => say::out(&serde_json::to_string_pretty(checked)?)?,
         Format::Table => {
-            checked.warnings.iter().for_each(|warning| eprintln!("{warning}"));
-            print!("{}", checked.plan);
+            checked.warnings.iter().for_each(|warning| say::err(&printable(&warning.to_string())));
+            say::out(&checked.plan.to_string())?;
         }
     }
     Ok(())
@@ -51,8 +51,8 @@ fn show(checked: &Checked, format: Format) -> Result<()> {
 fn refuse(error: Error, format: Format) -> Result<ExitCode> {
     let refusal = Refusal::from(error);
     match format {
-        Format::Json => println!("{}", serde_json::to_string_pretty(&refusal)?),
-        Format::Table => eprintln!("{}", text(&refusal)),
+        Format::Json => say::out(&serde_json::to_string_pretty(&refusal)?)?,
+        Format::Table => say::err(&text(&refusal)),
     }
     Ok(ExitCode::from(code(&refusal)))
 }

@@ -7,6 +7,7 @@ mod data;
 mod logging;
 mod parent;
 mod run;
+mod say;
 mod signals;
 mod standalone;
 
@@ -29,7 +30,7 @@ fn main() -> ExitCode {
         Command::Run(args) => run::run(&args),
     };
     done.unwrap_or_else(|error| {
-        eprintln!("error: {error:#}");
+        say::err(&format!("error: {error:#}"));
         ExitCode::from(exit::FAILED)
     })
 }

@@ -10,14 +10,14 @@ use flow_coordinator::jobs::{Error, Jobs};
 use flow_coordinator::submission::Submission;
 use flow_model::api::{Description, JobState, Refusal, printable};
 use flow_worker::log::{JobLog, Level, LogLine};
-use flow_worker::{JobHandle, Options, Worker};
+use flow_worker::{JobHandle, Options, TaskError, Worker};
 
 use crate::check;
 use crate::cli::{Format, Run};
 use crate::data::{self, DataDir};
 use crate::logging::{self, Quiet};
 use crate::signals::Signals;
-use crate::{exit, parent};
+use crate::{exit, parent, say};
 
 /// Runs it to its end.
 pub fn run(args: &Run) -> Result<ExitCode> {
@@ -46,6 +46,10 @@ pub fn run(args: &Run) -> Result<ExitCode> {
     runtime.block_on(until_over(&handle, &mut signals))?;
     // It ends when the log is closed, which it is by now; a panic in it has been told by itself.
     _ = writer.join();
+    // Whoever reads the standard output has seen enough, as `head` has: that is an end like any other.
+    if let Some(TaskError::Closed(_)) = handle.status().error {
+        return Ok(ExitCode::SUCCESS);
+    }
     report(&jobs.describe(job.id.as_str())?, args.output)
 }
 
@@ -57,7 +61,7 @@ async fn until_over(handle: &JobHandle, signals: &mut Signals) -> Result<()> {
         ended = &mut over => return ended.map(drop).context("waiting for the job"),
         () = signals.next() => {}
     }
-    eprintln!("stopping; once more ends it at once");
+    say::err("stopping; once more ends it at once");
     handle.cancel();
     tokio::select! {
         ended = over => ended.map(drop).context("waiting for the job"),
@@ -92,19 +96,19 @@ fn write_line(line: &LogLine) {
 fn report(description: &Description, format: Format) -> Result<ExitCode> {
     let job = &description.job;
     match format {
-        Format::Json => eprintln!("{}", serde_json::to_string_pretty(description)?),
+        Format::Json => say::err(&serde_json::to_string_pretty(description)?),
         Format::Table => {
             let seconds = job.ended.unwrap_or(description.now).saturating_sub(job.submitted) as f64 / 1000.0;
-            eprintln!("{} {} after {seconds:.1} s", job.name, job.state);
+            say::err(&format!("{} {} after {seconds:.1} s", job.name, job.state));
             for counters in &description.operators {
                 let rejected = match counters.rejected {
                     0 => String::new(),
                     rejected => format!(", {rejected} rejected"),
                 };
                 let (taken, given) = (counters.records_in, counters.records_out);
-                eprintln!("  {}: {taken} records in, {given} out{rejected}", counters.operator);
+                say::err(&format!("  {}: {taken} records in, {given} out{rejected}", counters.operator));
             }
-            job.error.iter().for_each(|error| eprintln!("error: {}", printable(error)));
+            job.error.iter().for_each(|error| say::err(&format!("error: {}", printable(error))));
         }
     }
     Ok(match job.state {
@@ -116,8 +120,8 @@ fn report(description: &Description, format: Format) -> Result<ExitCode> {
 
 fn refuse(refusal: &Refusal, format: Format) -> Result<ExitCode> {
     match format {
-        Format::Json => eprintln!("{}", serde_json::to_string_pretty(refusal)?),
-        Format::Table => eprintln!("{}", check::text(refusal)),
+        Format::Json => say::err(&serde_json::to_string_pretty(refusal)?),
+        Format::Table => say::err(&check::text(refusal)),
     }
     Ok(ExitCode::from(check::code(refusal)))
 }

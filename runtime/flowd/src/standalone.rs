@@ -16,8 +16,8 @@ use tokio::sync::oneshot;
 use crate::cli::Standalone;
 use crate::data::{self, DataDir};
 use crate::logging::{self, Quiet};
-use crate::parent;
 use crate::signals::Signals;
+use crate::{parent, say};
 
 /// How long jobs may take to stop.
 const JOBS_PATIENCE: Duration = Duration::from_secs(30);
@@ -55,7 +55,7 @@ async fn serve(args: &Standalone, data: &DataDir) -> Result<()> {
     let shutdown = async move { _ = stopped.await };
     let mut server = tokio::spawn(rest::serve(listener, jobs.clone(), rest::Options { body_max }, shutdown));
     data.write_address(&address.to_string())?;
-    println!("flowd listens on http://{address}");
+    say::out(&format!("flowd listens on http://{address}"))?;
     tokio::select! {
         ended = &mut server => return ended?.context("the REST API ended"),
         () = signals.next() => {}

@@ -68,6 +68,47 @@ fn what_a_killed_run_left_is_cleared_by_the_next() {
 }
 
 #[test]
+fn a_run_that_lives_is_cleared_by_nobody() {
+    let place = Place::new(&endless());
+    let mut running = Running::start(place.flowd(&["run", "p.yaml"]));
+    running.line();
+    fs::write(place.path().join("p.yaml"), FINITE).expect("a file");
+    let runs = place.path().join("state/flow/runs");
+    let names = || fs::read_dir(&runs).expect("it exists").map(|entry| entry.expect("an entry").file_name());
+    let alive: Vec<_> = names().collect();
+    assert_eq!(alive.len(), 1);
+    // Many at once, so that they meet each other while they are made and removed.
+    std::thread::scope(|scope| {
+        let run = || (0..5).map(|_| place.call(&["run", "p.yaml"])).collect::<Vec<_>>();
+        let threads: Vec<_> = (0..8).map(|_| scope.spawn(run)).collect();
+        for (code, stdout, stderr) in threads.into_iter().flat_map(|thread| thread.join().expect("they end")) {
+            assert_eq!((code, stdout.lines().count()), (0, 10), "{stderr}");
+        }
+    });
+    assert_eq!(names().collect::<Vec<_>>(), alive);
+    assert!(runs.join(&alive[0]).join("jobs").is_dir(), "nothing of it was taken");
+    running.signal("INT");
+    assert_eq!(running.ended().code(), Some(130));
+}
+
+#[test]
+fn a_reader_that_has_seen_enough_ends_it_quietly() {
+    let place = Place::new(&endless());
+    for streams in ["", " 2>&1"] {
+        let script = format!("\"$0\" run p.yaml --die-with-parent{streams} | head -n 2; echo ${{PIPESTATUS[0]}}");
+        let mut shell = std::process::Command::new("bash");
+        shell.args(["-c", &script, env!("CARGO_BIN_EXE_flowd")]).current_dir(place.path());
+        for (variable, directory) in [("XDG_STATE_HOME", "state"), ("XDG_CACHE_HOME", "cache")] {
+            shell.env(variable, place.path().join(directory));
+        }
+        let output = shell.output().expect("bash starts");
+        let (stdout, stderr) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(stdout.ends_with("\n0\n"), "{streams}: {stdout} {stderr}");
+        assert!(!stderr.contains("ERROR") && !stderr.contains("error") && !stderr.contains("panic"), "{stderr}");
+    }
+}
+
+#[test]
 fn a_pipeline_that_can_not_run() {
     let place = Place::new(&FINITE.replace("from: in", "from: inn"));
     let (code, stdout, stderr) = place.call(&["run", "p.yaml"]);
