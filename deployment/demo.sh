@@ -4,7 +4,7 @@
 #
 # TEXT=dir takes the texts from there, else they are the licences and copyright files that every Debian has, and the
 # checkout's own text. KAFKA=host:port takes a running Kafka, else one is started. Nothing that the demo starts
-# outlives it, however it ends; its folder stays only if it is killed outright. What was built stays for the next time.
+# outlives it, however it ends; if it is killed outright its folder stays until the next demo. What was built stays.
 set -euo pipefail
 
 # shellcheck source=deployment/paths.sh
@@ -34,7 +34,21 @@ cleanup() {
   [ -z "$work" ] || rm -rf "$work"
 }
 trap cleanup EXIT
-trap 'exit 130' INT TERM HUP
+trap 'exit 130' INT
+trap 'exit 143' TERM HUP
+
+# A folder for one run. Its lock is held by this script and what it starts, so that a later run can tell that all are
+# gone: they left no time to remove it.
+temporary() {
+  local stale parent=${TMPDIR:-/tmp}
+  find "$parent" -mindepth 1 -maxdepth 1 -type d -name 'flow-demo.*' -user "$(id -u)" -mmin +1 2>/dev/null |
+    while read -r stale; do
+      [ ! -e "$stale/lock" ] || ! flock -n "$stale/lock" true || rm -rf "$stale"
+    done
+  work=$(mktemp -d "$parent/flow-demo.XXXXXX")
+  exec 9>"$work/lock"
+  flock -n 9
+}
 
 say() { printf '\n%s\n' "$*"; }
 
@@ -90,6 +104,17 @@ sinks:
 END
 }
 
+# reachable HOST:PORT,...: whether one of them takes connections, long before a client would give up.
+reachable() {
+  local one
+  for one in ${1//,/ }; do
+    case "$one" in *?:[0-9]*) ;; *) die "KAFKA=$1: each broker is host:port" ;; esac
+    # shellcheck disable=SC2016 # the inner shell expands them
+    timeout 5 bash -c 'exec 3<>"/dev/tcp/$0/$1"' "${one%:*}" "${one##*:}" 2>/dev/null && return 0
+  done
+  die "KAFKA=$1: nothing takes connections there; without KAFKA the demo starts one itself"
+}
+
 free_port() { "$flow_root/deployment/kafka.sh" port; }
 
 start_flowd() {
@@ -124,25 +149,29 @@ start_kafka() {
   done
 }
 
+if [ -n "${TEXT:-}" ]; then
+  # Said before anything is built.
+  [ -d "$TEXT" ] || die "TEXT=$TEXT is no directory"
+  text=$(cd "$TEXT" && pwd -P) || die "TEXT=$TEXT can't be entered"
+  [ "$(texts "$text" -print | wc -l)" -gt 0 ] || die "TEXT=$TEXT holds no files (hidden ones and links do not count): name a folder with texts"
+  [ -n "$(texts "$text" -exec grep -la -m 1 '[A-Za-z]' {} + | head -n 1)" ] ||
+    die "TEXT=$TEXT holds no words: its files have none of the letters A to Z, which the demo counts"
+fi
+if [ "$kind" = kafka ] && [ -n "${KAFKA:-}" ]; then reachable "$KAFKA"; fi
 # shellcheck disable=SC2086 # a list of words
 "$flow_root/deployment/setup.sh" $parts
 cd "$flow_root"
 say "Building Flow (the first time takes several minutes, after that seconds)"
 cargo build --release --workspace --bin flowd --bin flowctl --bin flow-demo
 deployment/plugins.sh tokenizer counter
-PATH=$flow_cache/target/release:$PATH
+PATH=$flow_target/release:$PATH
 
-work=$(mktemp -d "${TMPDIR:-/tmp}/flow-demo.XXXXXX")
-if [ -n "${TEXT:-}" ]; then
-  [ -d "$TEXT" ] || die "TEXT=$TEXT is no directory"
-  text=$(cd "$TEXT" && pwd -P)
-else
+temporary
+if [ -z "${TEXT:-}" ]; then
   text=$work/text
   gather "$text"
 fi
-files=$(texts "$text" -print | wc -l)
-[ "$files" -gt 0 ] || die "$text holds no files; hidden ones and links do not count"
-say "Texts: $files files, $(texts "$text" -exec cat {} + | wc -c) bytes (${TEXT:-licences, copyright files, this checkout})"
+say "Texts: $(texts "$text" -print | wc -l) files, $(texts "$text" -exec cat {} + | wc -c) bytes (${TEXT:-licences, copyright files, this checkout})"
 
 start_flowd
 if [ "$kind" = files ]; then
@@ -164,8 +193,12 @@ fi
 
 say "The pipeline, deployed with: flowctl deploy words.yaml"
 sed 's/^/    /' "$work/words.yaml"
-job=$(flowctl deploy "$work/words.yaml" -o json | sed -n 's/.*"id": *"\([^"]*\)".*/\1/p' | head -n 1)
-[ -n "$job" ] || die "flowctl deploy named no job"
+# It prints the job's id and state; what it says beside is of use only where it fails.
+if ! job=$(flowctl deploy "$work/words.yaml" 2>"$work/deploy.log"); then
+  cat "$work/deploy.log" >&2
+  die "the job could not be deployed, for the reason above"
+fi
+job=${job%% *}
 say "Job $job"
 if [ "$kind" = files ]; then
   flow-demo watch-files --api "$api" --job "$job" --dir "$work/counts" --out "$work/flow.txt"

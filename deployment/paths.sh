@@ -4,6 +4,12 @@
 
 flow_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 flow_cache=${XDG_CACHE_HOME:-$HOME/.cache}/flow
+# Where cargo builds: this checkout's settings say so, but the environment has the last word.
+flow_target=${CARGO_TARGET_DIR:-$flow_cache/target}
+if [ -n "${CARGO_TARGET_DIR:-}" ]; then
+  case "$flow_target" in /*) ;; *) flow_target=$PWD/$flow_target ;; esac
+  export CARGO_TARGET_DIR=$flow_target
+fi
 # Used by the scripts that source this file.
 # shellcheck disable=SC2034
 {

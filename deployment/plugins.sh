@@ -27,7 +27,7 @@ build() {
 
 # All of the workspace is named so that its crates keep the features that the other builds give them.
 cargo build --release -q --workspace --bin flowctl
-PATH=$flow_cache/target/release:$PATH
+PATH=$flow_target/release:$PATH
 std=""
 [ "${FLOW_WASM:-}" != debian ] || std=source
 mkdir -p "$flow_plugins"

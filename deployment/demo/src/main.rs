@@ -10,6 +10,7 @@ mod topic;
 use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use clap::{Parser, Subcommand};
@@ -91,8 +92,19 @@ struct Watch {
 const LOOK: Duration = Duration::from_millis(250);
 const PARTITIONS: i32 = 4;
 
-fn main() -> anyhow::Result<()> {
-    match Arguments::parse().command {
+fn main() -> ExitCode {
+    match execute(Arguments::parse().command) {
+        Ok(()) => ExitCode::SUCCESS,
+        // The sentence alone, whatever the environment says of backtraces.
+        Err(error) => {
+            eprintln!("flow-demo: {error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn execute(command: Command) -> anyhow::Result<()> {
+    match command {
         Command::WatchFiles { watch, dir } => {
             let mut parts = Parts::new(dir);
             run(&watch, |tally, _| {

@@ -131,6 +131,14 @@ fn files(dir: &Path) -> anyhow::Result<Vec<PathBuf>> {
     Ok(found)
 }
 
+/// One broker of several is away: the client goes on with the others and tries that one again.
+fn passes(code: RDKafkaErrorCode) -> bool {
+    matches!(
+        code,
+        RDKafkaErrorCode::BrokerTransportFailure | RDKafkaErrorCode::Resolve | RDKafkaErrorCode::AllBrokersDown
+    )
+}
+
 /// Reads a topic from its start, all partitions.
 pub struct Counts {
     consumer: BaseConsumer,
@@ -163,8 +171,10 @@ impl Counts {
         let until = Instant::now() + time;
         while let Some(left) = until.checked_duration_since(Instant::now()) {
             let Some(message) = self.consumer.poll(left) else { break };
-            if let Some(payload) = message?.payload() {
-                tally.update(payload)?;
+            match message {
+                Ok(message) => message.payload().map_or(Ok(()), |payload| tally.update(payload))?,
+                Err(KafkaError::MessageConsumption(code)) if passes(code) => {}
+                Err(error) => return Err(error.into()),
             }
         }
         Ok(())
