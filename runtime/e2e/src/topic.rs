@@ -44,22 +44,24 @@ pub fn write(broker: &Broker, topic: &str, records: &[Record]) {
     let mut config = broker.client();
     let producer: BaseProducer =
         config.set("partitioner", "murmur2_random").set("linger.ms", "5").create().expect("a producer");
-    for record in records {
-        let mut sent: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic);
-        (sent.key, sent.payload, sent.timestamp) = (record.key.as_deref(), record.value.as_deref(), record.timestamp);
-        if !record.headers.is_empty() {
-            let add =
-                |all: OwnedHeaders, (key, value): &(String, Bytes)| all.insert(Header { key, value: value.as_ref() });
-            sent = sent.headers(record.headers.iter().fold(OwnedHeaders::new(), add));
-        }
-        while let Err((error, back)) = producer.send(sent) {
-            let full = KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
-            assert_eq!(error, full);
-            producer.poll(Duration::from_millis(10));
-            sent = back;
-        }
-    }
+    records.iter().for_each(|record| send(&producer, topic, record));
     producer.flush(Duration::from_secs(30)).expect("everything is stored");
+}
+
+/// Gives a record to a producer, and waits while that has no room.
+pub fn send(producer: &BaseProducer, topic: &str, record: &Record) {
+    let mut sent: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic);
+    (sent.key, sent.payload, sent.timestamp) = (record.key.as_deref(), record.value.as_deref(), record.timestamp);
+    if !record.headers.is_empty() {
+        let add = |all: OwnedHeaders, (key, value): &(String, Bytes)| all.insert(Header { key, value: value.as_ref() });
+        sent = sent.headers(record.headers.iter().fold(OwnedHeaders::new(), add));
+    }
+    while let Err((error, back)) = producer.send(sent) {
+        let full = KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull);
+        assert_eq!(error, full);
+        producer.poll(Duration::from_millis(10));
+        sent = back;
+    }
 }
 
 /// Reads a topic from its beginning.

@@ -27,7 +27,7 @@ fn an_empty_topic_ends_at_once() {
 fn what_comes_after_the_start_is_not_read() {
     let broker = Broker::shared();
     let topic = broker.topic(2, &[]);
-    judge_writes(broker, &topic, &Record::numbered(50));
+    judge_writes(broker, &topic, &numbered(50));
     let mut reader = reader(reading(&broker.address, &topic, true));
     // Opened when it knows its positions; records that come from here on are too late.
     let begun = Instant::now();
@@ -48,7 +48,7 @@ fn what_comes_after_the_start_is_not_read() {
 fn a_reader_goes_on_at_positions() {
     let broker = Broker::shared();
     let topic = broker.topic(1, &[]);
-    judge_writes(broker, &topic, &Record::numbered(10));
+    judge_writes(broker, &topic, &numbered(10));
     let from = |start| Reading { start, ..reading(&broker.address, &topic, true) };
     let rest = read_all(&mut reader(from(Positions::Next(vec![(0, 7)])))).expect("readable");
     assert_eq!(rest.iter().map(|((_, offset), _)| *offset).collect::<Vec<_>>(), [7, 8, 9]);
@@ -85,7 +85,7 @@ fn transactions_at_the_end_are_got_over() {
 fn an_open_transaction_is_not_waited_for() {
     let broker = Broker::shared();
     let topic = broker.topic(1, &[]);
-    judge_writes(broker, &topic, &Record::numbered(5));
+    judge_writes(broker, &topic, &numbered(5));
     let producer: BaseProducer =
         broker.client().set("transactional.id", topic.as_str()).create().expect("a transactional producer");
     producer.init_transactions(TEN).expect("initialised");
@@ -106,7 +106,7 @@ fn gaps_of_a_compacted_topic_are_got_over() {
     let begun = Instant::now();
     loop {
         // Old values of ten keys; the newest segment is never compacted, and a new one begins with the next record.
-        judge_writes(broker, &topic, &Record::numbered(500));
+        judge_writes(broker, &topic, &numbered(500));
         std::thread::sleep(Duration::from_millis(300));
         judge_writes(broker, &topic, &[Record::new(Some("last"), Some("last"))]);
         let mut reader = reader(reading(&broker.address, &topic, true));

@@ -37,7 +37,7 @@ fn a_bad_setting_is_named() {
 fn offsets_that_are_gone_are_an_error() {
     let broker = Broker::shared();
     let topic = broker.topic(1, &[]);
-    judge_writes(broker, &topic, &Record::numbered(3));
+    judge_writes(broker, &topic, &numbered(3));
     let start = Positions::Next(vec![(0, 1_000_000)]);
     let error = read_all(&mut reader(Reading { start, ..reading(&broker.address, &topic, false) }))
         .expect_err("no such offset");
@@ -119,7 +119,7 @@ fn a_broker_that_is_down_is_waited_for() {
     // A topic of the same name as the one that both wait for.
     let topic = rdkafka::admin::NewTopic::new("topic-late", 1, rdkafka::admin::TopicReplication::Fixed(1));
     crate::broker::wait(broker.admin().create_topics([&topic], &Default::default())).expect("the broker answers");
-    write_all(&mut writer, &Record::numbered(3)).expect("writable");
+    write_all(&mut writer, &numbered(3)).expect("writable");
     // The reader stops at what was the end when it opened, which may have been before the writer wrote.
     assert!(read_all(&mut reader).expect("readable").len() <= 3);
     assert_eq!(judge_reads(&broker, "topic-late", 1, 3).len(), 3);

@@ -1,5 +1,4 @@
-//! Records as plain values, and the two ways to move them: through Flow's reader and writer, and through rdkafka's own
-//! clients, which judge the former.
+//! Moving records through Flow's reader and writer; rdkafka's own clients, which judge those, are `flow_e2e`'s.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
@@ -10,32 +9,13 @@ use flow_dataflow::{Batch, BatchBuilder, Error, Polled, Row, Sink, Source};
 use flow_frame::headers;
 use flow_frame::layout::id;
 use flow_worker::kafka::{KafkaReader, KafkaWriter, Positions, Reading, Settings, Share, Warn, Writing};
-use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::message::{Header, Headers, OwnedHeaders};
-use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
-use rdkafka::{ClientConfig, Message, Offset, TopicPartitionList};
 
-use crate::broker::{Broker, TEN};
+use crate::broker::Broker;
 
-pub type Bytes = Option<Vec<u8>>;
+pub use flow_e2e::topic::{Bytes, Record, Topic, send, write as judge_writes};
 
-#[derive(Clone, Debug, Default, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Record {
-    pub key: Bytes,
-    pub value: Bytes,
-    pub timestamp: Option<i64>,
-    pub headers: Vec<(String, Bytes)>,
-}
-
-impl Record {
-    pub fn new(key: Option<&str>, value: Option<&str>) -> Record {
-        let bytes = |text: Option<&str>| text.map(|t| t.as_bytes().to_vec());
-        Record { key: bytes(key), value: bytes(value), ..Default::default() }
-    }
-
-    pub fn numbered(n: usize) -> Vec<Record> {
-        (0..n).map(|i| Record::new(Some(&format!("k{}", i % 10)), Some(&format!("v{i}")))).collect()
-    }
+pub fn numbered(n: usize) -> Vec<Record> {
+    (0..n).map(|i| Record::new(Some(&format!("k{}", i % 10)), Some(&format!("v{i}")))).collect()
 }
 
 pub fn batch(records: &[Record]) -> Batch {
@@ -139,43 +119,7 @@ pub fn write_all(writer: &mut KafkaWriter, records: &[Record]) -> Result<(), Err
     until(writer, Sink::finish)
 }
 
-/// Gives a record to rdkafka's own producer.
-pub fn send(producer: &BaseProducer, topic: &str, record: &Record) {
-    let mut sent: BaseRecord<'_, [u8], [u8]> = BaseRecord::to(topic);
-    (sent.key, sent.payload, sent.timestamp) = (record.key.as_deref(), record.value.as_deref(), record.timestamp);
-    if !record.headers.is_empty() {
-        let add = |all: OwnedHeaders, (key, value): &(String, Bytes)| all.insert(Header { key, value: value.as_ref() });
-        sent = sent.headers(record.headers.iter().fold(OwnedHeaders::new(), add));
-    }
-    producer.send(sent).map_err(|(error, _)| error).expect("the queue has room");
-}
-
-/// Writes with rdkafka's own producer.
-pub fn judge_writes(broker: &Broker, topic: &str, records: &[Record]) {
-    let producer: BaseProducer = broker.client().set("partitioner", "murmur2_random").create().expect("a producer");
-    records.iter().for_each(|record| send(&producer, topic, record));
-    producer.flush(TEN).expect("everything is stored");
-}
-
-/// Reads so many records with rdkafka's own consumer, with their partitions.
+/// Reads so many records with rdkafka's own consumer, with their partitions: all that there are.
 pub fn judge_reads(broker: &Broker, topic: &str, partitions: i32, n: usize) -> Vec<(i32, Record)> {
-    let mut config: ClientConfig = broker.client();
-    let consumer: BaseConsumer = config.set("group.id", "judge").create().expect("a consumer");
-    let mut list = TopicPartitionList::new();
-    (0..partitions).for_each(|p| list.add_partition_offset(topic, p, Offset::Beginning).expect("a valid offset"));
-    consumer.assign(&list).expect("assigned");
-    let mut all = Vec::new();
-    while all.len() < n {
-        let message =
-            consumer.poll(TEN).unwrap_or_else(|| panic!("only {} of {n} records", all.len())).expect("a record");
-        let header = |h: Header<'_, &[u8]>| (h.key.to_owned(), h.value.map(<[u8]>::to_vec));
-        let record = Record {
-            key: message.key().map(<[u8]>::to_vec),
-            value: message.payload().map(<[u8]>::to_vec),
-            timestamp: message.timestamp().to_millis(),
-            headers: message.headers().map(|all| all.iter().map(header).collect()).unwrap_or_default(),
-        };
-        all.push((message.partition(), record));
-    }
-    all
+    Topic::open(broker, topic, partitions).exactly(n)
 }

@@ -68,7 +68,7 @@ fn rows_without_a_timestamp_get_the_time_of_writing() {
     let now =
         || std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis() as i64;
     let before = now();
-    write_all(&mut writer(&broker.address, &topic, &[]), &Record::numbered(3)).expect("writable");
+    write_all(&mut writer(&broker.address, &topic, &[]), &numbered(3)).expect("writable");
     for (_, record) in judge_reads(broker, &topic, 1, 3) {
         let at = record.timestamp.expect("stamped");
         assert!((before..=now()).contains(&at), "{at}");
@@ -96,7 +96,7 @@ fn keys_go_where_kafkas_own_clients_put_them() {
 fn a_full_queue_holds_the_writer_back_and_loses_nothing() {
     let broker = Broker::shared();
     let topic = broker.topic(2, &[]);
-    let records = Record::numbered(5000);
+    let records = numbered(5000);
     let mut writer = writer(&broker.address, &topic, &[("queue.buffering.max.messages", "100")]);
     until(&mut writer, Sink::ready).expect("opens");
     writer.write(batch(&records)).expect("taken");
@@ -122,7 +122,7 @@ fn a_snapshot_is_over_when_everything_is_stored() {
     let topic = broker.topic(1, &[]);
     let mut writer = writer(&broker.address, &topic, &[("linger.ms", "200")]);
     until(&mut writer, Sink::ready).expect("opens");
-    writer.write(batch(&Record::numbered(10))).expect("taken");
+    writer.write(batch(&numbered(10))).expect("taken");
     writer.snapshot(1).expect("begun");
     assert!(!writer.ready().expect("no error"), "10 rows were stored within no time");
     until(&mut writer, Sink::ready).expect("stored");
@@ -134,7 +134,7 @@ fn a_snapshot_is_over_when_everything_is_stored() {
 fn subtasks_share_the_partitions() {
     let broker = Broker::shared();
     let topic = broker.topic(3, &[]);
-    judge_writes(broker, &topic, &Record::numbered(300));
+    judge_writes(broker, &topic, &numbered(300));
     let part = |subtask, parallelism| {
         let share = Share { subtask, parallelism };
         let reading = Reading { share, ..reading(&broker.address, &topic, true) };
@@ -148,7 +148,7 @@ fn subtasks_share_the_partitions() {
             all.extend(rows.into_iter().map(|(_, record)| record.value));
         }
         all.sort();
-        let mut expected: Vec<Bytes> = Record::numbered(300).into_iter().map(|r| r.value).collect();
+        let mut expected: Vec<Bytes> = numbered(300).into_iter().map(|r| r.value).collect();
         expected.sort();
         assert_eq!(all, expected, "parallelism {parallelism}");
     };
@@ -193,7 +193,7 @@ fn an_idle_reader_is_woken() {
     while !matches!(reader.poll(10, 1000).expect("no error"), Polled::Idle) {}
     let before = woken.load(SeqCst);
 
-    judge_writes(broker, &topic, &Record::numbered(1));
+    judge_writes(broker, &topic, &numbered(1));
     while woken.load(SeqCst) == before {
         assert!(begun.elapsed() < 2 * TEN, "not woken");
         std::thread::sleep(Duration::from_millis(1));
