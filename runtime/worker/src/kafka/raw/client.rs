@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use super::{Code, describe, is, is_authentication, is_unknown_topic, rd};
+use super::{Code, code_of, describe, is, is_authentication, is_unknown_topic, rd};
 use crate::kafka::{Error, Settings};
 
 /// What a client is for.
@@ -243,10 +243,8 @@ unsafe extern "C" fn delivery_report(
     message: *const rd::rd_kafka_message_t,
     opaque: *mut c_void,
 ) {
-    // SAFETY: the message is live during the call, and its code is read as the number that it is; the opaque is the `Told`
-    // that `Client::new` set.
-    let (code, partition, told) =
-        unsafe { ((&raw const (*message).err).cast::<i32>().read(), (*message).partition, &*opaque.cast::<Told>()) };
+    // SAFETY: the message is live during the call; the opaque is the `Told` that `Client::new` set.
+    let (code, partition, told) = unsafe { (code_of(message), (*message).partition, &*opaque.cast::<Told>()) };
     if code != 0 {
         told.delivery_failed(Undelivered { partition, code });
     }

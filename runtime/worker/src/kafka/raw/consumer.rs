@@ -8,7 +8,7 @@ use std::time::Duration;
 use flow_dataflow::exchange::Wake;
 
 use super::client::{Client, Kind, millis};
-use super::{Code, is, rd};
+use super::{Code, code_of, is, rd};
 use crate::kafka::{Error, Settings};
 
 /// A consumer of assigned partitions. Its queue is bounded by `queued.max.messages.kbytes`: who takes nothing stops it.
@@ -145,8 +145,8 @@ unsafe extern "C" fn ring(_: *mut rd::rd_kafka_t, opaque: *mut c_void) {
 
 impl Message<'_> {
     fn code(&self) -> i32 {
-        // SAFETY: the field is a C enum as wide as an i32, and is read as one, whatever its value.
-        unsafe { (&raw const (*self.message.as_ptr()).err).cast::<i32>().read() }
+        // SAFETY: the message is live until `drop`.
+        unsafe { code_of(self.message.as_ptr()) }
     }
 
     /// Number of its partition.

@@ -5,7 +5,8 @@
 //!   and callbacks"). Each is owned by one of [`Client`], [`Consumer`], [`Producer`] and destroyed once, by its `Drop`.
 //! - Order of destruction: messages, then queues and topics, then the client, then what its callbacks point to.
 //! - Error codes of messages and callbacks are read as numbers, never as the bindings' enum: a newer broker may send one that
-//!   the enum does not know.
+//!   the enum does not know. Codes that calls return can't be: the bindings declare those as the enum. librdkafka 2.12 returns
+//!   a broker's code from one call that is used here, for offsets, and knows all that brokers of its time send.
 //!
 //! rdkafka's own consumer and producer are not used: they make one call a message (ADR 0004).
 
@@ -18,13 +19,21 @@ pub(super) use consumer::{Consumer, Message, Taken};
 pub(super) use producer::{Producer, Record};
 
 use rdkafka::bindings as rd;
-use rdkafka::types::RDKafkaRespErr;
-
 use rdkafka::types::RDKafkaRespErr as Code;
+
+/// The code of a message, as the number that it is.
+///
+/// # Safety
+/// The message is live.
+unsafe fn code_of(message: *const rd::rd_kafka_message_t) -> i32 {
+    // SAFETY: the field is a C enum as wide as an i32. It is read in place, since a reference to it or to the whole message
+    // would claim that its code is one that the bindings know.
+    unsafe { (&raw const (*message).err).cast::<i32>().read() }
+}
 
 /// The name that librdkafka gives to a code.
 pub(super) fn describe(code: i32) -> String {
-    match RDKafkaRespErr::try_from(code) {
+    match Code::try_from(code) {
         // SAFETY: takes any known code and returns a string that lives as long as the process.
         Ok(known) => unsafe { std::ffi::CStr::from_ptr(rd::rd_kafka_err2str(known)) }.to_string_lossy().into_owned(),
         Err(_) => format!("error {code}"),
@@ -38,7 +47,7 @@ pub(super) fn is(code: i32, known: Code) -> bool {
 
 /// Whether the broker says that a topic (or a partition) does not exist.
 pub(super) fn is_unknown_topic(code: i32) -> bool {
-    use RDKafkaRespErr::*;
+    use Code::*;
     [RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC, RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART]
         .iter()
         .any(|known| is(code, *known))
@@ -46,7 +55,7 @@ pub(super) fn is_unknown_topic(code: i32) -> bool {
 
 /// Whether the broker says that we may not.
 pub(super) fn is_denied(code: i32) -> bool {
-    use RDKafkaRespErr::*;
+    use Code::*;
     [RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED, RD_KAFKA_RESP_ERR_CLUSTER_AUTHORIZATION_FAILED]
         .iter()
         .any(|known| is(code, *known))
@@ -54,7 +63,7 @@ pub(super) fn is_denied(code: i32) -> bool {
 
 /// Whether the broker does not accept who we are.
 pub(super) fn is_authentication(code: i32) -> bool {
-    use RDKafkaRespErr::*;
+    use Code::*;
     [RD_KAFKA_RESP_ERR__AUTHENTICATION, RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED]
         .iter()
         .any(|known| is(code, *known))

@@ -9,7 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::client::{Client, Kind, millis};
-use super::{Code, describe, is, is_denied, is_unknown_topic, rd};
+use super::{Code, code_of, describe, is, is_denied, is_unknown_topic, rd};
 use crate::kafka::{Error, Settings};
 
 /// How long the thread that takes delivery reports sleeps when there are none; they wake it.
@@ -124,14 +124,18 @@ impl Producer {
             return Ok(self.call.len());
         }
         // Once the queue is full nothing more of a call is taken. Another error concerns one record.
-        for (index, message) in self.call.iter().enumerate() {
-            // These codes are librdkafka's own, not a broker's: the bindings know them.
-            let code = message.err as i32;
+        for index in 0..self.call.len() {
+            // SAFETY: the index is below the length, and the messages are ours. Their codes may be a broker's, which it gave
+            // for the topic.
+            let (code, bytes) = unsafe {
+                let message = self.call.as_ptr().add(index);
+                (code_of(message), (*message).len + (*message).key_len)
+            };
             if is(code, Code::RD_KAFKA_RESP_ERR__QUEUE_FULL) {
-                return self.full(index, message.len + message.key_len);
+                return self.full(index, bytes);
             }
             if code != 0 {
-                return Err(self.refused(code, message.len + message.key_len));
+                return Err(self.refused(code, bytes));
             }
         }
         Ok(self.call.len())
