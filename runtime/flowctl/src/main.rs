@@ -8,6 +8,7 @@ mod deployment;
 mod exit;
 mod flowd;
 mod output;
+mod patience;
 mod server;
 mod table;
 mod time;

@@ -67,7 +67,7 @@ impl Output {
     /// A remark beside the result, to stderr: progress, the next step. Programs get none.
     pub fn note(&self, text: &str) {
         if !self.is_json() {
-            eprintln!("{}", printable(text));
+            to_stderr(&printable(text));
         }
     }
 
@@ -83,17 +83,23 @@ impl Output {
                 "code": failure.code, "message": failure.message, "hint": failure.hint,
                 "diagnostics": failure.diagnostics,
             });
-            eprintln!("{error:#}");
+            to_stderr(&format!("{error:#}"));
             return;
         }
         for diagnostic in &failure.diagnostics {
-            eprintln!("{}", printable(&diagnostic.to_string()));
+            to_stderr(&printable(&diagnostic.to_string()));
         }
-        eprintln!("{} {}", paint(self.error_colour, "1;31", "error:"), printable(&failure.message));
+        let message = printable(&failure.message);
+        to_stderr(&format!("{} {message}", paint(self.error_colour, "1;31", "error:")));
         for line in failure.hint.iter().flat_map(|hint| hint.lines()) {
-            eprintln!("  {}", printable(line));
+            to_stderr(&format!("  {}", printable(line)));
         }
     }
+}
+
+/// Lines to stderr. Where nobody reads it there is no place left to say so, and the macro for it would panic.
+pub fn to_stderr(text: &str) {
+    _ = writeln!(io::stderr(), "{text}");
 }
 
 fn paint(colour: bool, style: &str, text: &str) -> String {

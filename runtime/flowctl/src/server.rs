@@ -6,9 +6,11 @@ use std::time::Duration;
 use flow_model::api::Refusal;
 use serde::de::DeserializeOwned;
 use ureq::http::Response;
-use ureq::{Agent, Body, Error, SendBody};
+use ureq::{Agent, Body, Error, SendBody, Timeout};
 
 use crate::exit::{Exit, Failure};
+use crate::output;
+use crate::patience::{self, Pulse};
 use crate::upload::Upload;
 
 /// Where `flowd standalone` listens unless it is told otherwise.
@@ -16,7 +18,9 @@ pub const DEFAULT: &str = "http://127.0.0.1:8081";
 
 /// Components are compiled while the client waits; one in Python takes 15 s, and a pipeline may have many.
 const SUBMIT_PATIENCE: Duration = Duration::from_secs(900);
-const PATIENCE: Duration = Duration::from_secs(30);
+/// What is there to be asked for is in memory; who says nothing for so long is not well.
+const PATIENCE: Duration = Duration::from_secs(10);
+const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 /// A server that follows a log says every 15 s that it is still there.
 const SILENCE: Duration = Duration::from_secs(60);
 /// An answer in memory, at most; a pipeline of the largest size has a description of a few MiB.
@@ -26,11 +30,14 @@ const ANSWER_MAX: u64 = 64 << 20;
 pub struct Server {
     agent: Agent,
     url: String,
+    /// A person looks on.
+    tells: bool,
 }
 
 impl Server {
-    /// The server that `--server`, else `FLOW_SERVER`, else nobody names. Nothing is sent yet.
-    pub fn new(url: Option<&str>) -> Result<Self, Failure> {
+    /// The server that `--server`, else `FLOW_SERVER`, else nobody names. Nothing is sent yet. `tells` on stderr when it
+    /// takes long.
+    pub fn new(url: Option<&str>, tells: bool) -> Result<Self, Failure> {
         let env = std::env::var("FLOW_SERVER").ok().filter(|url| !url.is_empty());
         let url = url.map(str::to_owned).or(env).unwrap_or_else(|| DEFAULT.to_owned());
         let bad = |why: &str| {
@@ -52,12 +59,12 @@ impl Server {
             .http_status_as_error(false)
             // The environment's proxy is for the internet; the coordinator is near.
             .proxy(None)
-            .timeout_connect(Some(Duration::from_secs(5)))
+            .timeout_connect(Some(CONNECT_PATIENCE))
             .max_redirects(0)
             .user_agent(concat!("flowctl/", env!("CARGO_PKG_VERSION")))
             .build()
             .new_agent();
-        Ok(Self { agent, url })
+        Ok(Self { agent, url, tells })
     }
 
     /// Where it is.
@@ -67,14 +74,16 @@ impl Server {
 
     /// Asks for `path`.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        let request = self.agent.get(self.at(path)).config().timeout_recv_response(Some(PATIENCE)).build();
-        self.answer(request.call())
+        let request = self.agent.get(self.at(path)).config().timeout_recv_response(Some(PATIENCE));
+        let request = request.timeout_recv_body(Some(PATIENCE)).build();
+        self.waiting(&Pulse::new(), || self.answer(request.call()))
     }
 
     /// Posts to `path` with nothing to say.
     pub fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        let request = self.agent.post(self.at(path)).config().timeout_recv_response(Some(PATIENCE)).build();
-        self.answer(request.send_empty())
+        let request = self.agent.post(self.at(path)).config().timeout_recv_response(Some(PATIENCE));
+        let request = request.timeout_recv_body(Some(PATIENCE)).build();
+        self.waiting(&Pulse::new(), || self.answer(request.send_empty()))
     }
 
     /// Posts a pipeline with its components to `path`.
@@ -87,16 +96,18 @@ impl Server {
             // So that a server that takes less says so before it gets all of it.
             .header("expect", "100-continue")
             .config()
+            .timeout_send_body(Some(SUBMIT_PATIENCE))
             .timeout_recv_response(Some(SUBMIT_PATIENCE))
             .build();
-        self.answer(request.send(SendBody::from_reader(&mut upload)))
+        let pulse = upload.pulse();
+        self.waiting(&pulse, || self.answer(request.send(SendBody::from_reader(&mut upload))))
     }
 
     /// Asks for `path` and hands each line of the answer to `line` as it comes, until it says stop.
     pub fn lines(&self, path: &str, mut line: impl FnMut(&str) -> Result<bool, Failure>) -> Result<(), Failure> {
         let request = self.agent.get(self.at(path)).config();
         let request = request.timeout_recv_response(Some(PATIENCE)).timeout_per_read(Some(SILENCE)).build();
-        let response = self.accepted(request.call())?;
+        let response = self.waiting(&Pulse::new(), || self.accepted(request.call()))?;
         let reader = response.into_body().into_with_config().limit(u64::MAX).reader();
         for text in BufReader::new(reader).lines() {
             let text = text.map_err(|error| {
@@ -107,6 +118,16 @@ impl Server {
             }
         }
         Ok(())
+    }
+
+    /// Does `work`, which asks the server; a person is told if that takes long.
+    fn waiting<T>(&self, pulse: &Pulse, work: impl FnOnce() -> T) -> T {
+        let tell = || {
+            if self.tells {
+                output::to_stderr(&format!("no answer from {} yet; waiting", self.url));
+            }
+        };
+        patience::during(pulse, tell, work)
     }
 
     fn at(&self, path: &str) -> String {
@@ -141,7 +162,14 @@ impl Server {
                 _ => error.to_string(),
             },
             Error::HostNotFound => "no such host".to_owned(),
-            Error::Timeout(_) => "it does not answer in time".to_owned(),
+            Error::Timeout(Timeout::Connect) => format!("no connection in {} s", CONNECT_PATIENCE.as_secs()),
+            Error::Timeout(of) => {
+                let patience = if *of == Timeout::SendBody { SUBMIT_PATIENCE } else { PATIENCE }.as_secs();
+                let message =
+                    format!("the server at {} takes connections and does not answer within {patience} s", self.url);
+                return Failure::new(Exit::Unreachable, "no-answer", message)
+                    .hint("it is stopped, or has too much to do: look at its log, and at its state with `ps`");
+            }
             other => other.to_string(),
         };
         Failure::new(Exit::Unreachable, "unreachable", format!("can't reach the server at {}: {why}", self.url))
@@ -161,7 +189,7 @@ mod tests {
     #[test]
     fn addresses() {
         let check = |url: &str, expect: Result<&str, &str>| {
-            let found = Server::new(Some(url)).map(|server| server.url).map_err(|failure| failure.message);
+            let found = Server::new(Some(url), false).map(|server| server.url).map_err(|failure| failure.message);
             assert_eq!(found.as_deref().map_err(String::as_str), expect);
         };
         check("http://127.0.0.1:8081", Ok("http://127.0.0.1:8081"));

@@ -7,6 +7,7 @@ use indicatif::{ProgressBar, ProgressStyle};
 use ureq::unversioned::multipart::{Form, Part};
 
 use crate::exit::Failure;
+use crate::patience::Pulse;
 
 /// Uploads that take less show nothing.
 const QUIET: Duration = Duration::from_secs(2);
@@ -18,6 +19,7 @@ pub struct Upload {
     started: Option<Instant>,
     bar: Option<ProgressBar>,
     shows_progress: bool,
+    pulse: Pulse,
 }
 
 /// One part of the form.
@@ -42,7 +44,14 @@ impl Upload {
         let mut body = Vec::new();
         form.read_to_end(&mut body)
             .map_err(|error| Failure::failed(format!("can't put the upload together: {error}")))?;
-        Ok(Self { content_type, body: Cursor::new(body), started: None, bar: None, shows_progress })
+        Ok(Self {
+            content_type,
+            body: Cursor::new(body),
+            started: None,
+            bar: None,
+            shows_progress,
+            pulse: Pulse::new(),
+        })
     }
 
     /// The header with the boundary in it.
@@ -53,6 +62,11 @@ impl Upload {
     /// The whole length in bytes.
     pub fn len(&self) -> usize {
         self.body.get_ref().len()
+    }
+
+    /// Beats when some of it is taken.
+    pub fn pulse(&self) -> Pulse {
+        self.pulse.clone()
     }
 
     fn show(&mut self) {
@@ -72,6 +86,7 @@ impl Upload {
 impl Read for Upload {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         let read = self.body.read(buffer)?;
+        self.pulse.beat();
         self.show();
         Ok(read)
     }

@@ -17,9 +17,26 @@ pub fn until_ended(server: &Server, mut job: Job) -> Result<Job, Failure> {
     while !job.state.is_terminal() {
         thread::sleep(pause);
         pause = (pause * 2).min(LONGEST);
-        job = server.get::<Description>(&format!("/jobs/{}", job.id))?.job;
+        job = match server.get::<Description>(&format!("/jobs/{}", job.id)) {
+            Ok(description) => description.job,
+            Err(failure) => return Err(lost(server.url(), &job, failure)),
+        };
     }
     Ok(job)
+}
+
+/// The server knew the job a moment ago and tells no more of it.
+fn lost(url: &str, job: &Job, failure: Failure) -> Failure {
+    let what = match failure.exit {
+        Exit::Unreachable if failure.code == "no-answer" => "does not answer any more",
+        Exit::Unreachable => "has stopped",
+        Exit::Refused => "was started again and does not know the job any more",
+        _ => return failure,
+    };
+    let Job { id, state, .. } = job;
+    let hint = "a flowd that is stopped cancels its jobs first; `flowctl deploy` starts them again when it is up";
+    let message = format!("the server at {url} {what}; {id} was {state} when it last answered ({})", failure.message);
+    Failure::new(Exit::Unreachable, "connection-lost", message).hint(hint)
 }
 
 /// How the process ends for a job that has ended.

@@ -28,7 +28,7 @@ pub struct Args {
 
 /// Asks the server to stop it.
 pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
-    let server = Server::new(args.remote.server.as_deref())?;
+    let server = Server::new(args.remote.server.as_deref(), !output.is_json())?;
     let mut job: Job = server.post(&format!("/jobs/{}/cancel", super::segment(&args.job)?))?;
     if args.wait {
         job = wait::until_ended(&server, job)?;

@@ -1,4 +1,4 @@
-//! `flowctl check`: can this pipeline run? Loads its components without starting anything.
+//! `flowctl check`: can this pipeline run? Loads its components and tries their configs without starting anything.
 
 use std::path::PathBuf;
 use std::process::Stdio;
@@ -14,8 +14,8 @@ use crate::server::Server;
 
 /// Check a pipeline and its components without starting anything
 ///
-/// Reads the pipeline file, loads its components under their limits, holds their kinds against their places and shows
-/// the plan. Needs no server: the flowd beside flowctl does it; with --server, that server does.
+/// Reads the pipeline file, loads its components under their limits, holds their kinds against their places, lets each
+/// operator read its config, and shows the plan. Needs no server: the flowd beside flowctl does it; with --server, that server does.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -38,7 +38,7 @@ pub struct Args {
 pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
     let checked = match &args.server {
         Some(url) => {
-            let server = Server::new(Some(url))?;
+            let server = Server::new(Some(url), !output.is_json())?;
             let upload = Deployment::read(&args.file)?.upload(None, output.shows_progress())?;
             server.upload("/jobs/check", upload)?
         }

@@ -1,12 +1,11 @@
 //! `flowctl completion`: the script with which a shell completes flowctl's command line.
 
-use std::io;
-
 use clap::CommandFactory;
 use clap_complete::Shell;
 
 use crate::cli::Cli;
 use crate::exit::{Exit, Failure};
+use crate::output::Output;
 
 /// Print a script that completes flowctl's command line in a shell
 #[derive(Debug, clap::Args)]
@@ -32,7 +31,9 @@ fn shell(name: &str) -> Result<Shell, String> {
 }
 
 /// Prints it.
-pub fn run(args: &Args) -> Result<Exit, Failure> {
-    clap_complete::generate(args.shell, &mut Cli::command(), "flowctl", &mut io::stdout());
+pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
+    let mut script = Vec::new();
+    clap_complete::generate(args.shell, &mut Cli::command(), "flowctl", &mut script);
+    output.line(&String::from_utf8_lossy(&script))?;
     Ok(Exit::Ok)
 }

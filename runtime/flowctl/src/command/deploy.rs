@@ -40,7 +40,7 @@ pub struct Args {
 
 /// Deploys and shows the job.
 pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
-    let server = Server::new(args.remote.server.as_deref())?;
+    let server = Server::new(args.remote.server.as_deref(), !output.is_json())?;
     let deployment = Deployment::read(&args.file)?;
     for warning in deployment.warnings() {
         output.note(&warning.to_string());

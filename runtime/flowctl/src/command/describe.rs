@@ -28,7 +28,7 @@ pub struct Args {
 
 /// Shows it.
 pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
-    let server = Server::new(args.remote.server.as_deref())?;
+    let server = Server::new(args.remote.server.as_deref(), !output.is_json())?;
     let description: Description = server.get(&format!("/jobs/{}", super::segment(&args.job)?))?;
     output.print(&description, || text(&description, output))?;
     Ok(Exit::Ok)
@@ -41,7 +41,8 @@ fn text(description: &Description, output: &Output) -> String {
         JobState::Canceling | JobState::Canceled => "33",
         JobState::Running | JobState::Finished => "32",
     };
-    let ran = time::duration(job.ended.unwrap_or(description.now).saturating_sub(job.submitted));
+    let until = if job.state.is_terminal() { job.ended } else { Some(description.now) };
+    let ran = until.map_or("unknown".into(), |until| time::duration(until.saturating_sub(job.submitted)));
     let mut lines = vec![
         ("id", job.id.to_string()),
         ("name", job.name.to_string()),

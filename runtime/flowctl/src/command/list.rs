@@ -25,7 +25,7 @@ pub struct Args {
 
 /// Shows them.
 pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
-    let jobs: Jobs = Server::new(args.remote.server.as_deref())?.get("/jobs")?;
+    let jobs: Jobs = Server::new(args.remote.server.as_deref(), !output.is_json())?.get("/jobs")?;
     if jobs.jobs.is_empty() {
         output.note("no jobs; start one with `flowctl deploy FILE`");
     }

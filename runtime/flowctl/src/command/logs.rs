@@ -35,7 +35,7 @@ pub struct Args {
 
 /// Shows them.
 pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
-    let server = Server::new(args.remote.server.as_deref())?;
+    let server = Server::new(args.remote.server.as_deref(), !output.is_json())?;
     let tail = args.tail.map_or(String::new(), |tail| format!("&tail={tail}"));
     let path = format!("/jobs/{}/logs?follow={}{tail}", super::segment(&args.job)?, args.follow);
     let mut ended = false;

@@ -27,7 +27,7 @@ pub fn run(cli: Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Logs(args) => logs::run(&args, output),
         Command::Cancel(args) => cancel::run(&args, output),
         Command::Build(args) => build::run(args, output),
-        Command::Completion(args) => completion::run(&args),
+        Command::Completion(args) => completion::run(&args, output),
     }
 }
 

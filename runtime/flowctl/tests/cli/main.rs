@@ -3,7 +3,9 @@
 
 mod build;
 mod errors;
+mod flowd;
 mod golden;
+mod pipes;
 mod remote;
 mod server;
 mod usage;
