@@ -6,9 +6,17 @@ use std::path::PathBuf;
 use clap::{Parser, Subcommand, ValueEnum};
 use flow_model::quantity::ByteSize;
 
+/// The end of `flowd --help`: those of flowctl, as far as they occur.
+const CODES: &str = "\
+Exit codes:
+  0    done
+  1    the job or the operation failed
+  2    wrong usage, or a pipeline or component that can't run
+  130  stopped by Ctrl-C or SIGTERM (run), or at once by a second one";
+
 /// The Flow daemon
 #[derive(Debug, Parser)]
-#[command(name = "flowd", version, arg_required_else_help = true, max_term_width = 110)]
+#[command(name = "flowd", version, after_help = CODES, arg_required_else_help = true, max_term_width = 110)]
 pub struct Cli {
     #[command(subcommand)]
     pub command: Command,
@@ -50,8 +58,12 @@ pub struct Standalone {
     pub process: Process,
 }
 
-/// Read a pipeline, load its components and show the plan; start nothing
+/// Read a pipeline, load its components, try their configs and show the plan; start nothing
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  flowd check pipeline.yaml
+  flowd check pipeline.yaml --output json | jq .plan")]
 pub struct Check {
     /// The pipeline file
     pub file: PathBuf,
@@ -66,9 +78,14 @@ pub struct Check {
 
 /// Run one pipeline in this process until its input ends or Ctrl-C
 ///
-/// Stdout sinks write to the standard output, everything else goes to the standard error. Exit codes: 0 finished, 1
-/// failed, 2 the pipeline can't run, 130 stopped.
+/// Stdout sinks write to the standard output, everything else goes to the standard error. When nobody reads the standard
+/// output any more, the run ends as if it had finished.
 #[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  flowd run pipeline.yaml
+  flowd run pipeline.yaml | head
+  flowd run pipeline.yaml --output json 2> report.json")]
 pub struct Run {
     /// The pipeline file
     pub file: PathBuf,

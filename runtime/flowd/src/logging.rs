@@ -28,7 +28,9 @@ pub fn start(process: &Process, quiet: Quiet) {
         (1, _) => "info,flowd=debug,flow_coordinator=debug,flow_worker=debug,flow_plugin=debug,job=debug",
         (_, _) => "trace",
     };
-    let colour = io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
+    let colour = io::stderr().is_terminal()
+        && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty())
+        && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
     let log = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(filter))
         .with_writer(io::stderr)

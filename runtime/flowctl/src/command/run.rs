@@ -11,12 +11,14 @@ use crate::output::Output;
 /// Run a pipeline here, in one process, until its input ends
 ///
 /// Needs no server. What stdout sinks write goes to the standard output, everything else to the standard error. Ctrl-C
-/// stops the job cleanly, a second one at once.
+/// stops the job cleanly, a second one at once. When nobody reads the standard output any more, the run ends as if it had
+/// finished.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   flowctl run pipeline.yaml
-  flowctl run pipeline.yaml > out.jsonl")]
+  flowctl run pipeline.yaml > out.jsonl
+  flowctl run pipeline.yaml | head           the first lines, then the end")]
 pub struct Args {
     /// The pipeline file
     file: PathBuf,

@@ -39,6 +39,23 @@ fn wrong_usage_ends_with_2() {
 }
 
 #[test]
+fn bash_completes_with_the_script() {
+    let script = r#"source <("$0" completion bash)
+        complete_line() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _flowctl flowctl "${@: -1}" "${@: -2:1}"; echo "${COMPREPLY[*]}"; }
+        complete_line flowctl de
+        complete_line flowctl list --ou
+        complete_line flowctl list -o j
+        complete_line flowctl deploy pi
+        complete -p flowctl"#;
+    let mut bash = std::process::Command::new("bash");
+    let called = crate::call(bash.args(["--norc", "-c", script, env!("CARGO_BIN_EXE_flowctl")]));
+    assert_eq!((called.code, called.stderr.as_str()), (0, ""));
+    let lines: Vec<&str> = called.stdout.lines().collect();
+    assert_eq!(lines[..4], ["deploy describe", "--output", "json", ""]);
+    assert!(lines[4].contains("-o default"), "where it knows nothing, bash completes names of files: {lines:?}");
+}
+
+#[test]
 fn completion_knows_the_commands() {
     let here = std::env::temp_dir();
     for (shell, word) in [("bash", "_flowctl()"), ("zsh", "#compdef flowctl"), ("fish", "complete -c flowctl")] {
