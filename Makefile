@@ -1,6 +1,6 @@
 # One line a target; the work is in deployment/. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-kafka test test-all verify advisories bench build plugins setup clean
+.PHONY: help demo demo-kafka test test-all verify advisories bench bench-kafka build plugins setup clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -16,8 +16,10 @@ verify: setup ## format, lints, doctests, tidiness, licences
 	@deployment/verify.sh
 advisories: setup ## known vulnerabilities of dependencies; fetches a database
 	@PATH="$$PATH:$${XDG_CACHE_HOME:-$$HOME/.cache}/flow/tools/bin" cargo deny check advisories
-bench: setup plugins ## micro benchmarks of the boundary and the state
-	@cargo bench --profile release -p flow-benches
+bench: ## figures of the boundary and the state (ARGS="-- JSON" for some of them)
+	@deployment/bench.sh parts $(ARGS)
+bench-kafka: ## figures of whole pipelines through a real Kafka (ARGS="--rounds 1")
+	@deployment/bench.sh kafka $(ARGS)
 build: ## the daemon flowd and the command flowctl
 	@deployment/setup.sh build rocksdb
 	@cargo build --release --workspace --bin flowd --bin flowctl
