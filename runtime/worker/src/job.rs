@@ -40,7 +40,7 @@ impl JobState {
 pub struct JobStatus {
     /// What it is doing.
     pub state: JobState,
-    /// Why it failed.
+    /// Why it failed, or who wanted no more of it.
     pub error: Option<Error>,
     /// When it started, milliseconds since the Unix epoch.
     pub started: i64,
@@ -54,6 +54,8 @@ pub(crate) type OnEnd = Box<dyn FnOnce(&JobStatus) + Send>;
 struct Progress {
     status: JobStatus,
     slots_left: usize,
+    /// A slot was stopped before it had done all its work.
+    cut_short: bool,
     on_end: Option<OnEnd>,
 }
 
@@ -101,7 +103,8 @@ impl JobHandle {
     /// Starts a thread a slot.
     pub(crate) fn start(parts: Parts, slots: Vec<Vec<flow_dataflow::task::Task>>, on_end: OnEnd) -> JobHandle {
         let status = JobStatus { state: JobState::Running, error: None, started: unix_ms(), ended: None };
-        let job = Arc::new(parts.job(Progress { status, slots_left: slots.len(), on_end: Some(on_end) }));
+        let job =
+            Arc::new(parts.job(Progress { status, slots_left: slots.len(), cut_short: false, on_end: Some(on_end) }));
         let of = |n: u64, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         let (subtasks, in_slots) = (of(job.plan.subtasks() as u64, "subtask"), of(slots.len() as u64, "slot"));
         job.log.add(Level::Info, None, format!("job started: {subtasks} in {in_slots}"));
@@ -127,7 +130,7 @@ impl JobHandle {
         log.close();
         let parts = Parts { plan, log, nodes: Vec::new(), alarms: Vec::new(), state_dir: PathBuf::new() };
         let status = JobStatus { state: JobState::Failed, error: Some(Error::Retryable(error)), started, ended: None };
-        JobHandle(Arc::new(parts.job(Progress { status, slots_left: 0, on_end: None })))
+        JobHandle(Arc::new(parts.job(Progress { status, slots_left: 0, cut_short: false, on_end: None })))
     }
 
     /// What it is doing.
@@ -181,35 +184,152 @@ impl Job {
     fn slot_ended(&self, ended: Ended) {
         let mut progress = self.lock();
         progress.slots_left -= 1;
-        if let Ended::Failed(error) = ended {
-            self.stop_slots();
-            if progress.status.error.is_none() {
-                let level = if matches!(error, Error::Closed(_)) { Level::Info } else { Level::Error };
-                self.log.add(level, None, error.to_string());
-                progress.status.error = Some(error);
+        match ended {
+            Ended::Finished => {}
+            Ended::Canceled => progress.cut_short = true,
+            Ended::Failed(error) => {
+                self.stop_slots();
+                if progress.status.error.is_none() {
+                    let level = if matches!(error, Error::Closed(_)) { Level::Info } else { Level::Error };
+                    self.log.add(level, None, error.to_string());
+                    progress.status.error = Some(error);
+                }
             }
         }
-        if progress.slots_left > 0 {
-            return;
+        let is_last = progress.slots_left == 0;
+        drop(progress);
+        if is_last {
+            self.end();
         }
-        let status = &mut progress.status;
-        status.state = match status.state {
-            _ if status.error.is_some() => JobState::Failed,
-            JobState::Canceling => JobState::Canceled,
-            _ => JobState::Finished,
-        };
-        status.ended = Some(unix_ms());
-        self.log.add(Level::Info, None, format!("job is {:?}", status.state).to_lowercase());
-        self.log.close();
+    }
+
+    /// Nothing of it runs any more.
+    fn end(&self) {
+        // Files may take long, and people ask for the status meanwhile.
         if let Err(error) = std::fs::remove_dir_all(&self.state_dir)
             && error.kind() != std::io::ErrorKind::NotFound
         {
             tracing::warn!(dir = %self.state_dir.display(), "state of a job that is over stays behind: {error}");
         }
+        let mut progress = self.lock();
+        let cut_short = progress.cut_short;
+        let status = &mut progress.status;
+        // A cancel may have come when all the work was done.
+        status.state = match status.error {
+            Some(_) => JobState::Failed,
+            None if cut_short => JobState::Canceled,
+            None => JobState::Finished,
+        };
+        status.ended = Some(unix_ms());
+        self.log.add(Level::Info, None, format!("job is {:?}", status.state).to_lowercase());
+        self.log.close();
         if let Some(on_end) = progress.on_end.take() {
             on_end(&progress.status);
         }
         drop(progress);
         self.over.notify_all();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeMap;
+    use std::sync::Barrier;
+
+    use flow_dataflow::output_gate::OutputGate;
+    use flow_dataflow::source::{Locator, Polled, Source};
+    use flow_dataflow::task::{Head, Tail, Task};
+    use flow_model::spec::Pipeline;
+
+    use super::*;
+
+    /// Ends after a call; panics or waits where it is told to.
+    struct Odd {
+        /// Met twice: when it is asked, and before it answers.
+        asked: Option<Arc<Barrier>>,
+        panics_at_last: bool,
+    }
+
+    impl Source for Odd {
+        fn poll(&mut self, _: usize, _: usize) -> Result<Polled, Error> {
+            if let Some(asked) = &self.asked {
+                asked.wait();
+                asked.wait();
+            }
+            Ok(Polled::End)
+        }
+
+        fn positions(&self) -> Vec<(u32, i64)> {
+            Vec::new()
+        }
+
+        fn locator(&self) -> Locator {
+            Arc::new(|split, position| format!("{split}:{position}"))
+        }
+    }
+
+    impl Drop for Odd {
+        fn drop(&mut self) {
+            assert!(!self.panics_at_last, "it does not want to go");
+        }
+    }
+
+    fn started(sources: Vec<Odd>, on_end: impl FnOnce(&JobStatus) + Send + 'static) -> JobHandle {
+        let text = "{apiVersion: flow/v1, kind: Pipeline, metadata: {name: odd}, sources: {in: {generator: {}}}, \
+                    sinks: {out: {blackhole: {}, from: in}}}";
+        let pipeline = Pipeline::parse("odd.yaml", text.as_bytes()).expect("a good pipeline");
+        let parts = Parts {
+            plan: flow_model::plan::plan(&pipeline, &BTreeMap::new()).expect("no operators"),
+            log: Arc::default(),
+            nodes: Vec::new(),
+            alarms: sources.iter().map(|_| Arc::default()).collect(),
+            state_dir: std::env::temp_dir().join("flow-test-of-jobs-without-state"),
+        };
+        let task = |source| {
+            Task::new(Head::Source(Box::new(source), Arc::default()), vec![], Tail::Gate(OutputGate::new(vec![])))
+        };
+        JobHandle::start(parts, sources.into_iter().map(|s| vec![task(s)]).collect(), Box::new(on_end))
+    }
+
+    #[test]
+    fn a_job_whose_input_has_ended_is_finished() {
+        let (tell, told) = std::sync::mpsc::channel();
+        let job = started(vec![Odd { asked: None, panics_at_last: false }], move |status| {
+            tell.send(status.state).expect("the test listens");
+        });
+        assert_eq!(job.wait().state, JobState::Finished);
+        assert_eq!(told.try_iter().collect::<Vec<_>>(), [JobState::Finished], "told once, before anybody sees it");
+    }
+
+    #[test]
+    fn a_task_that_panics_when_it_goes_fails_the_job() {
+        let odd = |panics_at_last| Odd { asked: None, panics_at_last };
+        let status = started(vec![odd(true), odd(false)], |_| ()).wait();
+        assert_eq!(status.state, JobState::Failed);
+        let error = status.error.expect("a reason").to_string();
+        assert_eq!(error, "a task panicked: it does not want to go");
+    }
+
+    #[test]
+    fn a_cancel_that_comes_too_late_leaves_a_finished_job() {
+        let asked = Arc::new(Barrier::new(2));
+        let job = started(vec![Odd { asked: Some(asked.clone()), panics_at_last: false }], |_| ());
+        asked.wait();
+        // Its last task is under way, and has nothing to do after this.
+        job.0.lock().status.state = JobState::Canceling;
+        asked.wait();
+        assert_eq!(job.wait().state, JobState::Finished);
+    }
+
+    #[test]
+    fn a_cancel_stops_a_job_before_its_end() {
+        let asked = Arc::new(Barrier::new(2));
+        let wait = || Odd { asked: Some(asked.clone()), panics_at_last: false };
+        let job = started(vec![wait(), Odd { asked: None, panics_at_last: false }], |_| ());
+        asked.wait();
+        job.cancel();
+        assert_eq!(job.status().state, JobState::Canceling);
+        asked.wait();
+        assert_eq!(job.wait().state, JobState::Canceled);
     }
 }

@@ -55,10 +55,17 @@ pub(crate) enum Ended {
     Failed(Error),
 }
 
-/// Steps the tasks (in topological order) until all are finished, one fails, or `stop` is set.
-pub(crate) fn run(mut tasks: Vec<Task>, alarm: &Alarm, stop: &AtomicBool) -> Ended {
+/// Steps the tasks (in topological order) until all are finished, one fails, or `stop` is set. The tasks are gone when it
+/// returns, and what panics, be it in going, fails the slot.
+pub(crate) fn run(tasks: Vec<Task>, alarm: &Alarm, stop: &AtomicBool) -> Ended {
     // A second slot never runs on this thread, so the alarm is not set yet.
     let _ = alarm.thread.set(std::thread::current());
+    // Nothing of the tasks is seen after a panic.
+    let ended = catch_unwind(AssertUnwindSafe(|| step(tasks, alarm, stop)));
+    ended.unwrap_or_else(|panic| Ended::Failed(Error::Fatal(format!("a task panicked: {}", text(&*panic)))))
+}
+
+fn step(mut tasks: Vec<Task>, alarm: &Alarm, stop: &AtomicBool) -> Ended {
     loop {
         if stop.load(Relaxed) {
             return Ended::Canceled;
@@ -66,10 +73,9 @@ pub(crate) fn run(mut tasks: Vec<Task>, alarm: &Alarm, stop: &AtomicBool) -> End
         let mut progress = false;
         // Downstream first: what leaves makes room for what comes.
         for task in tasks.iter_mut().rev() {
-            match catch_unwind(AssertUnwindSafe(|| turn(task, stop))) {
-                Ok(Ok(went_on)) => progress |= went_on,
-                Ok(Err(error)) => return Ended::Failed(error),
-                Err(panic) => return Ended::Failed(Error::Fatal(format!("a task panicked: {}", text(&*panic)))),
+            match turn(task, stop) {
+                Ok(went_on) => progress |= went_on,
+                Err(error) => return Ended::Failed(error),
             }
         }
         tasks.retain(|task| !task.is_finished());
