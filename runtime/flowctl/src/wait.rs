@@ -47,6 +47,9 @@ pub fn outcome(job: &Job) -> Result<Exit, Failure> {
             let failure = Failure::new(Exit::Failed, "job-failed", format!("{} failed: {error}", job.id));
             Err(failure.hint(format!("see its last lines with `flowctl logs {} --tail 20`", job.id)))
         }
+        (JobState::Canceled, Some(why)) => {
+            Err(Failure::new(Exit::Failed, "job-not-finished", format!("{} is canceled: {why}", job.id)))
+        }
         (state, _) => Err(Failure::new(Exit::Failed, "job-not-finished", format!("{} is {state}", job.id))),
     }
 }

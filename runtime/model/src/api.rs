@@ -90,7 +90,7 @@ pub struct Job {
     /// When it came to its end, once it has.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ended: Option<u64>,
-    /// Why it failed.
+    /// Why it failed, or who stopped it other than by a request.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub error: Option<String>,
 }

@@ -142,17 +142,36 @@ impl Report for ToLog {
             return;
         }
         let place = record.origin.map_or("a record".into(), |(split, at)| self.locate(split, at));
-        let trace = match record.backtrace.join(" ← ") {
-            trace if trace.is_empty() => trace,
-            trace => format!("; in {trace}"),
-        };
+        let trace = trace(&record.backtrace);
         self.add(Level::Warn, format!("{place} was skipped ({}): {}{trace}", record.code, record.message));
+    }
+}
+
+/// A backtrace on one line; what calls itself stands there once.
+fn trace(functions: &[String]) -> String {
+    let calls = functions.chunk_by(|a, b| a == b).map(|run| match run {
+        [one] => one.clone(),
+        run => format!("{} ({} times)", run[0], run.len()),
+    });
+    match calls.collect::<Vec<String>>().join(" ← ") {
+        trace if trace.is_empty() => trace,
+        trace => format!("; in {trace}"),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn backtraces() {
+        let check = |functions: &[&str], expect: &str| {
+            assert_eq!(trace(&functions.iter().map(|&name| name.to_owned()).collect::<Vec<_>>()), expect);
+        };
+        check(&[], "");
+        check(&["a"], "; in a");
+        check(&["a", "b", "b", "a"], "; in a ← b (2 times) ← a");
+    }
 
     /// Lines and what they count, of a thousand calls.
     fn told(call: impl Fn(&ToLog)) -> (usize, u64) {

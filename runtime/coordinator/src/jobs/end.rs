@@ -10,7 +10,8 @@ pub fn tell(job: &JobId, status: &JobStatus) {
     match (status.state, &status.error) {
         (JobState::Failed, Some(error)) => tracing::error!(job = %job, "failed after {seconds:.1} s: {error}"),
         (JobState::Finished, _) => tracing::info!(job = %job, "finished after {seconds:.1} s"),
-        (JobState::Canceled, _) => tracing::info!(job = %job, "canceled after {seconds:.1} s"),
+        (JobState::Canceled, Some(why)) => tracing::info!(job = %job, "canceled after {seconds:.1} s: {why}"),
+        (JobState::Canceled, None) => tracing::info!(job = %job, "canceled after {seconds:.1} s"),
         (state, _) => tracing::error!(job = %job, "ended after {seconds:.1} s as {state:?}"),
     }
 }
