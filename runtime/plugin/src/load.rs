@@ -158,7 +158,7 @@ fn sniff(name: &str, bytes: &[u8]) -> Result<(), Error> {
         [b'#', b'!', ..] => "it is a script",
         [b'P', b'K', 3, 4, ..] | [0x1f, 0x8b, ..] => "it is an archive",
         bytes if bytes.iter().all(|b| *b == 0) => {
-            let found = format!("it holds {} zero bytes and nothing else; was it copied whole?", bytes.len());
+            let found = format!("it holds {} zero bytes and nothing else", bytes.len());
             return Err(Error::NotWasm { name, found });
         }
         bytes if text(bytes).is_some_and(|text| text.trim_start().starts_with('(')) => {

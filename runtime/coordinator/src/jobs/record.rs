@@ -106,7 +106,7 @@ mod tests {
             };
             assert_eq!(command(&submission).as_deref(), expect);
         };
-        check("../a/p.yaml", Some("/home/me/a"), None, Some("flowctl deploy /home/me/a/p.yaml"));
+        check("../a/p.yaml", Some("/flows/a"), None, Some("flowctl deploy /flows/a/p.yaml"));
         check("p.yaml", Some("/my flows"), Some("b"), Some("flowctl deploy '/my flows/p.yaml' --name b"));
         check("it's.yaml", Some("/"), None, Some(r"flowctl deploy '/it'\''s.yaml'"));
         check("p.yaml", None, None, None);

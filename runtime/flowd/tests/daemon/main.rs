@@ -2,6 +2,7 @@
 //! none is left when a test is killed.
 
 mod check;
+mod help;
 mod process;
 mod run;
 mod standalone;

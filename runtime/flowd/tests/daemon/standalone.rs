@@ -117,14 +117,14 @@ fn a_killed_daemon_says_what_it_lost() {
     let (running, url) = start(&place);
     let text = fs::read_to_string(place.path().join("p.yaml")).expect("the pipeline").replace("stdout", "blackhole");
     submit(&url, &text.replace("endless", "ended").replace("rate: 100", "count: 1"), "/");
-    let id = submit(&url, &text, "/home/me/my flows")["id"].clone();
+    let id = submit(&url, &text, "/my flows")["id"].clone();
     until_finished(&url, "ended");
     running.signal("KILL");
     running.ended();
 
     let (running, url) = start(&place);
     let lost = "flowd ended while the job ran (it was killed, or its machine stopped); the job was not resumed: deploy it \
-                again with `flowctl deploy '/home/me/my flows/p.yaml'`";
+                again with `flowctl deploy '/my flows/p.yaml'`";
     let jobs = get(&url, "/jobs");
     assert_eq!(jobs["jobs"].as_array().map(Vec::len), Some(1), "the one that had ended is not lost: {jobs}");
     let description = get(&url, "/jobs/endless");

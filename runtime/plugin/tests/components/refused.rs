@@ -35,7 +35,7 @@ fn what_is_no_webassembly() {
         (b"\x89PNG\r\n\x1a\n", "it begins with the bytes 89 50 4e 47"),
         (b"\0as", "it begins with the bytes 00 61 73 instead of"),
         (b"text\0", "it begins with the bytes 74 65 78 74"),
-        (&[0; 5000], "it holds 5000 zero bytes and nothing else; was it copied whole?"),
+        (&[0; 5000], "it holds 5000 zero bytes and nothing else. `flowctl build`"),
         ("ä".repeat(5000).as_bytes(), "it is text"),
         (format!("x{}", "ä".repeat(5000)).as_bytes(), "it is text"),
         (b"caf\xc3", "it begins with the bytes 63 61 66 c3"),
