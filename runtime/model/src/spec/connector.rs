@@ -51,7 +51,7 @@ pub struct FilesSource {
     pub path: Located<PathBuf>,
     /// What a line holds.
     pub format: LineFormat,
-    /// A longer line is rejected.
+    /// A longer line fails the job.
     pub max_line: ByteSize,
 }
 
@@ -60,7 +60,7 @@ pub struct FilesSource {
 pub enum LineFormat {
     /// `lines`: anything; the value is the line without its end.
     Lines,
-    /// `json`: one JSON document a line; a line that is none is rejected.
+    /// `json`: one JSON document a line; a line that is none fails the job, one of nothing but blanks is passed over.
     Json,
 }
 
@@ -77,7 +77,7 @@ pub struct Generator {
     pub value: Template,
 }
 
-/// Reads a Kafka topic.
+/// Reads a Kafka topic: the partitions that it has when the source starts. Those added later are read by the next start.
 #[derive(Debug, Clone, PartialEq)]
 pub struct KafkaSource {
     /// Bootstrap servers: `host:port`, separated by commas.
@@ -88,7 +88,8 @@ pub struct KafkaSource {
     pub start: KafkaStart,
     /// Where reading stops.
     pub stop: KafkaStop,
-    /// The consumer group that progress is committed to, for people to see; the worker chooses one if absent.
+    /// The consumer group as the broker knows it, for its access rules and quotas; the pipeline's name if absent. Nothing is
+    /// committed to it: a start reads from `start`.
     pub group: Option<String>,
     /// Further settings of librdkafka.
     pub properties: Properties,
