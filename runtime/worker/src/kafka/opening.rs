@@ -31,8 +31,10 @@ struct Shared<T> {
 /// A result that a thread is working for. Dropped before that, the thread ends after its question.
 pub(super) struct Opening<T>(Arc<Shared<T>>);
 
-/// Whether somebody still waits.
-pub(super) struct Awaited<'a>(&'a AtomicBool);
+/// Tells the thread whether somebody still waits.
+pub(super) struct Awaited<'a> {
+    abandoned: &'a AtomicBool,
+}
 
 impl<T: Send + 'static> Opening<T> {
     /// Starts the thread; `wake` is called when the result is there.
@@ -43,7 +45,7 @@ impl<T: Send + 'static> Opening<T> {
         let shared = Arc::new(Shared { result: Mutex::new(None), abandoned: AtomicBool::new(false) });
         let of_thread = shared.clone();
         let work = move || {
-            let result = open(&Awaited(&of_thread.abandoned));
+            let result = open(&Awaited { abandoned: &of_thread.abandoned });
             *of_thread.result.lock().unwrap_or_else(PoisonError::into_inner) = Some(result);
             wake();
         };
@@ -103,7 +105,7 @@ pub(super) fn ask<C, T>(
             }
             _ => Error::Unreachable { brokers, cause },
         };
-        if awaited.0.load(SeqCst) {
+        if awaited.abandoned.load(SeqCst) {
             return Err(error);
         }
         if unknown.is_none() && warned.is_none_or(|at| at.elapsed() > WARNING) {
