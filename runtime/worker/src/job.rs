@@ -106,7 +106,7 @@ impl JobHandle {
         let job =
             Arc::new(parts.job(Progress { status, slots_left: slots.len(), cut_short: false, on_end: Some(on_end) }));
         let of = |n: u64, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-        let (subtasks, in_slots) = (of(job.plan.subtasks() as u64, "subtask"), of(slots.len() as u64, "slot"));
+        let (subtasks, in_slots) = (of(job.plan.subtasks(), "subtask"), of(slots.len() as u64, "slot"));
         job.log.add(Level::Info, None, format!("job started: {subtasks} in {in_slots}"));
         for (number, tasks) in slots.into_iter().enumerate() {
             let of_slot = job.clone();
@@ -216,6 +216,8 @@ impl Job {
         let status = &mut progress.status;
         // A cancel may have come when all the work was done.
         status.state = match status.error {
+            // Who takes the output wanted no more.
+            Some(Error::Closed(_)) => JobState::Canceled,
             Some(_) => JobState::Failed,
             None if cut_short => JobState::Canceled,
             None => JobState::Finished,
