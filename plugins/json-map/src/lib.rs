@@ -103,6 +103,31 @@ mod tests {
     }
 
     #[test]
+    fn arithmetic_out_of_range_refuses_the_record() {
+        let refused = |expression: &str, value: &str| {
+            let told = map(expression, value);
+            assert!(told.starts_with("expression: "), "{expression} of {value}: {told}");
+        };
+        let (least, most) = ("-9223372036854775808", "9223372036854775807");
+        refused("value + 1", most);
+        refused("value - 1", least);
+        refused("value * 2", most);
+        refused("-value", least);
+        refused("value / -1", least);
+        refused("value % -1", least);
+        refused("value / 0", "1");
+        refused("value % 0", "1");
+        refused("int(value)", "1e300");
+        refused("uint(value)", "-1");
+        refused("[1][value]", "1");
+        refused("[1][value]", "-1");
+        refused("value.matches('(')", r#""x""#);
+        refused("value + 1", "18446744073709551615");
+        refused("timestamp(value)", r#""x""#);
+        refused("duration(value)", r#""9223372036854775807h""#);
+    }
+
+    #[test]
     fn an_expression_that_does_not_compile_is_an_error_at_the_start() {
         let message = |expression: &str| {
             Harness::<JsonMap>::new(json!({"expression": expression})).expect_err("a wrong expression").message
