@@ -213,6 +213,11 @@ fn empty_pipelines() {
         &format!("{head}sources:\n{many}sinks: {{out: {{stdout: {{}}, from: s1}}}}\n"),
         &["p.yaml: the pipeline has 1002 sources, operators and sinks; at most 1000 are possible; split it"],
     );
+    let many: String = (0..257).map(|n| format!("  s{n}: {{generator: {{}}}}\n")).collect();
+    check(
+        &format!("{head}sources:\n{many}sinks: {{out: {{stdout: {{}}, from: s1}}}}\n"),
+        &["p.yaml: the pipeline has 257 sources; at most 256 are possible; split it, or let one read a pattern"],
+    );
 }
 
 #[test]

@@ -14,6 +14,7 @@ use crate::blackhole::Blackhole;
 use crate::files::{FileList, FilesSource, OutputDirectory};
 use crate::generator::{Generator, clock};
 use crate::kafka::{KafkaReader, KafkaWriter, Positions, Reading, Settings, Share, Warn, Writing};
+use crate::report::SOURCE_SHIFT;
 use crate::stdout;
 
 /// Which subtask a source or sink is made for.
@@ -123,6 +124,9 @@ impl<'a> SharedSink<'a> {
         })
     }
 }
+
+// The number of each source fits above the splits of any.
+const _: () = assert!(spec::SOURCES_MAX <= 1 << (u32::BITS - SOURCE_SHIFT));
 
 /// A source whose splits carry its number among the sources of the job in their upper bits, so that a place can be named
 /// wherever the row goes.

@@ -34,6 +34,9 @@ pub const API_VERSION: &str = "flow/v1";
 /// The most sources, operators and sinks that one pipeline can have together.
 pub const OPERATORS_MAX: usize = 1000;
 
+/// The most sources: a row says in 8 bits which of them it came from.
+pub const SOURCES_MAX: usize = 256;
+
 /// The highest parallelism.
 pub const PARALLELISM_MAX: u32 = 1024;
 

@@ -6,7 +6,7 @@ use super::fields::Fields;
 use super::parse_connector;
 use super::report::Report;
 use super::yaml::{self, Entry, Node, Value};
-use super::{API_VERSION, Limits, OPERATORS_MAX, OnError, Operator, PARALLELISM_MAX, Pipeline};
+use super::{API_VERSION, Limits, OPERATORS_MAX, OnError, Operator, PARALLELISM_MAX, Pipeline, SOURCES_MAX};
 use crate::diagnostic::{Code, Diagnostic, Error, Located, Position, Severity};
 use crate::graph::{self, Declared, Role};
 use crate::ids::{self, OperatorName, PipelineName};
@@ -72,6 +72,12 @@ fn read(report: &mut Report, root: &Node) -> Option<Pipeline> {
     if count > OPERATORS_MAX {
         let message = format!("the pipeline has {count} sources, operators and sinks");
         let hint = format!("at most {OPERATORS_MAX} are possible; split it");
+        report.push(Diagnostic::error(Code::TooLarge, report.file(), None, message).hint(hint));
+        return None;
+    }
+    if sources.len() > SOURCES_MAX {
+        let message = format!("the pipeline has {} sources", sources.len());
+        let hint = format!("at most {SOURCES_MAX} are possible; split it, or let one read a pattern");
         report.push(Diagnostic::error(Code::TooLarge, report.file(), None, message).hint(hint));
         return None;
     }
