@@ -15,14 +15,13 @@ test-all: setup ## the tests and the long ones
 verify: setup ## format, lints, doctests, tidiness, licences
 	@deployment/verify.sh
 advisories: setup ## known vulnerabilities of dependencies; fetches a database
-	@PATH="$$PATH:$${XDG_CACHE_HOME:-$$HOME/.cache}/flow/tools/bin" cargo deny check advisories
+	@bash -c '. deployment/paths.sh && cargo deny check advisories'
 bench: ## figures of the boundary and the state (ARGS="-- JSON" for some of them)
 	@deployment/bench.sh parts $(ARGS)
 bench-kafka: ## figures of whole pipelines through a real Kafka (ARGS="--rounds 1")
 	@deployment/bench.sh kafka $(ARGS)
 build: ## the daemon flowd and the command flowctl
-	@deployment/setup.sh build rocksdb
-	@cargo build --release --workspace --bin flowd --bin flowctl
+	@deployment/build.sh
 plugins: ## the operators under plugins/ as Wasm components
 	@deployment/setup.sh build rocksdb wasm python
 	@deployment/plugins.sh

@@ -61,7 +61,8 @@ gather() {
       name=${file#/usr/share/}
       cp "$file" "$1/${name//\//-}.txt"
     done
-  git -C "$flow_root" ls-files '*.md' '*.rs' '*.sh' | while read -r file; do
+  # An unpacked archive has no list of files, and does without them.
+  { git -C "$flow_root" ls-files '*.md' '*.rs' '*.sh' 2>/dev/null || true; } | while read -r file; do
     [ ! -f "$flow_root/$file" ] || cp "$flow_root/$file" "$1/flow-${file//\//-}"
   done
 }

@@ -3,13 +3,13 @@
 # and the few words that the scripts print alike. It must never install or start anything.
 
 flow_root=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+# A service that runs tests may set no home; bash knows it from the user's entry.
+export HOME=${HOME:-~}
 flow_cache=${XDG_CACHE_HOME:-$HOME/.cache}/flow
 # Where cargo builds: this checkout's settings say so, but the environment has the last word.
-flow_target=${CARGO_TARGET_DIR:-$flow_cache/target}
-if [ -n "${CARGO_TARGET_DIR:-}" ]; then
-  case "$flow_target" in /*) ;; *) flow_target=$PWD/$flow_target ;; esac
-  export CARGO_TARGET_DIR=$flow_target
-fi
+flow_target=${CARGO_TARGET_DIR:-${CARGO_BUILD_TARGET_DIR:-$flow_cache/target}}
+case "$flow_target" in /*) ;; *) flow_target=$PWD/$flow_target ;; esac
+[ -z "${CARGO_TARGET_DIR:-${CARGO_BUILD_TARGET_DIR:-}}" ] || export CARGO_TARGET_DIR=$flow_target
 # Used by the scripts that source this file.
 # shellcheck disable=SC2034
 {
@@ -22,7 +22,18 @@ fi
   # Prebuilt cargo-deny and cargo-nextest, where setup could get them.
   PATH=$PATH:$flow_cache/tools/bin
 }
+# A shell that is no login shell may not know where rustup's cargo is; a cargo of the system's would not do as
+# rust-toolchain.toml says.
+rustup_bin=${CARGO_HOME:-$HOME/.cargo}/bin
+case ":$PATH:" in
+  *":$rustup_bin:"*) ;;
+  *) [ ! -x "$rustup_bin/cargo" ] || PATH=$rustup_bin:$PATH ;;
+esac
 export PATH
+# RUSTFLAGS take the place of the flags in .cargo/config.toml, which tell programs where RocksDB is.
+if [ -n "${RUSTFLAGS:-}${CARGO_ENCODED_RUSTFLAGS:-}" ] && [ -e "$flow_lib/librocksdb.so" ]; then
+  export LD_LIBRARY_PATH=$flow_lib${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH}
+fi
 
 # Kafka 4 needs Java 17; the machine's first `java` may be older, so all are asked.
 find_java17() {

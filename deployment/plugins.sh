@@ -45,3 +45,4 @@ for name in "${names[@]}"; do
   timed "component $name" build "plugins/$name" "$flow_plugins/$name.wasm" || failed+=("$name")
 done
 [ "${#failed[@]}" -eq 0 ] || die "not built: ${failed[*]}"
+[ "$#" -gt 0 ] || echo "  the components are in $flow_plugins"

@@ -56,7 +56,7 @@ as_root() {
 first_known() {
   local package
   for package in ${1//|/ }; do
-    apt-cache policy "$package" 2>/dev/null | grep -q 'Candidate: [^(]' && break
+    LC_ALL=C apt-cache policy "$package" 2>/dev/null | grep -q 'Candidate: [^(]' && break
   done
   echo "$package"
 }

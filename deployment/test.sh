@@ -13,9 +13,13 @@ step() {
   local begun=$SECONDS
   echo "== $1"
   shift
-  "$@"
+  "$@" || { echo "== FAILED after $((SECONDS - begun)) s" && return 1; }
   echo "== $((SECONDS - begun)) s"
 }
+
+# Tests that fail do not keep the others from being run.
+failed=()
+tests() { step "$@" || failed+=("$1"); }
 
 # run_tests MANIFEST PROFILE: all tests of that workspace but the doctests, which nextest does not run.
 run_tests() {
@@ -23,7 +27,7 @@ run_tests() {
     cargo nextest run --workspace --manifest-path "$1" --cargo-profile "$2" \
       --no-tests pass "${nextest_all[@]}"
   else
-    cargo test --workspace --manifest-path "$1" --profile "$2" --lib --bins --tests -- "${cargo_all[@]}"
+    cargo test --workspace --manifest-path "$1" --profile "$2" --lib --bins --tests --no-fail-fast -- "${cargo_all[@]}"
   fi
 }
 
@@ -38,11 +42,12 @@ step "binaries" cargo build --release --workspace --bins
 step "components" deployment/plugins.sh
 # Where the end-to-end tests find what the step above built.
 export FLOW_PLUGINS=$flow_plugins
-step "tests" run_tests Cargo.toml release
+tests "tests" run_tests Cargo.toml release
 if [ -e plugins/Cargo.toml ]; then
   # Their release profile is for small Wasm: with link-time optimization each test program would take half a minute.
-  step "tests of the operators, natively" run_tests plugins/Cargo.toml dev
+  tests "tests of the operators, natively" run_tests plugins/Cargo.toml dev
 fi
-step "tests of the operator in Python, natively" \
+tests "tests of the operator in Python, natively" \
   env -C plugins/python-enrich "$flow_python/bin/python" -B -m unittest
-step "doctests" cargo test --release --workspace --doc
+tests "doctests" cargo test --release --workspace --doc
+[ "${#failed[@]}" -eq 0 ] || die "failed:" "${failed[@]}"

@@ -14,9 +14,11 @@ python_venv_system() {
   want python3-venv "Python's modules venv and ensurepip (python3, python3-venv)" python3 -c 'import venv, ensurepip'
 }
 
-# has_wheel ENVIRONMENT NAME VERSION: looks for the installed package's metadata, which starts no Python.
+# has_wheel ENVIRONMENT NAME VERSION: looks for the installed package's metadata, which starts no Python. The
+# environment's Python is a link, which points nowhere once the machine's has gone.
 has_wheel() {
   local found
+  [ -x "$1/bin/python" ] || return 1
   for found in "$1"/lib/python*/site-packages/"$2-$3".dist-info; do
     [ -e "$found" ] && return 0
   done
@@ -32,7 +34,8 @@ wheels() {
     rm -rf "$environment"
     python3 -m venv "$environment"
   fi
-  "$environment/bin/python" -m pip install -q --disable-pip-version-check --only-binary :all: "$@"
+  # A machine may tell pip to install for the user alone, which an environment refuses.
+  PIP_USER=0 "$environment/bin/python" -m pip install -q --disable-pip-version-check --only-binary :all: "$@"
 }
 
 python_ready() { has_wheel "$flow_python" componentize_py "$componentize_py"; }

@@ -6,6 +6,8 @@ cargo_nextest=0.9.148
 cargo_deny=0.20.2
 
 tools_system() {
+  # Tests call it; the one that is built into shells does not do.
+  want procps "the program kill (procps-ng, procps)" type -P kill
   want shellcheck "shellcheck (ShellCheck, shellcheck)" has shellcheck
   tools_ready || python_venv_system
 }
