@@ -161,3 +161,23 @@ impl Source for Numbered {
         Arc::new(move |split, position| locator(split & !bits, position))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn rows_say_which_of_several_sources_they_come_from() {
+        let spec = spec::Generator { count: Some(2), rate: None, keys: 1, value: "x".parse().expect("a template") };
+        let last = spec::SOURCES_MAX as u32 - 1;
+        for number in [0, 1, last] {
+            let bits = number << SOURCE_SHIFT;
+            let mut source = numbered(Box::new(Generator::new(&spec, 1, 2, clock())), bits);
+            let Polled::Batch(batch) = source.poll(10, 1000).expect("it never fails") else { panic!("a row") };
+            let (split, position) = batch.origin(0).expect("rows of a source have an origin");
+            assert_eq!((split >> SOURCE_SHIFT, position), (number, 1));
+            assert_eq!(source.locator()(split, position), "generator[1]@1");
+            assert_eq!(source.positions(), [(split, 3)]);
+        }
+    }
+}
