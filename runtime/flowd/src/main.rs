@@ -15,6 +15,12 @@ use std::process::ExitCode;
 
 use clap::Parser;
 use cli::{Cli, Command};
+use mimalloc::MiMalloc;
+
+/// Also the one of librdkafka and RocksDB: what one thread allocates another frees, which glibc's does at twice the price
+/// of all reading from Kafka (`docs/adr/0004-kafka-calls.md`).
+#[global_allocator]
+static ALLOCATOR: MiMalloc = MiMalloc;
 
 /// The exit codes, those of flowctl.
 mod exit {

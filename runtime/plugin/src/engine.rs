@@ -2,18 +2,15 @@
 
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
 
 use wasmtime::component::Linker;
-use wasmtime::{Config, EngineWeak, OptLevel};
+use wasmtime::{Config, OptLevel};
 
 use crate::cache::Cache;
 use crate::instance::Host;
+use crate::interrupt::Watch;
 use crate::load::{self, Component};
 use crate::{Error, Limits, imports};
-
-/// How often running guests are looked at.
-pub const TICK: Duration = Duration::from_millis(10);
 
 /// Bytes of native stack that a guest may use; threads that call one need at least twice that.
 const GUEST_STACK: usize = 1 << 20;
@@ -37,6 +34,7 @@ pub struct Engine {
 pub(crate) struct Inner {
     pub wasm: wasmtime::Engine,
     pub linker: Linker<Host>,
+    pub watch: Arc<Watch>,
     pub cache: Option<Cache>,
     pub replace_every: Option<u64>,
 }
@@ -47,9 +45,10 @@ impl Engine {
         let failed = |e: wasmtime::Error| Error::Engine(format!("{e:#}"));
         let wasm = wasmtime::Engine::new(&config()).map_err(failed)?;
         let linker = imports::link(&wasm).map_err(failed)?;
-        start_ticker(wasm.weak())?;
+        let watch = Watch::start().map_err(|e| Error::Engine(format!("no thread to watch guests: {e}")))?;
         let cache = options.cache_dir.map(|dir| Cache::new(dir, &wasm));
-        Ok(Engine { inner: Arc::new(Inner { wasm, linker, cache, replace_every: options.replace_every }) })
+        let (watch, replace_every) = (Arc::new(watch), options.replace_every);
+        Ok(Engine { inner: Arc::new(Inner { wasm, linker, watch, cache, replace_every }) })
     }
 
     /// Compiles a component (or takes its compiled code from the cache), checks that it is an operator of a served version,
@@ -63,23 +62,10 @@ impl Engine {
 fn config() -> Config {
     let mut config = Config::new();
     config
-        .epoch_interruption(true)
         .cranelift_opt_level(OptLevel::Speed)
         .max_wasm_stack(GUEST_STACK)
         // Only frames of native debuggers and unwinders need it; guests' backtraces go by frame pointers.
         .native_unwind_info(false)
         .wasm_memory64(false);
     config
-}
-
-fn start_ticker(engine: EngineWeak) -> Result<(), Error> {
-    let tick = move || {
-        while let Some(engine) = engine.upgrade() {
-            engine.increment_epoch();
-            drop(engine);
-            std::thread::sleep(TICK);
-        }
-    };
-    let thread = std::thread::Builder::new().name("wasm-ticker".into());
-    thread.spawn(tick).map(drop).map_err(|e| Error::Engine(format!("no thread for the ticker: {e}")))
 }

@@ -30,6 +30,14 @@ pub enum Error {
         /// What the compiler said.
         cause: String,
     },
+    /// A component of a form that is not served.
+    #[error("{name} can't run here: {cause}. Build it as one component, with an SDK or for a world of wit/")]
+    Unserved {
+        /// The component's file or name.
+        name: String,
+        /// What it has.
+        cause: String,
+    },
     /// A component, but not an operator.
     #[error(
         "{name} is a component, but no operator: it exports {exports}. An operator exports flow:operator/lifecycle@0.1.0 and \

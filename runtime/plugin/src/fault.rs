@@ -4,14 +4,14 @@ use wasmtime::{Error, Trap, WasmBacktrace};
 
 use flow_dataflow::function::CallError;
 
-use crate::cpu::OverTime;
 use crate::instance::Host;
 use crate::limits::Exceeded;
 
 /// Why a call into a guest failed. Names of functions come from its name section.
 pub fn explain(error: &Error, host: &Host) -> CallError {
-    if let Some(over) = error.downcast_ref::<OverTime>() {
-        return CallError::TimedOut { limit_ms: over.limit.as_millis() as u64 };
+    // The trap of a closed page. One of another kind came first, whoever else wanted to stop the call.
+    if host.was_stopped && error.downcast_ref::<Trap>() == Some(&Trap::MemoryOutOfBounds) {
+        return CallError::TimedOut { limit_ms: host.limits.time_per_batch.as_millis() as u64 };
     }
     let backtrace = error.downcast_ref::<WasmBacktrace>().map(names).unwrap_or_default();
     let message = match (error.downcast_ref::<Trap>(), error.downcast_ref::<Exceeded>()) {

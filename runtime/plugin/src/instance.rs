@@ -4,7 +4,8 @@
 use std::sync::Arc;
 
 use wasmtime::component::{ComponentExportIndex, ComponentNamedList, Lift, Lower, TypedFunc};
-use wasmtime::{Store, UpdateDeadline};
+use wasmtime::component::WasmList;
+use wasmtime::Store;
 
 use flow_dataflow::Moment;
 use flow_dataflow::function::{CallError, Kind};
@@ -14,8 +15,8 @@ use flow_dataflow::state::KeyedState;
 use crate::bindings::{
     Answer, Apply, BeforeBarrier, Context, Describe, Description, EndOfInput, Failure, Init, KeyedAnswer, Process,
 };
-use crate::cpu::Clock;
 use crate::fault;
+use crate::interrupt::{self, Page};
 use crate::limits::Growth;
 use crate::load::Program;
 use crate::log::Lines;
@@ -24,7 +25,8 @@ use crate::{Limits, imports};
 /// What the host keeps beside a guest.
 pub struct Host {
     pub growth: Growth,
-    pub clock: Clock,
+    /// The call at hand, or the last one, took up its time.
+    pub was_stopped: bool,
     pub lines: Arc<Lines>,
     /// The last line that the call at hand logged as an error: a panicking guest's only words.
     pub last_error: Option<String>,
@@ -50,6 +52,8 @@ impl Host {
 
 /// A running component.
 pub struct Instance {
+    /// In front of the store, so that it is dropped before it.
+    watched: interrupt::Call,
     store: Store<Host>,
     instance: wasmtime::component::Instance,
     program: Arc<Program>,
@@ -70,7 +74,7 @@ impl Instance {
     pub fn new(program: &Arc<Program>, limits: Limits, lines: Arc<Lines>) -> Result<Instance, CallError> {
         let host = Host {
             growth: Growth::new(limits.memory),
-            clock: Clock::new(limits.time_per_batch),
+            was_stopped: false,
             lines,
             last_error: None,
             is_held: false,
@@ -81,17 +85,19 @@ impl Instance {
         let mut store = Store::new(program.pre.engine(), host);
         store.limiter(|host| &mut host.growth);
         store.set_hostcall_fuel(limits.output);
-        store.set_epoch_deadline(1);
-        store.epoch_deadline_callback(|mut cx| {
-            cx.data_mut().clock.tick()?;
-            Ok(UpdateDeadline::Continue(1))
-        });
-        let instance = match program.pre.instantiate(&mut store) {
-            Ok(instance) => instance,
+        // No code of the guest runs before its pages are known: rewriting has made exports of its start functions.
+        let (instance, pages) = match with_pages(program, &mut store) {
+            Ok(found) => found,
             Err(e) => return Err(fault::explain(&e, store.data())),
         };
+        let watched = program.watch.calls(pages, limits.time_per_batch);
         let fresh = store.data().growth.memory;
-        Ok(Instance { store, instance, program: program.clone(), call: None, fresh })
+        let mut new = Instance { watched, store, instance, program: program.clone(), call: None, fresh };
+        for start in program.exports.pages.iter().filter_map(|(_, start)| *start) {
+            let f: TypedFunc<(), ()> = new.look_up(start)?;
+            new.call(|store| f.call(store, ()))?;
+        }
+        Ok(new)
     }
 
     /// Checks that the exports have the types of `wit/`; else the name of the interface that has not.
@@ -170,9 +176,11 @@ impl Instance {
 
     fn call<T>(&mut self, call: impl FnOnce(&mut Store<Host>) -> wasmtime::Result<T>) -> Result<T, CallError> {
         let host = self.store.data_mut();
-        host.clock.restart();
         host.last_error = None;
-        let result = call(&mut self.store).map_err(|e| fault::explain(&e, self.store.data()));
+        self.watched.begin();
+        let result = call(&mut self.store);
+        self.store.data_mut().was_stopped = self.watched.end();
+        let result = result.map_err(|e| fault::explain(&e, self.store.data()));
         let host = self.store.data_mut();
         match &result {
             Err(CallError::Trap { message, .. }) if host.last_error.as_ref().is_some_and(|l| message.contains(l)) => {
@@ -206,6 +214,22 @@ impl Instance {
     {
         self.instance.get_typed_func(&mut self.store, export)
     }
+}
+
+/// An instance and its pages.
+fn with_pages(
+    program: &Program,
+    store: &mut Store<Host>,
+) -> wasmtime::Result<(wasmtime::component::Instance, Vec<Page>)> {
+    let instance = program.pre.instantiate(&mut *store)?;
+    let mut pages = Vec::new();
+    for (page, _) in &program.exports.pages {
+        let f: TypedFunc<(), (WasmList<u8>,)> = instance.get_typed_func(&mut *store, page)?;
+        let (memory,) = f.call(&mut *store, ())?;
+        let page = Page::of(memory.as_le_slice(&*store));
+        pages.push(page.ok_or_else(|| wasmtime::Error::msg("a module's page is not what rewriting has made"))?);
+    }
+    Ok((instance, pages))
 }
 
 fn flat<T>(result: Result<(Result<T, Failure>,), CallError>) -> Result<T, CallError> {

@@ -73,7 +73,7 @@ impl ResourceLimiter for Growth {
     }
 
     fn memories(&self) -> usize {
-        16
+        1000
     }
 
     fn instances(&self) -> usize {

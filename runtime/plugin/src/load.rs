@@ -16,6 +16,7 @@ use crate::bindings::{PACKAGE, VERSION};
 use crate::engine::Engine;
 use crate::instance::{Host, Instance};
 use crate::log::Lines;
+use crate::interrupt::{self, Refused, Watch};
 use crate::{Error, Limits, describe, function, imports};
 
 /// SHA-256 of a component's bytes; shown as hex.
@@ -45,6 +46,7 @@ impl fmt::Debug for Digest {
 pub struct Program {
     pub pre: InstancePre<Host>,
     pub exports: Exports,
+    pub watch: Arc<Watch>,
     pub replace_every: Option<u64>,
 }
 
@@ -57,6 +59,8 @@ pub struct Exports {
     pub end_of_input: ComponentExportIndex,
     /// `apply` or `process`.
     pub call: ComponentExportIndex,
+    /// What rewriting has added: each page, and the start function that came with it.
+    pub pages: Vec<(ComponentExportIndex, Option<ComponentExportIndex>)>,
 }
 
 /// A checked component, ready to be instantiated. A clone shares its code.
@@ -120,8 +124,7 @@ pub fn load(engine: &Engine, name: &str, bytes: &[u8], limits: &Limits) -> Resul
     let code = match cached {
         Some(code) => code,
         None => {
-            let code = wasmtime::component::Component::from_binary(&inner.wasm, bytes)
-                .map_err(|e| Error::Invalid { name: name.to_owned(), cause: format!("{e:#}") })?;
+            let code = compile(&inner.wasm, name, bytes)?;
             if let Some(cache) = &inner.cache {
                 cache.put(&code, digest);
             }
@@ -136,7 +139,8 @@ pub fn load(engine: &Engine, name: &str, bytes: &[u8], limits: &Limits) -> Resul
     };
     let pre = inner.linker.instantiate_pre(&code).map_err(types("an import".into()))?;
     let exports = find_exports(name, &code, kind)?;
-    let program = Arc::new(Program { pre, exports, replace_every: inner.replace_every });
+    let (watch, replace_every) = (inner.watch.clone(), inner.replace_every);
+    let program = Arc::new(Program { pre, exports, watch, replace_every });
     let failed = |call| move |cause| Error::Call { name: name.to_owned(), call, cause };
     let lines = Arc::new(Lines::new(Arc::new(Unheard), 0));
     let mut instance = Instance::new(&program, *limits, lines).map_err(failed("instantiate"))?;
@@ -145,6 +149,17 @@ pub fn load(engine: &Engine, name: &str, bytes: &[u8], limits: &Limits) -> Resul
     let description = describe::check(said, kind)
         .map_err(|cause| Error::Description { name: name.to_owned(), cause: cause.to_string() })?;
     Ok(Component { name: name.to_owned(), digest, description: Arc::new(description), program })
+}
+
+fn compile(engine: &wasmtime::Engine, name: &str, bytes: &[u8]) -> Result<wasmtime::component::Component, Error> {
+    let name = name.to_owned();
+    let rewritten = match interrupt::rewrite(bytes) {
+        Ok(rewritten) => rewritten,
+        Err(Refused::Invalid(e)) => return Err(Error::Invalid { name, cause: e.to_string() }),
+        Err(e @ (Refused::Nested | Refused::Reserved(_))) => return Err(Error::Unserved { name, cause: e.to_string() }),
+    };
+    wasmtime::component::Component::from_binary(engine, &rewritten)
+        .map_err(|e| Error::Invalid { name, cause: format!("{e:#}") })
 }
 
 /// Says what bytes are that can't be a component.
@@ -203,7 +218,8 @@ fn kind_of(interface: &str) -> Option<Kind> {
 /// The kind that the component's exports make it.
 fn check_exports(engine: &Engine, name: &str, code: &wasmtime::component::Component) -> Result<Kind, Error> {
     let ty = code.component_type();
-    let names = sorted(ty.exports(&engine.inner.wasm).map(|(export, _)| export.to_owned()));
+    let own = |name: &str| !name.starts_with(interrupt::PAGE) && !name.starts_with(interrupt::START);
+    let names = sorted(ty.exports(&engine.inner.wasm).map(|(e, _)| e.to_owned()).filter(|name| own(name)));
     check_versions(name, &names)?;
     let kinds: Vec<_> = names.iter().filter_map(|n| kind_of(ours(n)?.0)).collect();
     let name = name.to_owned();
@@ -266,7 +282,14 @@ fn find_exports(name: &str, code: &wasmtime::component::Component, kind: Kind) -
         before_barrier: find("lifecycle", "before-barrier")?,
         end_of_input: find("lifecycle", "end-of-input")?,
         call: find(kind.as_str(), if kind == Kind::Process { "process" } else { "apply" })?,
+        pages: (0..)
+            .map_while(|n| Some((added(code, interrupt::PAGE, n)?, added(code, interrupt::START, n))))
+            .collect(),
     })
+}
+
+fn added(code: &wasmtime::component::Component, name: &str, number: usize) -> Option<ComponentExportIndex> {
+    code.get_export_index(None, &format!("{name}{number}"))
 }
 
 /// Where lines go that a component logs while it describes itself; a panic's text is kept all the same.

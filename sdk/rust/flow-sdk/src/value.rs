@@ -2,6 +2,7 @@
 
 use std::{fmt, io};
 
+use flow_frame::append;
 use serde::Serialize;
 
 use crate::error::Result;
@@ -20,13 +21,13 @@ impl<'a> ValueWriter<'a> {
     /// Appends bytes.
     #[inline]
     pub fn push(&mut self, bytes: &[u8]) {
-        self.data.extend_from_slice(bytes);
+        append(self.data, bytes);
     }
 
     /// Appends something as JSON.
     #[inline]
     pub fn json<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
-        Ok(serde_json::to_writer(&mut *self.data, value)?)
+        Ok(serde_json::to_writer(self, value)?)
     }
 }
 
@@ -37,9 +38,16 @@ impl Extend<u8> for ValueWriter<'_> {
 }
 
 impl io::Write for ValueWriter<'_> {
+    #[inline]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        self.data.extend_from_slice(bytes);
+        append(self.data, bytes);
         Ok(bytes.len())
+    }
+
+    #[inline]
+    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
+        append(self.data, bytes);
+        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -48,8 +56,9 @@ impl io::Write for ValueWriter<'_> {
 }
 
 impl fmt::Write for ValueWriter<'_> {
+    #[inline]
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        self.data.extend_from_slice(text.as_bytes());
+        append(self.data, text.as_bytes());
         Ok(())
     }
 }
