@@ -96,6 +96,36 @@ mod tests {
     use super::*;
 
     #[test]
+    fn what_ran_is_found_and_what_is_cut_off_harms_nothing() {
+        let jobs = tempfile::tempdir().expect("a directory");
+        let text = "{apiVersion: flow/v1, kind: Pipeline, metadata: {name: p}, sources: {in: {generator: {count: 1}}}, \
+                    sinks: {out: {blackhole: {}, from: in}}}";
+        let pipeline = flow_model::spec::Pipeline::parse("p.yaml", text.as_bytes()).expect("a good pipeline");
+        let plan = flow_model::plan::plan(&pipeline, &Default::default()).expect("a plan");
+        let directory = |id: &str| {
+            let directory = jobs.path().join(id);
+            fs::create_dir(&directory).expect("a directory");
+            directory
+        };
+        for (id, submitted) in [("p-000001", 2), ("p-000002", 1), ("p-000003", 3)] {
+            let (plan, name) = (plan.clone(), "p".parse().expect("a name"));
+            let id: JobId = id.parse().expect("a name");
+            let directory = directory(id.as_str());
+            let record = Record { id, name, submitted, command: None, plan, warnings: Vec::new() };
+            record.write(&directory).expect("it is written");
+        }
+        remove(&jobs.path().join("p-000003"));
+        let whole = fs::read(jobs.path().join("p-000001").join(FILE)).expect("it is there");
+        for (id, length) in [("p-000004", 0), ("p-000005", whole.len() / 2)] {
+            fs::write(directory(id).join(FILE), &whole[..length]).expect("a file");
+        }
+        fs::write(jobs.path().join("a file"), "").expect("a file");
+        let found: Vec<String> = read_all(jobs.path()).iter().map(|record| record.id.to_string()).collect();
+        assert_eq!(found, ["p-000002", "p-000001"]);
+        assert!(read_all(&jobs.path().join("nowhere")).is_empty());
+    }
+
+    #[test]
     fn commands() {
         let check = |file: &str, directory: Option<&str>, name: Option<&str>, expect: Option<&str>| {
             let submission = Submission {
