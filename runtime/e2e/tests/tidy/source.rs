@@ -9,7 +9,7 @@ const EMPTY_NAMES: &[&str] = &["utils", "util", "helpers", "helper", "common", "
 /// Files that may say `unsafe`, or a folder of them, and say before each one why it is sound.
 const UNSAFE: &[&str] = &[
     "runtime/plugin/src/cache.rs",
-    "runtime/plugin/src/cpu.rs",
+    "runtime/plugin/src/interrupt/",
     "runtime/flowd/src/parent.rs",
     "runtime/worker/src/kafka/raw/",
     "benches/src/child.rs",
