@@ -5,9 +5,6 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::thread;
 use std::time::{Duration, Instant};
 
-/// Waiting is told after so long without a sign of life.
-const QUIET: Duration = Duration::from_secs(2);
-
 /// When something last went on; clones share it.
 #[derive(Clone)]
 pub struct Pulse(Arc<Mutex<Instant>>);
@@ -28,21 +25,21 @@ impl Pulse {
     }
 }
 
-/// Does `work`, and calls `tell` once if nothing went on for a while meanwhile.
-pub fn during<T>(pulse: &Pulse, tell: impl FnOnce() + Send, work: impl FnOnce() -> T) -> T {
+/// Does `work`, and calls `tell` once if for as long as `quiet` nothing goes on meanwhile.
+pub fn during<T>(pulse: &Pulse, quiet: Duration, tell: impl FnOnce() + Send, work: impl FnOnce() -> T) -> T {
     thread::scope(|scope| {
         let (working, done) = mpsc::channel::<()>();
         // Without a thread nobody is told, and the work is done all the same.
-        _ = thread::Builder::new().spawn_scoped(scope, move || watch(pulse, &done, tell));
+        _ = thread::Builder::new().spawn_scoped(scope, move || watch(pulse, quiet, &done, tell));
         let result = work();
         drop(working);
         result
     })
 }
 
-fn watch(pulse: &Pulse, done: &Receiver<()>, tell: impl FnOnce()) {
+fn watch(pulse: &Pulse, quiet: Duration, done: &Receiver<()>, tell: impl FnOnce()) {
     loop {
-        let left = QUIET.saturating_sub(pulse.silence());
+        let left = quiet.saturating_sub(pulse.silence());
         if left.is_zero() {
             return tell();
         }

@@ -21,6 +21,10 @@ const SUBMIT_PATIENCE: Duration = Duration::from_secs(900);
 /// What is there to be asked for is in memory; who says nothing for so long is not well.
 const PATIENCE: Duration = Duration::from_secs(10);
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
+/// Waiting is told after so long without a sign of life.
+const QUIET: Duration = Duration::from_secs(2);
+/// The same where the server has much to do, as compiling, and nobody looks on.
+const QUIET_SUBMIT: Duration = Duration::from_secs(10);
 /// A server that follows a log says every 15 s that it is still there.
 const SILENCE: Duration = Duration::from_secs(60);
 /// An answer in memory, at most; a pipeline of the largest size has a description of a few MiB.
@@ -76,14 +80,14 @@ impl Server {
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         let request = self.agent.get(self.at(path)).config().timeout_recv_response(Some(PATIENCE));
         let request = request.timeout_recv_body(Some(PATIENCE)).build();
-        self.waiting(&Pulse::new(), || self.answer(request.call()))
+        self.waiting(&Pulse::new(), QUIET, || self.answer(request.call()))
     }
 
     /// Posts to `path` with nothing to say.
     pub fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
         let request = self.agent.post(self.at(path)).config().timeout_recv_response(Some(PATIENCE));
         let request = request.timeout_recv_body(Some(PATIENCE)).build();
-        self.waiting(&Pulse::new(), || self.answer(request.send_empty()))
+        self.waiting(&Pulse::new(), QUIET, || self.answer(request.send_empty()))
     }
 
     /// Posts a pipeline with its components to `path`.
@@ -99,15 +103,15 @@ impl Server {
             .timeout_send_body(Some(SUBMIT_PATIENCE))
             .timeout_recv_response(Some(SUBMIT_PATIENCE))
             .build();
-        let pulse = upload.pulse();
-        self.waiting(&pulse, || self.answer(request.send(SendBody::from_reader(&mut upload))))
+        let (pulse, quiet) = (upload.pulse(), if upload.is_watched() { QUIET } else { QUIET_SUBMIT });
+        self.waiting(&pulse, quiet, || self.answer(request.send(SendBody::from_reader(&mut upload))))
     }
 
     /// Asks for `path` and hands each line of the answer to `line` as it comes, until it says stop.
     pub fn lines(&self, path: &str, mut line: impl FnMut(&str) -> Result<bool, Failure>) -> Result<(), Failure> {
         let request = self.agent.get(self.at(path)).config();
         let request = request.timeout_recv_response(Some(PATIENCE)).timeout_per_read(Some(SILENCE)).build();
-        let response = self.waiting(&Pulse::new(), || self.accepted(request.call()))?;
+        let response = self.waiting(&Pulse::new(), QUIET, || self.accepted(request.call()))?;
         let reader = response.into_body().into_with_config().limit(u64::MAX).reader();
         for text in BufReader::new(reader).lines() {
             let text = text.map_err(|error| {
@@ -120,14 +124,14 @@ impl Server {
         Ok(())
     }
 
-    /// Does `work`, which asks the server; a person is told if that takes long.
-    fn waiting<T>(&self, pulse: &Pulse, work: impl FnOnce() -> T) -> T {
+    /// Does `work`, which asks the server; a person is told if nothing goes on for as long as `quiet`.
+    fn waiting<T>(&self, pulse: &Pulse, quiet: Duration, work: impl FnOnce() -> T) -> T {
         let tell = || {
             if self.tells {
                 output::to_stderr(&format!("no answer from {} yet; waiting", self.url));
             }
         };
-        patience::during(pulse, tell, work)
+        patience::during(pulse, quiet, tell, work)
     }
 
     fn at(&self, path: &str) -> String {

@@ -64,6 +64,11 @@ impl Upload {
         self.body.get_ref().len()
     }
 
+    /// A person looks on.
+    pub fn is_watched(&self) -> bool {
+        self.shows_progress
+    }
+
     /// Beats when some of it is taken.
     pub fn pulse(&self) -> Pulse {
         self.pulse.clone()
