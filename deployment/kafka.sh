@@ -19,12 +19,14 @@ usage() {
   exit 2
 }
 
+# broker DIR: how to start Kafka's programs. What they unpack goes below DIR: one that is killed leaves it there.
 broker() {
   # shellcheck disable=SC2206 # a list of options
   local options=(${KAFKA_JAVA_OPTS:--XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto})
   java=$(find_java17) || die "Kafka needs Java 17 or newer: deployment/setup.sh java"
   [ -e "$kafka_jars/complete" ] || die "the jars of Kafka $kafka_version are missing: deployment/setup.sh kafka"
-  command=("$java" "-Xmx${KAFKA_HEAP:-512m}" "${options[@]}" -cp "$kafka_jars/*")
+  mkdir -p "$1/tmp"
+  command=("$java" "-Xmx${KAFKA_HEAP:-512m}" "-Djava.io.tmpdir=$1/tmp" -XX:-UsePerfData "${options[@]}" -cp "$kafka_jars/*")
 }
 
 # The caller finds one free port; the controller, which only the broker itself talks to, listens 10000 below it.
@@ -76,7 +78,7 @@ run() {
   local dir=$1 port=$2
   mkdir -p "$dir"
   dir=$(cd "$dir" && pwd)
-  broker
+  broker "$dir"
   settings "$dir" "$port" >"$dir/server.properties"
   [ -e "$dir/data" ] || format "$dir"
   exec "${command[@]}" kafka.Kafka "$dir/server.properties"
