@@ -5,18 +5,15 @@
 //! - [`layout`]: column ids, types and roles
 //! - [`read`]: [`Frame`], a view of a frame without copies
 //! - [`write`]: [`assemble`] for columns at hand, [`FrameWriter`] for rows that come one by one
-//! - [`append`]: short values without a call
 //! - [`headers`]: the blob of a record's headers
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
-mod copy;
 pub mod headers;
 pub mod layout;
 pub mod read;
 pub mod write;
 
-pub use copy::append;
 pub use layout::{Type, id};
 pub use read::{BytesColumn, Column, Error, Frame};
 pub use write::{BytesBuilder, FrameWriter, Parts, assemble};

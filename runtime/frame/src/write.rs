@@ -1,7 +1,6 @@
 //! Writing frames. Never copies a value twice when rows come one by one: [`FrameWriter`] builds the value column in place.
 
 use crate::BytesColumn;
-use crate::copy::append;
 use crate::layout::{ENTRY, HEADER, MAGIC, NULL, PRESENT, Role, Type, id};
 
 /// The buffers of a column, as [`assemble`] takes them.
@@ -112,7 +111,7 @@ impl BytesBuilder {
     pub fn push(&mut self, row: Option<&[u8]>) {
         match row {
             Some(bytes) => {
-                append(&mut self.data, bytes);
+                self.data.extend_from_slice(bytes);
                 self.end_row();
             }
             None => self.push_null(),
@@ -214,20 +213,20 @@ impl FrameWriter {
         if with_value {
             let length = out.len() - START;
             entry(&mut entries, id::VALUE, Type::Bytes, 0, Role::Data, START, length);
-            append_buffer(&mut out, &mut entries, id::VALUE, Type::Bytes, 0, Role::Offsets, &offsets);
+            append(&mut out, &mut entries, id::VALUE, Type::Bytes, 0, Role::Offsets, &offsets);
             if any_null {
-                append_buffer(&mut out, &mut entries, id::VALUE, Type::Bytes, 0, Role::Nulls, &nulls);
+                append(&mut out, &mut entries, id::VALUE, Type::Bytes, 0, Role::Nulls, &nulls);
             }
         } else {
             out.truncate(START);
         }
         for c in columns {
-            append_buffer(&mut out, &mut entries, c.id, c.ty, c.flags, Role::Data, c.data);
+            append(&mut out, &mut entries, c.id, c.ty, c.flags, Role::Data, c.data);
             if let Some(offsets) = c.offsets {
-                append_buffer(&mut out, &mut entries, c.id, c.ty, c.flags, Role::Offsets, offsets);
+                append(&mut out, &mut entries, c.id, c.ty, c.flags, Role::Offsets, offsets);
             }
             if let Some(nulls) = c.nulls {
-                append_buffer(&mut out, &mut entries, c.id, c.ty, c.flags, Role::Nulls, nulls);
+                append(&mut out, &mut entries, c.id, c.ty, c.flags, Role::Nulls, nulls);
             }
         }
         header(&mut head, rows, entries.len() / ENTRY, out.len());
@@ -238,7 +237,7 @@ impl FrameWriter {
     }
 }
 
-fn append_buffer(out: &mut Vec<u8>, entries: &mut Vec<u8>, id: u16, ty: Type, flags: u32, role: Role, bytes: &[u8]) {
+fn append(out: &mut Vec<u8>, entries: &mut Vec<u8>, id: u16, ty: Type, flags: u32, role: Role, bytes: &[u8]) {
     align(out);
     entry(entries, id, ty, flags, role, out.len(), bytes.len());
     out.extend_from_slice(bytes);

@@ -2,7 +2,6 @@
 
 use std::{fmt, io};
 
-use flow_frame::append;
 use serde::Serialize;
 
 use crate::error::Result;
@@ -21,13 +20,13 @@ impl<'a> ValueWriter<'a> {
     /// Appends bytes.
     #[inline]
     pub fn push(&mut self, bytes: &[u8]) {
-        append(self.data, bytes);
+        self.data.extend_from_slice(bytes);
     }
 
     /// Appends something as JSON.
     #[inline]
     pub fn json<T: Serialize + ?Sized>(&mut self, value: &T) -> Result<()> {
-        Ok(serde_json::to_writer(self, value)?)
+        Ok(serde_json::to_writer(&mut *self.data, value)?)
     }
 }
 
@@ -38,16 +37,9 @@ impl Extend<u8> for ValueWriter<'_> {
 }
 
 impl io::Write for ValueWriter<'_> {
-    #[inline]
     fn write(&mut self, bytes: &[u8]) -> io::Result<usize> {
-        append(self.data, bytes);
+        self.data.extend_from_slice(bytes);
         Ok(bytes.len())
-    }
-
-    #[inline]
-    fn write_all(&mut self, bytes: &[u8]) -> io::Result<()> {
-        append(self.data, bytes);
-        Ok(())
     }
 
     fn flush(&mut self) -> io::Result<()> {
@@ -56,9 +48,8 @@ impl io::Write for ValueWriter<'_> {
 }
 
 impl fmt::Write for ValueWriter<'_> {
-    #[inline]
     fn write_str(&mut self, text: &str) -> fmt::Result {
-        append(self.data, text.as_bytes());
+        self.data.extend_from_slice(text.as_bytes());
         Ok(())
     }
 }
