@@ -51,7 +51,7 @@ fn each_file_is_told_for_what_it_is() {
     for (name, bytes) in [("cut-off", &whole[..whole.len() / 2]), ("damaged", &damaged(&whole))] {
         flowd.write(&format!("{name}.wasm"), bytes);
         let called = flowd.ctl(&["deploy", &flowd.pipeline(name, &pipeline(&format!("{name}.wasm")))]);
-        let expect = format!("{name}.yaml:7:19: operator \"op\": {name}.wasm is not a valid component: failed to ");
+        let expect = format!("{name}.yaml:7:19: operator \"op\": {name}.wasm is not a valid component: ");
         assert!(called.code == 2 && called.stderr.starts_with(&expect), "{}", called.stderr);
     }
     flowd.finished(&flowd.deploy("good", &pipeline("'{plugins}/tokenizer.wasm'")));
