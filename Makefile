@@ -28,4 +28,4 @@ plugins: ## the operators under plugins/ as Wasm components
 setup: ## install what this machine lacks
 	@deployment/setup.sh
 clean: ## delete what was built, keep what was fetched
-	@rm -rf "$${XDG_CACHE_HOME:-$$HOME/.cache}/flow/target" "$${XDG_CACHE_HOME:-$$HOME/.cache}/flow/plugins"
+	@bash -c '. deployment/paths.sh && rm -rf "$$flow_cache"/{target,operators,plugins,components}'
