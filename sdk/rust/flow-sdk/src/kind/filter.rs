@@ -47,6 +47,27 @@ pub trait Filter: Sized + 'static {
     fn keep(&mut self, record: &Record<'_>) -> Result<bool>;
 }
 
+/// Each row, in a function of its own as with maps.
+#[inline(never)]
+fn filter_rows<F: Filter>(
+    filter: &mut F,
+    rows: &Rows<'_>,
+    mask: &mut Vec<u8>,
+    refusals: &mut Refusals,
+) -> Result<(), Failure> {
+    for row in 0..rows.count {
+        let keep = match filter.keep(&Record { rows, row }) {
+            Ok(keep) => keep,
+            Err(e) => {
+                refusals.add(row, e)?;
+                false
+            }
+        };
+        mask.push(keep.into());
+    }
+    Ok(())
+}
+
 /// Runs a filter over frames.
 #[derive(Debug)]
 pub struct FilterRunner<F> {
@@ -75,16 +96,7 @@ impl<F: Filter> Runner for FilterRunner<F> {
         let mut refusals = Refusals::default();
         self.mask.clear();
         self.mask.reserve(rows.count);
-        for row in 0..rows.count {
-            let keep = match self.filter.keep(&Record { rows: &rows, row }) {
-                Ok(keep) => keep,
-                Err(e) => {
-                    refusals.add(row, e)?;
-                    false
-                }
-            };
-            self.mask.push(keep.into());
-        }
+        filter_rows(&mut self.filter, &rows, &mut self.mask, &mut refusals)?;
         let mask = Parts { id: id::MASK, ty: Type::U8, flags: 0, data: &self.mask, offsets: None, nulls: None };
         let mut out = Vec::new();
         assemble(rows.count, &[mask], &mut out);

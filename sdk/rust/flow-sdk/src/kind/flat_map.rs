@@ -71,6 +71,26 @@ pub struct FlatMapRunner<F> {
     room: Option<(usize, usize)>,
 }
 
+/// Each row, in a function of its own as with maps.
+#[inline(never)]
+fn flat_map_rows<F: FlatMap>(
+    flat_map: &mut F,
+    rows: &Rows<'_>,
+    out: &mut Emitter<'_>,
+    refusals: &mut Refusals,
+) -> Result<(), Failure> {
+    for row in 0..rows.count {
+        out.begin(row);
+        let before = out.rows();
+        let emitted = flat_map.flat_map(&Record { rows, row }, out).and_then(|()| out.check());
+        if let Err(e) = emitted {
+            refusals.add(row, e)?;
+            out.truncate(before);
+        }
+    }
+    Ok(())
+}
+
 impl<F: FlatMap> Runner for FlatMapRunner<F> {
     fn description() -> Description {
         Description {
@@ -94,15 +114,7 @@ impl<F: FlatMap> Runner for FlatMapRunner<F> {
         let (rows, bytes) =
             self.room.map_or((input.count, input.value_bytes), |(rows, bytes)| (share(rows), share(bytes)));
         let mut out = Emitter::new(&input, F::PORTS, rows, bytes);
-        for row in 0..input.count {
-            out.begin(row);
-            let before = out.rows();
-            let emitted = self.flat_map.flat_map(&Record { rows: &input, row }, &mut out).and_then(|()| out.check());
-            if let Err(e) = emitted {
-                refusals.add(row, e)?;
-                out.truncate(before);
-            }
-        }
+        flat_map_rows(&mut self.flat_map, &input, &mut out, &mut refusals)?;
         if input.count > 0 {
             let a_row = |all: usize| all * 17 / input.count + 1;
             self.room = Some((a_row(out.rows()), a_row(out.bytes())));

@@ -167,6 +167,7 @@ impl<'a> MapOutput<'a> {
     }
 
     /// The first row that sets its value: those before it get theirs, in front of what this one has written.
+    #[cold]
     fn keep_values_before(&mut self, row: usize) -> Result<()> {
         self.writes_values = true;
         if row > 0 {
@@ -184,6 +185,25 @@ impl<'a> MapOutput<'a> {
         }
         self.frame.finish(self.writes_values, &parts)
     }
+}
+
+/// Each row. A function of its own, as all that runs once a row should be: in line with what runs once a call it would not
+/// keep its variables in registers.
+#[inline(never)]
+fn map_rows<M: Map>(
+    map: &mut M,
+    rows: &Rows<'_>,
+    out: &mut MapOutput<'_>,
+    refusals: &mut Refusals,
+) -> Result<(), Failure> {
+    for row in 0..rows.count {
+        let mapped = map.map(&Record { rows, row }, out).and_then(|()| out.end_row(row));
+        if let Err(e) = mapped {
+            refusals.add(row, e)?;
+            out.reject_row();
+        }
+    }
+    Ok(())
 }
 
 /// Runs a map over frames.
@@ -215,13 +235,7 @@ impl<M: Map> Runner for MapRunner<M> {
         let mut refusals = Refusals::default();
         let room = self.row_bytes.map_or(rows.value_bytes, |bytes| bytes * rows.count);
         let mut out = MapOutput::new(&rows, room);
-        for row in 0..rows.count {
-            let mapped = self.map.map(&Record { rows: &rows, row }, &mut out).and_then(|()| out.end_row(row));
-            if let Err(e) = mapped {
-                refusals.add(row, e)?;
-                out.reject_row();
-            }
-        }
+        map_rows(&mut self.map, &rows, &mut out, &mut refusals)?;
         if let Some(average) = out.frame.bytes().checked_div(rows.count) {
             // An eighth more, since batches differ.
             self.row_bytes = Some(average * 9 / 8 + 1);

@@ -123,24 +123,7 @@ impl<P: Process> ProcessRunner<P> {
         let (rows, bytes) =
             self.room.map_or((input.count, input.value_bytes), |(rows, bytes)| (share(rows), share(bytes)));
         let mut out = Emitter::new(input, P::PORTS, rows, bytes);
-        let mut from = 0;
-        for (key_row, to) in ends.iter().map(|end| *end as usize).enumerate() {
-            let key = keys.keys.raw(key_row);
-            self.state.begin_key(key_row as u32, keys);
-            for row in from..to {
-                out.begin(row);
-                let before = out.rows();
-                let record = Record { rows: input, row };
-                let done = self.process.process(key, &record, &mut self.state, &mut out).and_then(|()| out.check());
-                self.state.end_row(done.is_ok());
-                if let Err(e) = done {
-                    refusals.add(row, e)?;
-                    out.truncate(before);
-                }
-            }
-            self.state.end_key()?;
-            from = to;
-        }
+        self.process_rows(input, keys, ends, &mut out, &mut refusals)?;
         self.state.end_call();
 
         if input.count > 0 {
@@ -154,6 +137,39 @@ impl<P: Process> ProcessRunner<P> {
             flow_frame::assemble(keys.count, &changed, &mut states);
         }
         Ok(Answer { rows: out.finish(), states, rejected: refusals.finish() })
+    }
+}
+
+impl<P: Process> ProcessRunner<P> {
+    /// Each row, in a function of its own as with maps.
+    #[inline(never)]
+    fn process_rows(
+        &mut self,
+        input: &Rows<'_>,
+        keys: &Keys<'_>,
+        ends: &[u32],
+        out: &mut Emitter<'_>,
+        refusals: &mut Refusals,
+    ) -> Result<(), Failure> {
+        let mut from = 0;
+        for (key_row, to) in ends.iter().map(|end| *end as usize).enumerate() {
+            let key = keys.keys.raw(key_row);
+            self.state.begin_key(key_row as u32, keys);
+            for row in from..to {
+                out.begin(row);
+                let before = out.rows();
+                let record = Record { rows: input, row };
+                let done = self.process.process(key, &record, &mut self.state, out).and_then(|()| out.check());
+                self.state.end_row(done.is_ok());
+                if let Err(e) = done {
+                    refusals.add(row, e)?;
+                    out.truncate(before);
+                }
+            }
+            self.state.end_key()?;
+            from = to;
+        }
+        Ok(())
     }
 }
 
