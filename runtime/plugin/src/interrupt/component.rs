@@ -1,8 +1,9 @@
 //! Rewrites a component: each module in it, and exports by which the host finds their pages and start functions.
 
 use wasm_encoder::{
-    Alias, CanonicalOption, ComponentAliasSection, ComponentExportKind, ComponentExportSection, ComponentSectionId,
-    ComponentTypeSection, ComponentValType, CanonicalFunctionSection, ExportKind, PrimitiveValType, RawSection,
+    Alias, CanonicalFunctionSection, CanonicalOption, ComponentAliasSection, ComponentExportKind,
+    ComponentExportSection, ComponentSectionId, ComponentTypeSection, ComponentValType, ExportKind, PrimitiveValType,
+    RawSection,
 };
 use wasmparser::types::TypesRef;
 use wasmparser::{BinaryReaderError, Instance, Parser, Payload, ValidPayload, Validator};

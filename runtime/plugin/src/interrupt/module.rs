@@ -156,34 +156,52 @@ fn byte_to_page(memory: u32) -> Vec<u8> {
     bytes
 }
 
+/// Instructions that take as long as a memory is large; behind so many in a row comes a check.
+const LARGE: usize = 8;
+
 /// A function's body with its checks.
 ///
 /// A loop without end passes its head again and again; a recursion without loops, or a tree of calls too wide to be walked,
-/// passes functions that call. A function that does neither ends.
+/// passes functions that call. What is left is code that ends.
 fn checked(body: &FunctionBody<'_>, memory: u32) -> Result<Vec<u8>, BinaryReaderError> {
     let (range, bytes) = (body.range(), body.as_bytes());
     let mut operators = body.get_operators_reader()?;
     let begin = operators.original_position();
-    let (mut heads, mut calls) = (Vec::new(), false);
+    let (mut checks, mut calls, mut large) = (Vec::new(), false, 0);
     while !operators.eof() {
-        match operators.read()? {
-            Operator::Loop { .. } => heads.push(operators.original_position()),
+        let operator = operators.read()?;
+        match operator {
+            Operator::Loop { .. } => checks.push(operators.original_position()),
             Operator::Call { .. }
             | Operator::CallIndirect { .. }
             | Operator::CallRef { .. }
             | Operator::ReturnCall { .. }
             | Operator::ReturnCallIndirect { .. }
             | Operator::ReturnCallRef { .. } => calls = true,
+            Operator::MemoryFill { .. }
+            | Operator::MemoryCopy { .. }
+            | Operator::MemoryInit { .. }
+            | Operator::MemoryGrow { .. }
+            | Operator::TableFill { .. }
+            | Operator::TableCopy { .. }
+            | Operator::TableInit { .. }
+            | Operator::TableGrow { .. } => {
+                large += 1;
+                if large == LARGE {
+                    large = 0;
+                    checks.push(operators.original_position());
+                }
+            }
             _ => {}
         }
     }
     let check = byte_to_page(memory);
-    let mut out = Vec::with_capacity(bytes.len() + (heads.len() + 1) * check.len());
+    let mut out = Vec::with_capacity(bytes.len() + (checks.len() + 1) * check.len());
     let mut done = range.start;
-    for cut in calls.then_some(begin).into_iter().chain(heads) {
-        out.extend(&bytes[done - range.start..cut - range.start]);
+    for place in calls.then_some(begin).into_iter().chain(checks) {
+        out.extend(&bytes[done - range.start..place - range.start]);
         out.extend(&check);
-        done = cut;
+        done = place;
     }
     out.extend(&bytes[done - range.start..]);
     Ok(out)

@@ -73,6 +73,47 @@ fn whatever_a_guest_does_it_is_stopped_by_its_cpu_time() {
     }
 }
 
+/// Functions of which each calls the next one twice.
+fn wide_tree(levels: u32) -> String {
+    let mut functions = "(func $level0 (nop))".to_owned();
+    for level in 1..=levels {
+        let call = format!("(call $level{})", level - 1);
+        functions += &format!("(func $level{level} {call} {call})");
+    }
+    functions
+}
+
+#[test]
+fn code_without_loops_that_takes_for_ever_is_stopped() {
+    let fill = "(memory.fill (i32.const 65536) (i32.const 1) (i32.const 8000000))";
+    for (what, functions, body) in [
+        ("a tree of calls", wide_tree(60), "(call $level60)"),
+        ("fills in a row", format!("(func $fills {})", fill.repeat(20_000)), "(call $fills)"),
+    ] {
+        let guest = Guest::new(Kind::Map).with(&functions).pages(200).bad_on_x(&format!("{body} unreachable"));
+        match start(&engine(), &guest, Duration::from_millis(60)).apply(&values(&["x"]), AT) {
+            Err(CallError::TimedOut { limit_ms: 60 }) => {}
+            other => panic!("{what}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_start_function_runs_before_anything_else_and_is_stopped_too() {
+    let counts = "(global $n (mut i32) (i32.const 0))
+         (func $begin (global.set $n (i32.add (global.get $n) (i32.const 1)))) (start $begin)";
+    // Traps unless the start function has run once.
+    let call = "(drop (i32.div_u (i32.const 1) (i32.eq (global.get $n) (i32.const 1))))
+         (call $answer (local.get $ptr) (local.get $len))";
+    let guest = Guest::new(Kind::Map).with(counts).call(call);
+    serves(&mut *start(&engine(), &guest, Duration::from_secs(1)));
+
+    let guest = Guest::new(Kind::Map).with("(func $begin (loop $l (br $l))) (start $begin)");
+    let limits = Limits { time_per_batch: Duration::from_millis(60), ..limits() };
+    let error = engine().load("guest.wasm", &guest.build(), &limits).err().expect("it does not come back");
+    assert_eq!(error.to_string(), "guest.wasm failed in instantiate: the call took more than 60 ms of CPU time");
+}
+
 #[test]
 fn time_in_state_counts_too() {
     let engine = engine();

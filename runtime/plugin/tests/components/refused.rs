@@ -214,3 +214,18 @@ fn an_engine_ends_with_its_last_user() {
     });
     assert!(gone, "tickers are left over");
 }
+
+#[test]
+fn components_of_a_form_that_can_not_be_watched() {
+    let inner = "(component (core module $m (func (export \"f\"))) (core instance (instantiate $m)))";
+    let nested = wat::parse_str(format!("(component {inner})")).expect("it is right");
+    assert!(matches!(refused(&nested), Error::Unserved { .. }));
+    check(&nested, &["can't run here: it has components with code inside of it", "Build it as one component"]);
+    for name in ["flow-page-n0", "flow-start-n7"] {
+        let own = format!(
+            "(component (core module $m (func (export \"f\"))) (core instance $i (instantiate $m))
+               (func (export \"{name}\") (canon lift (core func $i \"f\"))))"
+        );
+        check(&wat::parse_str(own).expect("it is right"), &[&format!("it exports `{name}`"), "keeps for itself"]);
+    }
+}
