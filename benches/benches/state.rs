@@ -127,7 +127,7 @@ fn state(criterion: &mut Criterion) {
                 b.iter(|| {
                     let keys = next.next().expect("a cycle does not end");
                     let mut values = BytesBuilder::with_capacity(keys.rows(), keys.rows() * 8);
-                    backend.get_many(black_box(keys), &mut values).expect("it reads");
+                    backend.get_many(black_box(keys), &mut values, usize::MAX).expect("it reads");
                     backend.put_many(keys, &values).expect("it writes");
                 });
             });

@@ -34,8 +34,8 @@ impl Slow {
 }
 
 impl Store for Slow {
-    fn get_many(&mut self, keys: &BytesBuilder, values: &mut BytesBuilder) -> Result<(), Error> {
-        self.data.get_many(keys, values)
+    fn get_many(&mut self, keys: &BytesBuilder, values: &mut BytesBuilder, most: usize) -> Result<(), Error> {
+        self.data.get_many(keys, values, most)
     }
 
     fn scan(
@@ -92,7 +92,7 @@ fn keys(numbers: impl IntoIterator<Item = u8>) -> BytesBuilder {
 
 fn get(backend: &mut dyn StateBackend, numbers: &[u8]) -> Vec<Option<Vec<u8>>> {
     let mut values = BytesBuilder::default();
-    backend.get_many(&keys(numbers.iter().copied()), &mut values).expect("no faults here");
+    backend.get_many(&keys(numbers.iter().copied()), &mut values, usize::MAX).expect("no faults here");
     assert_eq!(values.rows(), numbers.len());
     (0..values.rows()).map(|row| values.column().get(row).map(<[u8]>::to_vec)).collect()
 }

@@ -24,8 +24,6 @@ pub struct Component {
     description: Arc<Description>,
     /// Columns of the `keys` of a keyed call.
     key_columns: Vec<u16>,
-    /// Has map or list states, which calls may write through imports.
-    writes: bool,
     setup: Setup,
     lines: Arc<Lines>,
     /// None before the first call after one that failed.
@@ -41,11 +39,10 @@ impl Component {
     pub fn new(program: Arc<Program>, description: Arc<Description>, setup: Setup) -> Result<Component, CallError> {
         let lines = Arc::new(Lines::new(setup.report.clone(), setup.limits.log_lines_per_second));
         let replace = program.replace_every.map(|n| Chance::new(n, setup.subtask));
-        let writes = description.states.iter().any(|s| s.kind != StateKind::Value);
         let key_columns = key_columns(&description);
         let (rows, keys) = (Vec::new(), Vec::new());
         let mut new =
-            Component { program, description, key_columns, writes, setup, lines, instance: None, replace, rows, keys };
+            Component { program, description, key_columns, setup, lines, instance: None, replace, rows, keys };
         new.call(|_, _, _| Ok(()))?;
         Ok(new)
     }
@@ -109,9 +106,8 @@ impl Function for Component {
     fn process(&mut self, rows: &Batch, keys: &Batch, state: &mut KeyedState, at: Moment) -> Result<Answer, CallError> {
         rows.to_frame(&self.description.columns, &mut self.rows);
         keys.to_frame(&self.key_columns, &mut self.keys);
-        let longest = if self.writes { longest(keys) } else { 0 };
         self.call(|instance, rows, keys| {
-            let answer = instance.process(rows, keys, state, longest, at)?;
+            let answer = instance.process(rows, keys, state, at)?;
             Ok(Answer {
                 rows: batch("rows", answer.rows)?,
                 states: batch("states", answer.states)?,
@@ -140,12 +136,6 @@ fn has_outgrown(instance: &Instance, limits: &Limits) -> bool {
 fn key_columns(description: &Description) -> Vec<u16> {
     let values = description.states.iter().zip(id::DECLARED..).filter(|(s, _)| s.kind == StateKind::Value);
     [id::KEY, id::GROUP_ROWS].into_iter().chain(values.map(|(_, column)| column)).collect()
-}
-
-/// Bytes of the longest key.
-fn longest(keys: &Batch) -> usize {
-    let Some(column) = keys.bytes(id::KEY) else { return 0 };
-    (0..keys.rows()).map(|row| column.raw(row).len()).max().unwrap_or(0)
 }
 
 /// A seeded chance, the same in each run.

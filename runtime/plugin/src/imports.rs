@@ -13,40 +13,10 @@ use crate::log;
 /// The interfaces that there are to import, `types` included, which has no functions.
 pub const SERVED: [&str; 3] = ["log", "state", "types"];
 
-/// How many bytes a call may still write to state.
-#[derive(Clone, Copy, Debug, Default)]
-pub struct Budget {
-    left: usize,
-    limit: usize,
-    longest_key: usize,
-}
-
-/// What a guest did wrong in an import; the call traps.
+/// State outside of `process`; the call traps.
 #[derive(Debug, thiserror::Error)]
-pub enum Refused {
-    /// State outside of `process`.
-    #[error("state is there in `process` only")]
-    NoState,
-    /// Too much for one call.
-    #[error("the call writes more than {} MiB to state", .0 >> 20)]
-    TooMuch(usize),
-}
-
-impl Budget {
-    /// So many bytes, where each row also costs a record's key of at most `longest_key` bytes.
-    pub fn new(limit: usize, longest_key: usize) -> Budget {
-        Budget { left: limit, limit, longest_key }
-    }
-
-    fn spend(&mut self, frame: &[u8]) -> Result<(), Refused> {
-        // Each row names its key in four bytes, so a frame that claims more rows than that will be refused anyway.
-        let claimed = frame.get(4..8).and_then(|b| b.first_chunk()).map_or(0, |b| u32::from_le_bytes(*b) as usize);
-        let rows = claimed.min(frame.len() / 4);
-        let cost = rows.saturating_mul(self.longest_key).saturating_add(frame.len());
-        self.left = self.left.checked_sub(cost).ok_or(Refused::TooMuch(self.limit))?;
-        Ok(())
-    }
-}
+#[error("state is there in `process` only")]
+struct NoState;
 
 type Caller<'a> = StoreContextMut<'a, Host>;
 
@@ -61,20 +31,17 @@ pub fn link(engine: &wasmtime::Engine) -> wasmtime::Result<Linker<Host>> {
         Ok((values,))
     })?;
     state.func_wrap("put-many", |mut cx: Caller<'_>, (state, entries): (u32, WasmList<u8>)| {
-        spend(&mut cx, &entries)?;
         with_state(&mut cx, &entries, |s, entries| Ok(s.put_many(state, entries)?))
     })?;
     state.func_wrap("append-many", |mut cx: Caller<'_>, (state, entries): (u32, WasmList<u8>)| {
-        spend(&mut cx, &entries)?;
         with_state(&mut cx, &entries, |s, entries| Ok(s.append_many(state, entries)?))
     })?;
     state.func_wrap("clear-many", |mut cx: Caller<'_>, (state, keys): (u32, WasmList<u8>)| {
-        spend(&mut cx, &keys)?;
         with_state(&mut cx, &keys, |s, keys| Ok(s.clear_many(state, keys)?))
     })?;
     state.func_wrap("scan", |mut cx: Caller<'_>, scan: (u32, u32, Option<WasmList<u8>>, u32)| {
         let (state, key_row, after, limit) = scan;
-        let mut lent = cx.data_mut().state.take().ok_or(Refused::NoState)?;
+        let mut lent = cx.data_mut().state.take().ok_or(NoState)?;
         let page = lent.scan(state, key_row, after.as_ref().map(|a| a.as_le_slice(&cx)), limit);
         cx.data_mut().state = Some(lent);
         let (entries, more) = page?;
@@ -98,20 +65,13 @@ fn write_line(mut cx: Caller<'_>, (level, message): (LogLevel, WasmStr)) -> wasm
     Ok(())
 }
 
-fn spend(cx: &mut Caller<'_>, frame: &WasmList<u8>) -> Result<(), Refused> {
-    let mut budget = cx.data().writes;
-    budget.spend(frame.as_le_slice(&*cx))?;
-    cx.data_mut().writes = budget;
-    Ok(())
-}
-
 /// Calls `f` with the state of the keyed call at hand and a frame that lies in the guest's memory.
 fn with_state<T>(
     cx: &mut Caller<'_>,
     frame: &WasmList<u8>,
     f: impl FnOnce(&mut KeyedState, &[u8]) -> wasmtime::Result<T>,
 ) -> wasmtime::Result<T> {
-    let mut lent = cx.data_mut().state.take().ok_or(Refused::NoState)?;
+    let mut lent = cx.data_mut().state.take().ok_or(NoState)?;
     let result = f(&mut lent, frame.as_le_slice(&*cx));
     cx.data_mut().state = Some(lent);
     result

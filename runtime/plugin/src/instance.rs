@@ -3,15 +3,16 @@
 
 use std::sync::Arc;
 
-use wasmtime::component::{ComponentExportIndex, ComponentNamedList, Lift, Lower, TypedFunc};
-use wasmtime::component::WasmList;
 use wasmtime::Store;
+use wasmtime::component::WasmList;
+use wasmtime::component::{ComponentExportIndex, ComponentNamedList, Lift, Lower, TypedFunc};
 
 use flow_dataflow::Moment;
 use flow_dataflow::function::{CallError, Kind};
 use flow_dataflow::report::Level;
 use flow_dataflow::state::KeyedState;
 
+use crate::Limits;
 use crate::bindings::{
     Answer, Apply, BeforeBarrier, Context, Describe, Description, EndOfInput, Failure, Init, KeyedAnswer, Process,
 };
@@ -20,7 +21,6 @@ use crate::interrupt::{self, Page};
 use crate::limits::Growth;
 use crate::load::Program;
 use crate::log::Lines;
-use crate::{Limits, imports};
 
 /// What the host keeps beside a guest.
 pub struct Host {
@@ -34,8 +34,6 @@ pub struct Host {
     pub is_held: bool,
     /// Lent for the time of a keyed call.
     pub state: Option<KeyedState>,
-    /// What the call at hand may still write to state.
-    pub writes: imports::Budget,
     pub limits: Limits,
 }
 
@@ -79,7 +77,6 @@ impl Instance {
             last_error: None,
             is_held: false,
             state: None,
-            writes: imports::Budget::default(),
             limits,
         };
         let mut store = Store::new(program.pre.engine(), host);
@@ -130,20 +127,18 @@ impl Instance {
         flat(self.call(|store| f.call(store, (batch, at.into()))))
     }
 
-    /// `longest_key` in bytes, for the count of what the call writes.
     pub fn process(
         &mut self,
         rows: &[u8],
         keys: &[u8],
         state: &mut KeyedState,
-        longest_key: usize,
         at: Moment,
     ) -> Result<KeyedAnswer, CallError> {
         let Some(Call::Process(f)) = self.call else { return Err(no_such("process")) };
         let f: Process<'_> = f;
         let host = self.store.data_mut();
+        state.limit(host.limits.output);
         host.state = Some(std::mem::take(state));
-        host.writes = imports::Budget::new(host.limits.output, longest_key);
         let answer = flat(self.call(|store| f.call(store, (rows, keys, at.into()))));
         if let Some(lent) = self.store.data_mut().state.take() {
             *state = lent;

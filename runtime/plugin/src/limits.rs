@@ -11,7 +11,7 @@ pub struct Limits {
     pub memory: usize,
     /// CPU time of one call; `init` and `describe` are calls too. Kept to within 20 ms.
     pub time_per_batch: Duration,
-    /// Bytes that one answer, or one frame handed to `state`, may have; and of what one call may write to state.
+    /// Bytes that one answer may have, that one call may write to state, and that each of its requests may read of it.
     pub output: usize,
     /// Lines that reach the job's log; the rest is counted.
     pub log_lines_per_second: u32,

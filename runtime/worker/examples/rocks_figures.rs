@@ -70,7 +70,7 @@ fn read(store: &mut RocksStore, label: &str, seed: &mut u64, number: impl Fn(u64
         (0..READ).for_each(|_| push_key(number(next(seed)), &mut keys));
         let mut values = BytesBuilder::default();
         let before = thread_cpu();
-        store.get_many(&keys, &mut values).expect("the store reads");
+        store.get_many(&keys, &mut values, usize::MAX).expect("the store reads");
         // The first half warms the caches.
         if round >= rounds {
             spent += thread_cpu() - before;

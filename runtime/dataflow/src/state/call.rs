@@ -5,11 +5,13 @@
 //! 8 bytes big endian.
 
 use std::collections::BTreeMap;
+use std::ops::Bound;
 
 use flow_frame::layout::{Type, UNCHANGED, id};
 use flow_frame::{BytesBuilder, BytesColumn, Frame, read};
 use flow_model::key_group::KeyGroups;
 
+use super::budget::{Budget, ROW_BYTES};
 use super::memory::MemoryBackend;
 use super::{StateBackend, key};
 use crate::build::bytes_column;
@@ -29,11 +31,19 @@ pub enum Misuse {
     /// A malformed frame.
     #[error("entries of state {0}: {1}")]
     Frame(u32, read::Error),
+    /// More than one request may read.
+    #[error("one request reads more than {} MiB of state; ask for fewer entries at once", .0 >> 20)]
+    ReadsTooMuch(usize),
+    /// More than one call may write.
+    #[error("the call writes more than {} MiB to state", .0 >> 20)]
+    WritesTooMuch(usize),
     /// The backend failed; not the guest's fault.
     #[error("{0}")]
     Backend(String),
 }
 
+/// What a call may write, and each of its requests read, unless [`KeyedState::limit`] says otherwise.
+const LIMIT: usize = 64 << 20;
 /// The most bytes that one page of a scan holds (one longer entry passes alone).
 const PAGE_BYTES: usize = 1 << 20;
 
@@ -47,6 +57,9 @@ pub struct KeyedState {
     keys: BytesBuilder,
     /// The call's writes to maps and lists, by full key; none removes.
     writes: BTreeMap<Vec<u8>, Option<Vec<u8>>>,
+    /// What the call may still write.
+    writable: Budget,
+    limit: usize,
     failed: Option<Error>,
 }
 
@@ -67,8 +80,17 @@ impl KeyedState {
             groups: Vec::new(),
             keys: BytesBuilder::default(),
             writes: BTreeMap::new(),
+            writable: Budget::of(LIMIT),
+            limit: LIMIT,
             failed: None,
         }
+    }
+
+    /// Bytes that a call may write from now on, and that each of its requests may read: keys, values, and something for
+    /// each row. A guest that asks for more traps, before the host has done much for it.
+    pub fn limit(&mut self, bytes: usize) {
+        self.limit = bytes;
+        self.writable = Budget::of(bytes);
     }
 
     /// Begins a call for these keys, each once, and reads their value states: one column a state, `DECLARED + state`.
@@ -85,7 +107,7 @@ impl KeyedState {
         for state in self.value_states() {
             let at = self.value_keys(state);
             let mut values = BytesBuilder::with_capacity(rows, rows * 8);
-            self.backend.get_many(&at, &mut values)?;
+            self.backend.get_many(&at, &mut values, usize::MAX)?;
             columns.push(bytes_column(id::DECLARED + state, values));
         }
         Ok(columns)
@@ -105,6 +127,7 @@ impl KeyedState {
                 to.push(values.get(row));
             }
         }
+        self.writable = Budget::of(self.limit);
         for (key, value) in std::mem::take(&mut self.writes) {
             at.push(Some(&key));
             to.push(value.as_deref());
@@ -115,6 +138,7 @@ impl KeyedState {
     /// Ends a call that failed: nothing of it is left.
     pub fn abort(&mut self) {
         self.writes.clear();
+        self.writable = Budget::of(self.limit);
         self.failed = None;
     }
 
@@ -154,23 +178,30 @@ impl KeyedState {
     /// Reads entries of a map.
     pub fn get_many(&mut self, state: u32, entries: &[u8]) -> Result<Vec<u8>, Misuse> {
         let state = self.of_kind(state, StateKind::Map, "map")?;
-        let at = self.entry_keys(state, entries)?;
+        let mut readable = Budget::of(self.limit);
+        let too_much = Misuse::ReadsTooMuch(self.limit);
+        let at = self.entry_keys(state, entries, &mut readable, &too_much)?;
         let mut stored = BytesBuilder::default();
-        self.backend.get_many(&at, &mut stored).map_err(|e| failed(&mut self.failed, e))?;
+        self.backend.get_many(&at, &mut stored, readable.left()).map_err(|e| failed(&mut self.failed, e))?;
         let mut values = BytesBuilder::with_capacity(at.rows(), stored.data.len());
-        for row in 0..at.rows() {
-            match self.writes.get(at.column().raw(row)) {
-                Some(written) => values.push(written.as_deref()),
-                None => values.push(stored.column().get(row)),
-            }
+        for row in 0..stored.rows() {
+            let value = match self.writes.get(at.column().raw(row)) {
+                Some(written) => written.as_deref(),
+                None => stored.column().get(row),
+            };
+            readable.spend(value.map_or(0, <[u8]>::len)).ok_or_else(|| too_much.clone())?;
+            values.push(value);
         }
-        Ok(frame(at.rows(), &[values.parts(id::VALUE)]))
+        if values.rows() < at.rows() { Err(too_much) } else { Ok(frame(at.rows(), &[values.parts(id::VALUE)])) }
     }
 
     /// Writes or removes entries of a map.
     pub fn put_many(&mut self, state: u32, entries: &[u8]) -> Result<(), Misuse> {
         let state = self.of_kind(state, StateKind::Map, "map")?;
-        let at = self.entry_keys(state, entries)?;
+        let mut writable = self.writable;
+        let too_much = Misuse::WritesTooMuch(self.limit);
+        let at = self.entry_keys(state, entries, &mut writable, &too_much)?;
+        self.writable = writable;
         let parsed = parse(state, entries)?;
         let values = parsed.bytes(id::VALUE).map_err(|e| Misuse::Frame(state.into(), e))?;
         for row in 0..at.rows() {
@@ -182,10 +213,12 @@ impl KeyedState {
     /// Appends to lists.
     pub fn append_many(&mut self, state: u32, entries: &[u8]) -> Result<(), Misuse> {
         let state = self.of_kind(state, StateKind::List, "list")?;
+        self.write(entries.len())?;
         let parsed = parse(state, entries)?;
         let values = parsed.bytes(id::VALUE).map_err(|e| Misuse::Frame(state.into(), e))?;
         for (row, number) in key_rows(state, &parsed)?.enumerate() {
             let prefix = self.prefix(state, number)?;
+            self.write(2 * (prefix.len() + ROW_BYTES))?;
             let length = [&prefix[..], &[0]].concat();
             let next = self.read(&length)?.and_then(|v| v.first_chunk().map(|b| u64::from_le_bytes(*b))).unwrap_or(0);
             let entry = [&prefix[..], &[1], &next.to_be_bytes()].concat();
@@ -195,18 +228,31 @@ impl KeyedState {
         Ok(())
     }
 
-    /// Removes all entries of maps or lists.
+    /// Removes all entries of maps or lists. Each entry that there is counts as one that the call writes.
     pub fn clear_many(&mut self, state: u32, keys: &[u8]) -> Result<(), Misuse> {
         let state = self.entries_state(state)?;
+        self.write(keys.len())?;
         let parsed = parse(state, keys)?;
+        // Each key once, however often it is named.
+        let mut cleared = vec![false; self.groups.len()];
         for number in key_rows(state, &parsed)? {
             let prefix = self.prefix(state, number)?;
-            let mut found = Vec::new();
+            if std::mem::replace(&mut cleared[number as usize], true) {
+                continue;
+            }
+            let mut writable = self.writable;
+            let (mut found, mut fits) = (Vec::new(), true);
             let mut each = |key: &[u8], _: &[u8]| {
+                fits = writable.spend(key.len() + ROW_BYTES).is_some();
                 found.push(key.to_vec());
-                true
+                fits
             };
             self.backend.scan(&prefix, None, &mut each).map_err(|e| failed(&mut self.failed, e))?;
+            if !fits {
+                return Err(Misuse::WritesTooMuch(self.limit));
+            }
+            self.writable = writable;
+            // What the call itself wrote has been counted.
             found.extend(self.written_under(&prefix).map(|(k, _)| k.clone()));
             self.writes.extend(found.into_iter().map(|key| (key, None)));
         }
@@ -226,6 +272,10 @@ impl KeyedState {
         if self.kinds[state as usize] == StateKind::List {
             prefix.push(1);
         }
+        // Bytes of a key that nobody has would be copied for nothing.
+        if after.is_some_and(|a| a.len() > self.limit) {
+            return Err(Misuse::ReadsTooMuch(self.limit));
+        }
         let after = after.map(|a| [&prefix[..], a].concat());
         let (mut keys, mut values, mut more) = (BytesBuilder::default(), BytesBuilder::default(), false);
         let mut emit = |key: &[u8], value: &[u8]| {
@@ -240,11 +290,11 @@ impl KeyedState {
             true
         };
         // A merge of the backend's entries with the call's own writes; the writes hide what they replace.
+        let from = after.as_ref().map_or(Bound::Included(&prefix), Bound::Excluded);
         let mut written = self
             .writes
-            .range(prefix.clone()..)
+            .range::<Vec<u8>, _>((from, Bound::Unbounded))
             .take_while(|(k, _)| k.starts_with(&prefix))
-            .filter(|(k, _)| after.as_ref().is_none_or(|a| *k > a))
             .peekable();
         let mut going = true;
         let merged = self.backend.scan(&prefix, after.as_deref(), &mut |key, value| {
@@ -285,15 +335,29 @@ impl KeyedState {
         Ok(prefix)
     }
 
-    fn entry_keys(&self, state: u16, entries: &[u8]) -> Result<BytesBuilder, Misuse> {
+    /// The full key of each row, if the budget lasts.
+    fn entry_keys(
+        &self,
+        state: u16,
+        entries: &[u8],
+        budget: &mut Budget,
+        too_much: &Misuse,
+    ) -> Result<BytesBuilder, Misuse> {
+        budget.spend(entries.len()).ok_or_else(|| too_much.clone())?;
         let parsed = parse(state, entries)?;
         let names = parsed.bytes(id::KEY).map_err(|e| Misuse::Frame(state.into(), e))?;
         let mut at = BytesBuilder::default();
         for (row, number) in key_rows(state, &parsed)?.enumerate() {
-            at.data.extend(self.prefix(state, number)?);
+            let prefix = self.prefix(state, number)?;
+            budget.spend(prefix.len() + ROW_BYTES).ok_or_else(|| too_much.clone())?;
+            at.data.extend(prefix);
             at.push(Some(names.raw(row)));
         }
         Ok(at)
+    }
+
+    fn write(&mut self, bytes: usize) -> Result<(), Misuse> {
+        self.writable.spend(bytes).ok_or(Misuse::WritesTooMuch(self.limit))
     }
 
     fn read(&mut self, key: &[u8]) -> Result<Option<Vec<u8>>, Misuse> {
@@ -302,7 +366,7 @@ impl KeyedState {
         }
         let (mut at, mut found) = (BytesBuilder::default(), BytesBuilder::default());
         at.push(Some(key));
-        self.backend.get_many(&at, &mut found).map_err(|e| failed(&mut self.failed, e))?;
+        self.backend.get_many(&at, &mut found, usize::MAX).map_err(|e| failed(&mut self.failed, e))?;
         Ok(found.column().get(0).map(<[u8]>::to_vec))
     }
 

@@ -16,9 +16,12 @@ pub struct MemoryBackend {
 }
 
 impl StateBackend for MemoryBackend {
-    fn get_many(&mut self, keys: &BytesBuilder, values: &mut BytesBuilder) -> Result<(), Error> {
+    fn get_many(&mut self, keys: &BytesBuilder, values: &mut BytesBuilder, most: usize) -> Result<(), Error> {
         let wanted = keys.column();
         for row in 0..keys.rows() {
+            if values.data.len() > most {
+                break;
+            }
             values.push(self.entries.get(wanted.raw(row)).map(|v| &v[..]));
         }
         Ok(())

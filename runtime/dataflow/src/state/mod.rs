@@ -5,6 +5,7 @@
 //! - [`call`]: [`KeyedState`], what one guest call sees and may undo
 //! - [`key`]: how keys of states are laid out
 
+mod budget;
 pub mod cache;
 pub mod call;
 pub mod key;
@@ -23,8 +24,9 @@ use crate::element::CheckpointId;
 
 /// An ordered map from byte strings to byte strings, used by one thread.
 pub trait StateBackend: Send {
-    /// Pushes the value of each of the keys, or null, to `values`, in order.
-    fn get_many(&mut self, keys: &BytesBuilder, values: &mut BytesBuilder) -> Result<(), Error>;
+    /// Pushes the value of each of the keys, or null, to the empty `values`, in order. Stops when those have more than `most`
+    /// bytes in all, so that what is held stays bounded: `values` then has fewer rows than `keys`, but one at least.
+    fn get_many(&mut self, keys: &BytesBuilder, values: &mut BytesBuilder, most: usize) -> Result<(), Error>;
 
     /// Writes `values[i]` at `keys[i]`, or removes it where the value is null; of equal keys the last one counts. All of
     /// them become readable at once; whether they are durable is up to the next snapshot.

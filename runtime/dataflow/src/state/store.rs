@@ -16,8 +16,8 @@ pub struct Generation {
 /// An ordered store of bytes with one user. Reads see every generation that [`Store::written`] has counted, and may or may
 /// not see later ones.
 pub trait Store: Send {
-    /// Pushes the value of each of the keys, or null, to `values`, in order.
-    fn get_many(&mut self, keys: &BytesBuilder, values: &mut BytesBuilder) -> Result<(), Error>;
+    /// As [`super::StateBackend::get_many`].
+    fn get_many(&mut self, keys: &BytesBuilder, values: &mut BytesBuilder, most: usize) -> Result<(), Error>;
 
     /// As [`super::StateBackend::scan`].
     fn scan(

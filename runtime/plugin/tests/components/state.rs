@@ -222,11 +222,33 @@ fn what_a_call_writes_has_an_end() {
     stage.call(&["?"]).expect("the next call is served");
 }
 
+#[test]
+fn what_one_request_reads_has_an_end() {
+    let mut guest = Guest::new(Kind::Process).state("m", 1);
+    let big = "v".repeat(100_000);
+    let put = guest.data(&entries(&[0], Some(&["k"]), Some(&[Some(&big)])));
+    let read = guest.data(&entries(&[0; 400], Some(&["k"; 400]), None));
+    let guest = guest.pages(200);
+    let mut stage = Stage::new(
+        &on_x(guest, &get(0, read), &format!("{} {NOTHING}", call("put_many", 0, put))),
+        Box::<MemoryBackend>::default(),
+    );
+    let answer = stage.call(&["?"]).expect("it writes");
+    stage.commit(&answer);
+    match stage.call(&["x"]) {
+        Err(CallError::Trap { message, .. }) => {
+            assert_eq!(message, "one request reads more than 1 MiB of state; ask for fewer entries at once");
+        }
+        other => panic!("{other:?}"),
+    }
+    stage.call(&["?"]).expect("the next call is served");
+}
+
 /// A backend whose disk is gone.
 struct Broken;
 
 impl StateBackend for Broken {
-    fn get_many(&mut self, _: &BytesBuilder, _: &mut BytesBuilder) -> Result<(), Error> {
+    fn get_many(&mut self, _: &BytesBuilder, _: &mut BytesBuilder, _: usize) -> Result<(), Error> {
         Err(Error::Retryable("the disk is gone".into()))
     }
 

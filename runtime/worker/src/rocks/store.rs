@@ -15,11 +15,15 @@ use crate::disk;
 
 /// Keys that are read in one call of RocksDB: what is found stays pinned until the call is over.
 const READ_KEYS: usize = 1024;
+/// Bytes that stay pinned at most; fewer keys are read at once where values are so large.
+const READ_BYTES: usize = 32 << 20;
 
 /// One RocksDB. Dropping it ends its thread and leaves generations that are not written yet; what was written is kept.
 pub struct RocksStore {
     writer: Writer,
     db: Arc<DB>,
+    /// Bytes of the longest value that was ever written or read.
+    longest: usize,
     /// Scratch space of reads.
     order: Vec<u32>,
 }
@@ -31,7 +35,7 @@ impl RocksStore {
         let families = [(DEFAULT_COLUMN_FAMILY_NAME, options.clone())];
         let db = DB::open_cf_with_opts(options, dir, families).map_err(|e| failure(&e, "opening", dir))?;
         let db = Arc::new(db);
-        Ok(RocksStore { writer: Writer::start(db.clone())?, db, order: Vec::new() })
+        Ok(RocksStore { writer: Writer::start(db.clone())?, db, longest: 0, order: Vec::new() })
     }
 
     /// Writes everything and closes the store. Only after it has returned does the directory hold all generations.
@@ -44,7 +48,15 @@ impl RocksStore {
         Error::Fatal(format!("state in {}: {error}; remove the directory", self.db.path().display()))
     }
 
-    fn read(&mut self, keys: &BytesBuilder, from: usize, to: usize, values: &mut BytesBuilder) -> Result<(), Error> {
+    /// Reads the keys from `from` to `to`, or as many as it takes for more than `most` bytes of values.
+    fn read(
+        &mut self,
+        keys: &BytesBuilder,
+        from: usize,
+        to: usize,
+        values: &mut BytesBuilder,
+        most: usize,
+    ) -> Result<(), Error> {
         let wanted = keys.column();
         self.order.clear();
         self.order.extend(from as u32..to as u32);
@@ -58,6 +70,9 @@ impl RocksStore {
             at[*row as usize - from] = place;
         }
         for place in at {
+            if values.data.len() > most {
+                break;
+            }
             match std::mem::replace(&mut found[place], Ok(None)) {
                 Ok(Some(stored)) => values.push(Some(value::decode(&stored).map_err(|e| self.damaged(e))?)),
                 Ok(None) => values.push_null(),
@@ -69,9 +84,12 @@ impl RocksStore {
 }
 
 impl Store for RocksStore {
-    fn get_many(&mut self, keys: &BytesBuilder, values: &mut BytesBuilder) -> Result<(), Error> {
-        for from in (0..keys.rows()).step_by(READ_KEYS) {
-            self.read(keys, from, keys.rows().min(from + READ_KEYS), values)?;
+    fn get_many(&mut self, keys: &BytesBuilder, values: &mut BytesBuilder, most: usize) -> Result<(), Error> {
+        while values.rows() < keys.rows() && values.data.len() <= most {
+            let from = values.rows();
+            let at_once = (READ_BYTES / self.longest.max(1)).clamp(1, READ_KEYS);
+            self.read(keys, from, keys.rows().min(from + at_once), values, most)?;
+            self.longest = self.longest.max(longest(values, from));
         }
         Ok(())
     }
@@ -98,12 +116,19 @@ impl Store for RocksStore {
     }
 
     fn write(&mut self, generation: Generation) -> Result<(), Error> {
+        self.longest = self.longest.max(longest(&generation.values, 0));
         self.writer.write(generation)
     }
 
     fn written(&mut self, wait: bool) -> Result<u64, Error> {
         self.writer.written(wait)
     }
+}
+
+/// Bytes of the longest of the rows from a number on.
+fn longest(values: &BytesBuilder, from: usize) -> usize {
+    let column = values.column();
+    (from..values.rows()).map(|row| column.raw(row).len()).max().unwrap_or(0)
 }
 
 /// The first key behind all keys with a prefix; none where there is no such key.

@@ -30,7 +30,7 @@ impl SharedStore {
     pub(crate) fn get(&self, key: &[u8]) -> Option<Vec<u8>> {
         let (mut keys, mut values) = (BytesBuilder::default(), BytesBuilder::default());
         keys.push(Some(key));
-        self.backend().get_many(&keys, &mut values).expect("memory does not fail");
+        self.backend().get_many(&keys, &mut values, usize::MAX).expect("memory does not fail");
         values.column().get(0).map(<[u8]>::to_vec)
     }
 
@@ -47,8 +47,8 @@ impl SharedStore {
 }
 
 impl StateBackend for SharedStore {
-    fn get_many(&mut self, keys: &BytesBuilder, values: &mut BytesBuilder) -> Result<(), Error> {
-        self.backend().get_many(keys, values)
+    fn get_many(&mut self, keys: &BytesBuilder, values: &mut BytesBuilder, most: usize) -> Result<(), Error> {
+        self.backend().get_many(keys, values, most)
     }
 
     fn put_many(&mut self, keys: &BytesBuilder, values: &BytesBuilder) -> Result<(), Error> {

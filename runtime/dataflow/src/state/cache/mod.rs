@@ -126,7 +126,7 @@ impl<S: Store> Cached<S> {
 }
 
 impl<S: Store> StateBackend for Cached<S> {
-    fn get_many(&mut self, keys: &BytesBuilder, values: &mut BytesBuilder) -> Result<(), Error> {
+    fn get_many(&mut self, keys: &BytesBuilder, values: &mut BytesBuilder, most: usize) -> Result<(), Error> {
         let wanted = keys.column();
         let mut slots: Vec<Option<Slot>> = Vec::with_capacity(keys.rows());
         let mut missing = BytesBuilder::default();
@@ -142,12 +142,16 @@ impl<S: Store> StateBackend for Cached<S> {
         self.stats.hits += (keys.rows() - missing.rows()) as u64;
         let mut loaded = BytesBuilder::default();
         if !missing.is_empty() {
-            self.store.get_many(&missing, &mut loaded)?;
+            self.store.get_many(&missing, &mut loaded, most)?;
         }
         let (found, mut next) = (loaded.column(), 0);
         for (row, slot) in slots.into_iter().enumerate() {
+            if values.data.len() > most {
+                break;
+            }
             let slot = match slot {
                 Some(slot) => slot,
+                None if next == loaded.rows() => break,
                 None => {
                     let value = found.get(next);
                     next += 1;

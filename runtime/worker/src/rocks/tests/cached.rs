@@ -42,7 +42,7 @@ fn apply(operation: &Operation, backend: &mut dyn StateBackend) -> Vec<(Vec<u8>,
     match operation {
         Operation::Get(names) => {
             names.iter().for_each(|name| keys.push(Some(&full(*name))));
-            backend.get_many(&keys, &mut values).expect("it reads");
+            backend.get_many(&keys, &mut values, usize::MAX).expect("it reads");
             let values = (0..names.len()).map(|row| values.column().get(row).map(<[u8]>::to_vec));
             read.extend(names.iter().map(|name| full(*name)).zip(values));
         }
