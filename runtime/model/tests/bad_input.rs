@@ -269,11 +269,15 @@ fn wrong_types() {
     );
     check_end(
         "parallelism: 0\n",
-        &[r#"p.yaml:16:14: "parallelism" of the pipeline must be 1 to 1024, found the number 0"#],
+        &[r#"p.yaml:16:14: "parallelism" of the pipeline must be 1 to 256, found the number 0"#],
     );
     check_end(
         "parallelism: -1\n",
-        &[r#"p.yaml:16:14: "parallelism" of the pipeline must be 1 to 1024, found the number -1"#],
+        &[r#"p.yaml:16:14: "parallelism" of the pipeline must be 1 to 256, found the number -1"#],
+    );
+    check_end(
+        "parallelism: 257\n",
+        &[r#"p.yaml:16:14: "parallelism" of the pipeline must be 1 to 256, found the number 257"#],
     );
     check_end(
         "parallelism:\n",

@@ -240,6 +240,25 @@ p.yaml:7:49: operator "filter" is a filter, which has no key; remove `key`, or u
     assert_eq!(messages, r#"p.yaml:6:3: the kind of operator "count" is not known; read its component first"#);
 }
 
+#[test]
+fn more_queues_than_a_process_should_have() {
+    let body = |keyed: usize| {
+        let operators: String = (1..=keyed)
+            .map(|n| format!("  count{n}: {{component: c.wasm, from: {}, key: $key}}\n", format_args!("n{}", n - 1)))
+            .collect();
+        let operators = operators.replace("from: n0", "from: in").replace("from: n", "from: count");
+        format!(
+            "parallelism: 256\nkey-groups: 256\nsources: {{in: {{files: {{path: ./a}}}}}}\noperators:\n{operators}\
+             sinks: {{out: {{files: {{path: ./out}}, from: count{keyed}}}}}\n"
+        )
+    };
+    planned(&body(4)).expect("as many as there may be");
+    let message = planned(&body(5)).expect_err("more").to_string();
+    let expect = "p.yaml:12:3: down to \"count5\", 327680 queues between subtasks are needed; one process can have 262144; \
+                  lower `parallelism`, or give neighbours the same";
+    assert_eq!(message, expect);
+}
+
 /// A random pipeline: sources, operators that read what stands before them in a shuffled file, sinks.
 #[derive(Debug, Clone)]
 struct Shape {

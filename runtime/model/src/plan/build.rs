@@ -15,10 +15,15 @@ use crate::kind::OperatorKind;
 use crate::nearest::quoted;
 use crate::spec::{Operator, Pipeline};
 
+/// The most queues between subtasks that a plan may ask for. Each costs about a KiB and 20 µs before a job has started, and
+/// their number grows with the square of the parallelism.
+const CHANNELS_MAX: u64 = 1 << 18;
+
 /// Plans `pipeline`, whose operators turned out to be of `kinds`.
 ///
 /// # Errors
-/// Each operator whose kind is unknown or does not fit its place: a process without a key, a key on another kind.
+/// Each operator whose kind is unknown or does not fit its place: a process without a key, a key on another kind. The first
+/// node whose inputs make more queues than one process should have.
 pub fn plan(pipeline: &Pipeline, kinds: &BTreeMap<OperatorName, OperatorKind>) -> Result<Plan, Error> {
     let mut diagnostics = Vec::new();
     let mut elements = Vec::new();
@@ -31,7 +36,34 @@ pub fn plan(pipeline: &Pipeline, kinds: &BTreeMap<OperatorName, OperatorKind>) -
     if !diagnostics.is_empty() {
         return Err(Error { diagnostics });
     }
-    Ok(Builder { pipeline, elements, tasks: Vec::new(), exchanges: Vec::new(), places: Vec::new() }.build())
+    let plan = Builder { pipeline, elements, tasks: Vec::new(), exchanges: Vec::new(), places: Vec::new() }.build();
+    check_channels(pipeline, &plan)?;
+    Ok(plan)
+}
+
+fn check_channels(pipeline: &Pipeline, plan: &Plan) -> Result<(), Error> {
+    let mut channels = 0;
+    for exchange in &plan.exchanges {
+        let (from, to) = (plan.task(exchange.from), plan.task(exchange.to));
+        channels += match exchange.partitioning {
+            Partitioning::Forward => u64::from(to.parallelism),
+            Partitioning::Hash(_) | Partitioning::Rebalance => u64::from(from.parallelism) * u64::from(to.parallelism),
+        };
+        if channels > CHANNELS_MAX {
+            let name = to.operators().next();
+            let operator = name.and_then(|name| pipeline.operators.iter().find(|o| o.name == *name));
+            let sink = name.and_then(|name| pipeline.sinks.iter().find(|s| s.name == *name));
+            let position = operator.map(|o| o.position).or(sink.map(|s| s.position));
+            let message = format!(
+                "down to {}, {channels} queues between subtasks are needed; one process can have {CHANNELS_MAX}",
+                name.map_or_else(|| "here".into(), |name| quoted(name.as_str()))
+            );
+            let diagnostic = Diagnostic::error(Code::InvalidValue, &pipeline.file, position, message)
+                .hint("lower `parallelism`, or give neighbours the same");
+            return Err(Error { diagnostics: vec![diagnostic] });
+        }
+    }
+    Ok(())
 }
 
 fn element(

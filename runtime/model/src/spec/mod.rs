@@ -37,8 +37,8 @@ pub const OPERATORS_MAX: usize = 1000;
 /// The most sources: a row says in 8 bits which of them it came from.
 pub const SOURCES_MAX: usize = 256;
 
-/// The highest parallelism.
-pub const PARALLELISM_MAX: u32 = 1024;
+/// The highest parallelism: all subtasks run in one process, with as many threads.
+pub const PARALLELISM_MAX: u32 = 256;
 
 /// A checked pipeline: names are unique, inputs exist, nothing reads itself.
 #[derive(Debug, Clone, PartialEq)]
