@@ -134,14 +134,16 @@ impl<'de> DeserializeSeed<'de> for Field<'_> {
     }
 }
 
-/// Canonical text, so that equal numbers are equal keys: whole numbers without a fraction, others as the shortest text that
-/// reads back the same.
+/// Canonical text, so that equal numbers are equal keys: whole numbers as all their digits, others as the fewest digits that
+/// read back the same; never with an exponent.
 fn number(value: f64, out: &mut String) {
-    // 2^53: up to there every whole number is exact.
-    let written = if value.fract() == 0.0 && value.abs() <= 9_007_199_254_740_992.0 {
-        write!(out, "{}", value as i64)
+    let written = if value == 0.0 {
+        // -0 is 0.
+        write!(out, "0")
+    } else if value.fract() == 0.0 {
+        write!(out, "{value:.0}")
     } else {
-        write!(out, "{value:e}")
+        write!(out, "{value}")
     };
     written.expect("writing to a string never fails");
 }
@@ -230,7 +232,19 @@ mod tests {
         check(r#"{"a": 1e0}"#, "a", Ok("1"));
         check(r#"{"a": -0.0}"#, "a", Ok("0"));
         check(r#"{"a": 18446744073709551615}"#, "a", Ok("18446744073709551615"));
-        check(r#"{"a": 0.1}"#, "a", Ok("1e-1"));
+        check(r#"{"a": 0.1}"#, "a", Ok("0.1"));
+        check(r#"{"a": 12.5}"#, "a", Ok("12.5"));
+        check(r#"{"a": 1.250e1}"#, "a", Ok("12.5"));
+        check(r#"{"a": -125e-2}"#, "a", Ok("-1.25"));
+        check(r#"{"a": 1.5e-7}"#, "a", Ok("0.00000015"));
+        check(r#"{"a": 0.30000000000000004}"#, "a", Ok("0.30000000000000004"));
+        check(r#"{"a": 1e19}"#, "a", Ok("10000000000000000000"));
+        check(r#"{"a": 10000000000000000000}"#, "a", Ok("10000000000000000000"));
+        check(r#"{"a": 9.223372036854775808e18}"#, "a", Ok("9223372036854775808"));
+        check(r#"{"a": 18446744073709551616}"#, "a", Ok("18446744073709551616"));
+        check(r#"{"a": 1e23}"#, "a", Ok("99999999999999991611392"));
+        check(r#"{"a": -1e19}"#, "a", Ok("-10000000000000000000"));
+        check(r#"{"a": 1e999}"#, "a", Err("number out of range"));
         check(r#"{"a": true}"#, "a", Ok("true"));
         check(r#"{"a": 1, "a": "last"}"#, "a", Ok("last"));
         check(r#"{"a": null}"#, "a", Err("null"));
