@@ -6,6 +6,7 @@ Must never import the component's bindings: the same file is tested by a plain P
 import json
 from itertools import accumulate, pairwise
 from json.encoder import c_make_encoder, encode_basestring, encode_basestring_ascii
+from math import inf
 from typing import Any, NamedTuple, Optional
 
 from frame import PRESENT, VALUE, Column, bytes_column, read, write
@@ -97,9 +98,22 @@ def as_key(value: Any) -> Optional[str]:
         return value
     if isinstance(value, bool):
         return "true" if value else "false"
-    if isinstance(value, float):
-        return str(int(value)) if value.is_integer() else repr(value)
-    return str(value) if isinstance(value, int) else None
+    if isinstance(value, int):
+        if -(2**63) <= value < 2**64:
+            return str(value)
+        try:
+            value = float(value)
+        except OverflowError:
+            return None
+    if not isinstance(value, float) or value in (inf, -inf):
+        return None
+    if value.is_integer():
+        return str(int(value))
+    # Never with an exponent; only small numbers that are not whole have one.
+    digits, _, zeros = repr(abs(value)).partition("e-")
+    if zeros:
+        digits = "0." + "0" * (int(zeros) - 1) + digits.replace(".", "")
+    return "-" + digits if value < 0 else digits
 
 
 class Enrich:

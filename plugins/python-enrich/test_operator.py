@@ -5,7 +5,7 @@ import unittest
 from pathlib import Path
 
 import frame
-from enrich import MAX_DEPTH, BadConfig, Enrich
+from enrich import MAX_DEPTH, BadConfig, Enrich, as_key
 
 CONFIG = {"field": "customer.country", "into": "region", "table": {"DE": "emea", "1": "one"}}
 GOLDEN = Path(__file__).parents[2] / "wit" / "operator-0.1.0" / "golden"
@@ -128,6 +128,31 @@ class Enriching(unittest.TestCase):
             with self.subTest(number[:9]):
                 _, rejected = values(Enrich(json.dumps(CONFIG)), [b'{"customer":{"country":"DE"},"x":%s}' % number])
                 self.assertEqual(rejected, [(0, "bad-json")])
+
+    def test_keys_are_those_of_flow(self):
+        cases = {
+            '"1.0"': "1.0",
+            "true": "true",
+            "1.0": "1",
+            "-0.0": "0",
+            "12.5": "12.5",
+            "1.250e1": "12.5",
+            "-125e-2": "-1.25",
+            "1.5e-7": "0.00000015",
+            "-1e-7": "-0.0000001",
+            "0.30000000000000004": "0.30000000000000004",
+            "1e19": "10000000000000000000",
+            "18446744073709551615": "18446744073709551615",
+            "18446744073709551617": "18446744073709551616",
+            "1e23": "99999999999999991611392",
+            "9" * 400: None,
+            "1e999": None,
+            "null": None,
+            "[1]": None,
+        }
+        for text, key in cases.items():
+            with self.subTest(text[:30]):
+                self.assertEqual(as_key(json.loads(text)), key)
 
     def test_nesting_is_refused_from_a_depth_on(self):
         operator = Enrich(json.dumps(CONFIG))
