@@ -6,6 +6,8 @@ use wasmtime::component::{ComponentType, Lift, Lower, TypedFunc};
 use flow_dataflow::report::Level;
 use flow_dataflow::{function, report};
 
+use crate::log;
+
 /// The package that is served.
 pub const PACKAGE: &str = "flow:operator";
 /// Its version.
@@ -160,13 +162,14 @@ impl From<flow_dataflow::Moment> for Moment {
 
 impl From<Rejection> for function::Rejection {
     fn from(r: Rejection) -> function::Rejection {
-        function::Rejection { row: r.row, code: r.code, message: r.message }
+        function::Rejection { row: r.row, code: log::cut_word(&r.code), message: log::cut_message(&r.message) }
     }
 }
 
 impl From<Failure> for function::CallError {
     fn from(f: Failure) -> function::CallError {
-        function::CallError::Failed { code: f.code, message: f.message, retryable: f.retryable }
+        let (code, message) = (log::cut_word(&f.code), log::cut_message(&f.message));
+        function::CallError::Failed { code, message, retryable: f.retryable }
     }
 }
 

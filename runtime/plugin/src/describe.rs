@@ -5,7 +5,7 @@ use std::collections::HashSet;
 use flow_dataflow::function::{Description, Kind};
 use flow_frame::id;
 
-use crate::bindings;
+use crate::{bindings, log};
 
 /// Most states: the frame of a keyed call has room for 256 buffers, three for each value state.
 const STATES: usize = 64;
@@ -69,7 +69,7 @@ pub fn check(said: bindings::Description, exported: Kind) -> Result<Description,
         return Err(Error::States(said.states.len()));
     }
     if let Some(capability) = said.capabilities.into_iter().next() {
-        return Err(Error::Capability(capability));
+        return Err(Error::Capability(log::cut_word(&capability)));
     }
     names("port", said.ports.iter().map(|p| p.name.as_str()))?;
     names("state", said.states.iter().map(|s| s.name.as_str()))?;

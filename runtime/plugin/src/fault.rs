@@ -6,6 +6,7 @@ use flow_dataflow::function::CallError;
 
 use crate::instance::Host;
 use crate::limits::Exceeded;
+use crate::log;
 
 /// Why a call into a guest failed. Names of functions come from its name section.
 pub fn explain(error: &Error, host: &Host) -> CallError {
@@ -59,7 +60,7 @@ fn unreadable(error: &Error, limit: usize) -> String {
 /// The guest's functions, innermost first.
 fn names(backtrace: &WasmBacktrace) -> Vec<String> {
     let name = |frame: &wasmtime::FrameInfo| match frame.func_name() {
-        Some(name) => format!("{:#}", rustc_demangle::demangle(name)),
+        Some(name) => log::cut_word(&format!("{:#}", rustc_demangle::demangle(name))),
         None => format!("function {}", frame.func_index()),
     };
     backtrace.frames().iter().map(name).collect()

@@ -9,6 +9,10 @@ use flow_dataflow::report::{Level, Report};
 const WINDOW: Duration = Duration::from_secs(1);
 /// Bytes of a line; what is longer is cut.
 const LINE: usize = 8 << 10;
+/// Bytes of a message that says why a row is rejected or a call has failed.
+const MESSAGE: usize = 4 << 10;
+/// Bytes of a word: a code, a function's name.
+const WORD: usize = 256;
 
 /// One function's way to the job's log; outlives its instances.
 pub struct Lines {
@@ -77,9 +81,23 @@ impl Drop for Lines {
 
 /// The line, cut where it is too long.
 pub fn cut(line: &str) -> String {
-    let end = line.floor_char_boundary(LINE);
-    let rest = line.len() - end;
-    if rest == 0 { line.to_owned() } else { format!("{}… ({rest} bytes more)", &line[..end]) }
+    cut_to(line, LINE)
+}
+
+/// A rejection's or failure's message, likewise.
+pub fn cut_message(message: &str) -> String {
+    cut_to(message, MESSAGE)
+}
+
+/// A guest's code, or the name of one of its functions, likewise.
+pub fn cut_word(word: &str) -> String {
+    cut_to(word, WORD)
+}
+
+fn cut_to(text: &str, bytes: usize) -> String {
+    let end = text.floor_char_boundary(bytes);
+    let rest = text.len() - end;
+    if rest == 0 { text.to_owned() } else { format!("{}… ({rest} bytes more)", &text[..end]) }
 }
 
 #[cfg(test)]

@@ -100,6 +100,26 @@ fn texts_that_are_no_utf8() {
 }
 
 #[test]
+fn long_texts_of_rejections_and_failures_are_cut() {
+    let mut guest = Guest::new(Kind::Map);
+    let long = guest.data("ä".repeat(10_000).as_bytes());
+    let list = guest.data(&crate::guest::rejection(0, long, long));
+    let body = format!("(call $reject (i32.const {}) (i32.const 1))", list.offset);
+    let answer = bad_then_good(&guest.clone().bad_on_x(&body)).expect("a good answer");
+    let (word, message) = ("ä… (19744 bytes more)", "ä… (15904 bytes more)");
+    let rejection = &answer.rejected[0];
+    assert!(rejection.code.ends_with(word) && rejection.code.len() < 300, "{}", rejection.code);
+    assert!(rejection.message.ends_with(message) && rejection.message.len() < 4200, "{}", rejection.message);
+    let of = format!("(i32.const {}) (i32.const {})", long.offset, long.len);
+    match bad_then_good(&guest.bad_on_x(&format!("(call $fail {of} {of} (i32.const 0))"))) {
+        Err(CallError::Failed { code, message: text, .. }) => {
+            assert!(code.ends_with(word) && text.ends_with(message), "{code}: {text}");
+        }
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
 fn the_same_checks_hold_for_keyed_answers() {
     use flow_dataflow::state::{KeyedState, MemoryBackend};
     let mut guest = Guest::new(Kind::Process);
