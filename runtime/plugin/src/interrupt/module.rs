@@ -156,18 +156,18 @@ fn byte_to_page(memory: u32) -> Vec<u8> {
     bytes
 }
 
-/// Instructions that take as long as a memory is large; behind so many in a row comes a check.
-const LARGE: usize = 8;
+/// Behind so many calls, and instructions that take as long as a memory is large, comes a check.
+const IN_A_ROW: usize = 8;
 
 /// A function's body with its checks.
 ///
 /// A loop without end passes its head again and again; a recursion without loops, or a tree of calls too wide to be walked,
-/// passes functions that call. What is left is code that ends.
+/// passes functions that call. What is left between two checks is code without loops, a handful of functions long.
 fn checked(body: &FunctionBody<'_>, memory: u32) -> Result<Vec<u8>, BinaryReaderError> {
     let (range, bytes) = (body.range(), body.as_bytes());
     let mut operators = body.get_operators_reader()?;
     let begin = operators.original_position();
-    let (mut checks, mut calls, mut large) = (Vec::new(), false, 0);
+    let (mut checks, mut long) = (Vec::new(), 0);
     while !operators.eof() {
         let operator = operators.read()?;
         match operator {
@@ -177,8 +177,8 @@ fn checked(body: &FunctionBody<'_>, memory: u32) -> Result<Vec<u8>, BinaryReader
             | Operator::CallRef { .. }
             | Operator::ReturnCall { .. }
             | Operator::ReturnCallIndirect { .. }
-            | Operator::ReturnCallRef { .. } => calls = true,
-            Operator::MemoryFill { .. }
+            | Operator::ReturnCallRef { .. }
+            | Operator::MemoryFill { .. }
             | Operator::MemoryCopy { .. }
             | Operator::MemoryInit { .. }
             | Operator::MemoryGrow { .. }
@@ -186,19 +186,21 @@ fn checked(body: &FunctionBody<'_>, memory: u32) -> Result<Vec<u8>, BinaryReader
             | Operator::TableCopy { .. }
             | Operator::TableInit { .. }
             | Operator::TableGrow { .. } => {
-                large += 1;
-                if large == LARGE {
-                    large = 0;
+                long += 1;
+                if long % IN_A_ROW == 0 {
                     checks.push(operators.original_position());
                 }
             }
             _ => {}
         }
     }
+    if long > 0 {
+        checks.insert(0, begin);
+    }
     let check = byte_to_page(memory);
-    let mut out = Vec::with_capacity(bytes.len() + (checks.len() + 1) * check.len());
+    let mut out = Vec::with_capacity(bytes.len() + checks.len() * check.len());
     let mut done = range.start;
-    for place in calls.then_some(begin).into_iter().chain(checks) {
+    for place in checks {
         out.extend(&bytes[done - range.start..place - range.start]);
         out.extend(&check);
         done = place;
