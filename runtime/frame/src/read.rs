@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use crate::layout::{ENTRY, HEADER, MAGIC, MAX_ENTRIES, MUST_UNDERSTAND, Role, Type, UNCHANGED, id};
+use crate::layout::{ENTRY, HEADER, MAGIC, MAX_ENTRIES, MUST_UNDERSTAND, NULL, PRESENT, Role, Type, UNCHANGED, id};
 
 /// Why bytes are not a frame.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -246,7 +246,8 @@ impl<'a> Column<'a> {
         (self.data.clone(), self.offsets.clone(), self.nulls.clone())
     }
 
-    /// Checks what [`Frame::parse`] did not: offsets never fall and stay in the data, nulls hold known numbers.
+    /// Checks what [`Frame::parse`] did not: offsets never fall and stay in the data, nulls hold numbers that the column
+    /// may have: [`UNCHANGED`] is for states alone.
     pub fn check(&self) -> Result<(), Error> {
         let bad = |cause| Error::Buffer { column: self.id, cause };
         if let Some(offsets) = self.offsets() {
@@ -260,12 +261,14 @@ impl<'a> Column<'a> {
                 return Err(bad("row ends fall or lie outside of the data"));
             }
         }
-        if let Some(nulls) = self.nulls()
-            && nulls.iter().fold(0, |max, n| n.max(&max).to_owned()) > UNCHANGED
-        {
-            return Err(bad("unknown number in the nulls"));
+        let highest = self.nulls().map_or(NULL, |nulls| nulls.iter().fold(NULL, |max, n| *n.max(&max)));
+        match highest {
+            NULL | PRESENT => Ok(()),
+            // States have the ids that operators declare.
+            UNCHANGED if self.id >= id::DECLARED => Ok(()),
+            UNCHANGED => Err(bad("a row is unchanged; only the states of keys can be")),
+            _ => Err(bad("unknown number in the nulls")),
         }
-        Ok(())
     }
 
     /// The column as byte strings, if it is of that type.

@@ -203,22 +203,17 @@ impl FrameWriter {
         self.value.data.len()
     }
 
-    /// Ends the frame with further columns of as many rows (at most 5 bytes columns with nulls, or 14 others).
-    /// `with_value` false leaves the value column out.
-    pub fn finish(self, with_value: bool, columns: &[Parts<'_>]) -> Vec<u8> {
+    /// Ends the frame with further columns of as many rows (at most 4 bytes columns with nulls, or 13 others).
+    pub fn finish(self, columns: &[Parts<'_>]) -> Vec<u8> {
         let BytesBuilder { data: mut out, offsets, nulls, any_null, base: _ } = self.value;
         let rows = offsets.len() / 4 - 1;
         let mut head = Vec::with_capacity(START);
         let mut entries = Vec::with_capacity(RESERVED * ENTRY);
-        if with_value {
-            let length = out.len() - START;
-            entry(&mut entries, id::VALUE, Type::Bytes, 0, Role::Data, START, length);
-            append(&mut out, &mut entries, id::VALUE, Type::Bytes, 0, Role::Offsets, &offsets);
-            if any_null {
-                append(&mut out, &mut entries, id::VALUE, Type::Bytes, 0, Role::Nulls, &nulls);
-            }
-        } else {
-            out.truncate(START);
+        let length = out.len() - START;
+        entry(&mut entries, id::VALUE, Type::Bytes, 0, Role::Data, START, length);
+        append(&mut out, &mut entries, id::VALUE, Type::Bytes, 0, Role::Offsets, &offsets);
+        if any_null {
+            append(&mut out, &mut entries, id::VALUE, Type::Bytes, 0, Role::Nulls, &nulls);
         }
         for c in columns {
             append(&mut out, &mut entries, c.id, c.ty, c.flags, Role::Data, c.data);

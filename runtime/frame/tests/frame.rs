@@ -1,6 +1,6 @@
 //! The frame from outside: what is written is read, and nothing that is read can panic.
 
-use flow_frame::layout::{ENTRY, HEADER, Type, id};
+use flow_frame::layout::{ENTRY, HEADER, NULL, PRESENT, Type, UNCHANGED, id};
 use flow_frame::{BytesBuilder, Error, Frame, FrameWriter, Parts, assemble};
 use proptest::prelude::*;
 
@@ -137,4 +137,23 @@ fn errors_name_the_column_and_the_cause() {
         "column 2: row ends fall or lie outside of the data",
     );
     assert_eq!(Frame::parse(&good).unwrap().u8s(id::MASK), Err(Error::Missing(id::MASK)));
+}
+
+#[test]
+fn only_states_stay_unchanged() {
+    let check = |column: u16, mark: u8, expect: Result<(), Error>| {
+        let times = Parts { id: column, ty: Type::I64, flags: 0, data: &[0; 8], offsets: None, nulls: Some(&[mark]) };
+        let mut frame = Vec::new();
+        assemble(1, &[times], &mut frame);
+        assert_eq!(Frame::parse(&frame).expect("a frame").columns()[0].check(), expect, "{column}: {mark}");
+    };
+    for column in [id::TIMESTAMP, id::DECLARED] {
+        check(column, NULL, Ok(()));
+        check(column, PRESENT, Ok(()));
+        let unknown = Error::Buffer { column, cause: "unknown number in the nulls" };
+        check(column, 3, Err(unknown));
+    }
+    check(id::DECLARED, UNCHANGED, Ok(()));
+    let wrong = Error::Buffer { column: id::TIMESTAMP, cause: "a row is unchanged; only the states of keys can be" };
+    check(id::TIMESTAMP, UNCHANGED, Err(wrong));
 }
