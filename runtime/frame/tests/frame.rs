@@ -39,7 +39,7 @@ proptest! {
         let mut frame = Vec::new();
         assemble(rows.len(), &[keys.parts(id::KEY), values.parts(id::VALUE), time], &mut frame);
         check_rows(&frame, &rows);
-        check_rows(&writer.finish(true, &[keys.parts(id::KEY), time]), &rows);
+        check_rows(&writer.finish(&[keys.parts(id::KEY), time]), &rows);
     }
 
     #[test]
@@ -49,7 +49,7 @@ proptest! {
         rows.iter().for_each(|r| writer.value().push(r.1.as_deref()));
         writer.value().data.extend(b"half a row");
         writer.value().truncate(keep);
-        let frame = writer.finish(true, &[]);
+        let frame = writer.finish(&[]);
         let f = Frame::parse(&frame).unwrap();
         prop_assert_eq!(f.rows(), keep);
         for (i, r) in rows[..keep].iter().enumerate() {
@@ -61,7 +61,7 @@ proptest! {
     fn changed_bytes_never_panic(rows in rows(), at in any::<prop::sample::Index>(), to in any::<u8>(), cut in any::<prop::sample::Index>()) {
         let mut writer = FrameWriter::with_capacity(0, 0);
         rows.iter().for_each(|r| writer.value().push(r.1.as_deref()));
-        let mut frame = writer.finish(true, &[]);
+        let mut frame = writer.finish(&[]);
         let at = at.index(frame.len());
         frame[at] = to;
         read_all(&frame);
@@ -98,7 +98,7 @@ fn errors_name_the_column_and_the_cause() {
     let mut writer = FrameWriter::with_capacity(0, 0);
     writer.value().push(Some(b"ab"));
     writer.value().push(Some(b"c"));
-    let good = writer.finish(true, &[]);
+    let good = writer.finish(&[]);
     let check = |change: &dyn Fn(&mut Vec<u8>), expect: &str| {
         let mut frame = good.clone();
         change(&mut frame);

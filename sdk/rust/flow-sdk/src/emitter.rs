@@ -142,7 +142,7 @@ impl<'a> Emitter<'a> {
             let data = &self.targets;
             parts.push(Parts { id: id::TARGET, ty: Type::U8, flags: 0, data, offsets: None, nulls: None });
         }
-        self.frame.finish(true, &parts)
+        self.frame.finish(&parts)
     }
 
     /// Ends a hook, which has no rows to refuse.

@@ -75,7 +75,7 @@ fn good() -> Vec<(&'static str, Vec<u8>)> {
         ("no-columns", frame(5, &[])),
         ("no-rows", frame(0, &[column(&[]).parts(id::VALUE)])),
         ("mask", frame(4, &[fixed(id::MASK, Type::U8, &[1, 0, 0, 1], None)])),
-        ("flat-map-answer", written.finish(true, &[fixed(id::INPUT_ROW, Type::U32, &rows, None)])),
+        ("flat-map-answer", written.finish(&[fixed(id::INPUT_ROW, Type::U32, &rows, None)])),
         (
             "keys",
             frame(

@@ -1,6 +1,6 @@
 //! Maps: one record in, one record out. Must never change the number or the order of rows.
 
-use flow_frame::FrameWriter;
+use flow_frame::{FrameWriter, assemble};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 
@@ -180,10 +180,14 @@ impl<'a> MapOutput<'a> {
 
     fn finish(self) -> Vec<u8> {
         let parts: Vec<_> = self.changes.parts().collect();
-        if !self.writes_values && parts.is_empty() {
-            return Vec::new();
+        if self.writes_values {
+            return self.frame.finish(&parts);
         }
-        self.frame.finish(self.writes_values, &parts)
+        let mut out = Vec::new();
+        if !parts.is_empty() {
+            assemble(self.input.count, &parts, &mut out);
+        }
+        out
     }
 }
 
