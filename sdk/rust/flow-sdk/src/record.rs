@@ -6,6 +6,9 @@ use serde::Deserialize;
 
 use crate::error::{Failure, Result, reject};
 
+/// What a header's key reads as that is no UTF-8.
+const NO_TEXT: &str = "\u{fffd}";
+
 /// What of a record an operator reads. The host passes these columns and no others, so an operator that counts by key
 /// never gets the values.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -211,16 +214,19 @@ impl<'a> Record<'a> {
         self.rows.timestamp(self.row)
     }
 
-    /// Key and value of each header, in order; keys may repeat, values may be null.
+    /// Key and value of each header, in order; keys may repeat, values may be null. A key that is no UTF-8 (Kafka lets
+    /// them be any bytes) reads as `\u{fffd}`, the character that stands for what is no text.
     pub fn headers(&self) -> impl Iterator<Item = (&'a str, Option<&'a [u8]>)> + use<'a> {
         self.declared(Column::Headers);
         headers::decode(self.rows.headers(self.row))
-            .map(|(key, value)| (std::str::from_utf8(key).unwrap_or_default(), value))
+            .map(|(key, value)| (std::str::from_utf8(key).unwrap_or(NO_TEXT), value))
     }
 
     /// The last header of this key that has a value.
     pub fn header(&self, key: &str) -> Option<&'a [u8]> {
-        self.headers().filter(|(k, _)| *k == key).filter_map(|(_, v)| v).last()
+        self.declared(Column::Headers);
+        let named = headers::decode(self.rows.headers(self.row)).filter(|(k, _)| *k == key.as_bytes());
+        named.filter_map(|(_, value)| value).last()
     }
 
     /// Where the record came from: which part of the source (partition, file), and where in it (offset, line).
@@ -261,4 +267,30 @@ impl<'a> Record<'a> {
 #[cold]
 fn undeclared(column: Column) -> ! {
     panic!("the operator reads Column::{column:?}, which its READS does not list")
+}
+
+#[cfg(test)]
+mod tests {
+    use flow_frame::{BytesBuilder, assemble};
+
+    use super::*;
+
+    #[test]
+    fn a_header_whose_name_is_no_text_is_told_from_one_without_a_name() {
+        let all: [(&[u8], Option<&[u8]>); 4] =
+            [(b"a", Some(b"1")), (b"\xff", Some(b"2")), (b"", Some(b"3")), (b"\xfe", None)];
+        let mut blobs = BytesBuilder::default();
+        headers::encode(all.into_iter(), &mut blobs.data);
+        blobs.end_row();
+        let mut frame = Vec::new();
+        assemble(1, &[blobs.parts(id::HEADERS)], &mut frame);
+        let at = Moment { now: 0, watermark: i64::MIN };
+        let rows = Rows::parse(&frame, &[Column::Headers], at).expect("a frame");
+        let record = Record { rows: &rows, row: 0 };
+        let names: Vec<&str> = record.headers().map(|(name, _)| name).collect();
+        assert_eq!(names, ["a", "\u{fffd}", "", "\u{fffd}"]);
+        assert_eq!(record.header("a"), Some(b"1".as_slice()));
+        assert_eq!(record.header(""), Some(b"3".as_slice()));
+        assert_eq!(record.header("\u{fffd}"), None, "no header has this name");
+    }
 }
