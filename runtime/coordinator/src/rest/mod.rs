@@ -27,7 +27,7 @@ use refusal::Refused;
 /// The largest body unless it is set otherwise: a dozen components in Python, the largest there are.
 pub const BODY_MAX: usize = 256 << 20;
 
-/// So many uploads are held in memory at once; others wait.
+/// So many submissions are held in memory at once, from the first byte until they are checked and started; others wait.
 const UPLOADS_AT_ONCE: usize = 4;
 
 /// How the API behaves.

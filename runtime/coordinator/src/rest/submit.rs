@@ -12,10 +12,12 @@ use flow_model::api::{Checked, Job, Refusal, RefusalCode, part};
 use flow_model::ids::PipelineName;
 use flow_model::quantity::ByteSize;
 use flow_model::spec::OPERATORS_MAX;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio_stream::StreamExt;
 
 use super::Api;
 use super::refusal::Refused;
+use crate::jobs::Jobs;
 use crate::submission::Submission;
 
 /// Past the limit so much is read and thrown away, for clients that listen only when they have said everything.
@@ -25,16 +27,34 @@ const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 const TEXT_MAX: usize = 4096;
 
 pub async fn submit(State(api): State<Api>, request: Request) -> Result<Json<Job>, Refused> {
-    let submission = receive(&api, request).await?;
-    api.call(move |jobs| jobs.submit(submission).map(Json)).await
+    take(&api, request, |jobs, submission| jobs.submit(submission).map(Json)).await
 }
 
 pub async fn check(State(api): State<Api>, request: Request) -> Result<Json<Checked>, Refused> {
-    let submission = receive(&api, request).await?;
-    api.call(move |jobs| jobs.check(submission).map(Json)).await
+    take(&api, request, |jobs, submission| jobs.check(submission).map(Json)).await
 }
 
-async fn receive(api: &Api, request: Request) -> Result<Submission, Refused> {
+/// Reads a submission and does `work` with it. It has its turn until that is over: as long as it is in memory, even if the
+/// client goes away meanwhile.
+async fn take<T, E>(
+    api: &Api,
+    request: Request,
+    work: impl FnOnce(&Jobs, Submission) -> Result<T, E> + Send + 'static,
+) -> Result<T, Refused>
+where
+    T: Send + 'static,
+    E: Into<Refused> + Send + 'static,
+{
+    let (submission, turn) = receive(api, request).await?;
+    let work = move |jobs: &Jobs| {
+        let done = work(jobs, submission);
+        drop(turn);
+        done
+    };
+    api.call(work).await
+}
+
+async fn receive(api: &Api, request: Request) -> Result<(Submission, OwnedSemaphorePermit), Refused> {
     if announced(&request).is_some_and(|length| length > api.options.body_max as u64) {
         if !request.headers().contains_key(EXPECT) {
             drain(request.into_body()).await;
@@ -42,8 +62,7 @@ async fn receive(api: &Api, request: Request) -> Result<Submission, Refused> {
         return Err(too_large(api));
     }
     let mut form = Multipart::from_request(request, &()).await.map_err(|error| bad(error.body_text()))?;
-    // Closed only when the process ends; then there is nothing to wait for.
-    let _turn = api.uploads.acquire().await;
+    let turn = api.uploads.clone().acquire_owned().await.expect("nobody closes it");
     let failed = |error: MultipartError| match error.status() {
         StatusCode::PAYLOAD_TOO_LARGE => too_large(api),
         _ => bad(format!("the form can't be read: {}", error.body_text())),
@@ -80,7 +99,7 @@ async fn receive(api: &Api, request: Request) -> Result<Submission, Refused> {
     if !has_pipeline {
         return Err(bad("the form has no part \"pipeline\""));
     }
-    Ok(submission)
+    Ok((submission, turn))
 }
 
 fn announced(request: &Request) -> Option<u64> {
@@ -128,4 +147,45 @@ fn bad(message: impl Into<String>) -> Refused {
     let hint =
         "send multipart/form-data with a part \"pipeline\" and one part for each component, as `flowctl deploy` does";
     Refused(Refusal::new(RefusalCode::BadRequest, message).hint(hint))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{Arc, mpsc};
+
+    use flow_worker::Worker;
+    use tokio::sync::{Semaphore, oneshot};
+
+    use super::*;
+
+    fn form() -> Request {
+        let body = "--b\r\ncontent-disposition: form-data; name=\"pipeline\"\r\n\r\nkind: Pipeline\r\n--b--\r\n";
+        let request = Request::post("/jobs/check").header("content-type", "multipart/form-data; boundary=b");
+        request.body(Body::from(body)).expect("a request")
+    }
+
+    #[tokio::test]
+    async fn a_submission_has_its_turn_until_its_work_is_over() {
+        let data = tempfile::tempdir().expect("a directory");
+        let worker = flow_worker::Options { data_dir: data.path().to_owned(), component_cache_dir: None };
+        let jobs = Jobs::new(Worker::new(worker).expect("a worker"), data.path().to_owned()).expect("a registry");
+        let uploads = Arc::new(Semaphore::new(1));
+        let api = Api { jobs: Arc::new(jobs), options: Default::default(), uploads: uploads.clone() };
+        let (begun, has_begun) = oneshot::channel();
+        let (finish, may_finish) = mpsc::channel();
+        let work = move |_: &Jobs, _| {
+            begun.send(()).expect("the test waits");
+            may_finish.recv().expect("the test says when");
+            Ok::<_, Refused>(())
+        };
+        let request = tokio::spawn(async move { take(&api, form(), work).await.is_ok() });
+        has_begun.await.expect("the work begins");
+        assert_eq!(uploads.available_permits(), 0, "while it is checked");
+        request.abort();
+        assert!(request.await.expect_err("the client went away").is_cancelled());
+        assert_eq!(uploads.available_permits(), 0, "the work goes on without a client");
+        finish.send(()).expect("the work waits");
+        let turn = tokio::time::timeout(Duration::from_secs(20), uploads.acquire()).await;
+        drop(turn.expect("it ends with the work").expect("nobody closes it"));
+    }
 }
