@@ -5,6 +5,7 @@
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
+use bytes::Bytes;
 use flow_model::api::{Refusal, RefusalCode};
 use flow_model::diagnostic::{Code, Diagnostic, Error as Diagnostics, Position};
 use flow_model::ids::{OperatorName, PipelineName};
@@ -20,7 +21,7 @@ pub struct Submission {
     pub text: Vec<u8>,
     /// Components by the operator that they are for, or by the path that the pipeline file gives. The operator's name
     /// goes first where both are there.
-    pub components: BTreeMap<String, Vec<u8>>,
+    pub components: BTreeMap<String, Bytes>,
     /// Another name for the job than the pipeline's own.
     pub name: Option<PipelineName>,
     /// Where relative paths of sources and sinks start from; the process's own directory if absent.
@@ -84,7 +85,7 @@ impl Submission {
         for operator in &pipeline.operators {
             let place = directory.join(&operator.component.value);
             match std::fs::read(&place) {
-                Ok(bytes) => _ = components.insert(operator.name.to_string(), bytes),
+                Ok(bytes) => _ = components.insert(operator.name.to_string(), bytes.into()),
                 Err(error) => {
                     let shown = operator.component.value.display();
                     let message =
@@ -128,8 +129,8 @@ impl Submission {
     }
 }
 
-/// The component of each operator; what is missing the worker says with the rest.
-fn assign(pipeline: &Pipeline, mut parts: BTreeMap<String, Vec<u8>>) -> Result<Components, Error> {
+/// The component of each operator, not copied where several share it; what is missing the worker says with the rest.
+fn assign(pipeline: &Pipeline, mut parts: BTreeMap<String, Bytes>) -> Result<Components, Error> {
     let mut components = Components::new();
     let mut used = Vec::new();
     for operator in &pipeline.operators {
@@ -202,10 +203,12 @@ sinks:
 
     fn check(parts: &[&str], expect: Result<&[(&str, &str)], &str>) {
         let pipeline = Pipeline::parse("p.yaml", TEXT.as_bytes()).expect("a good pipeline");
-        let parts = parts.iter().map(|name| (name.to_string(), name.as_bytes().to_vec())).collect();
+        let parts = parts.iter().map(|name| (name.to_string(), Bytes::copy_from_slice(name.as_bytes())));
+        let parts = parts.collect();
         let found = assign(&pipeline, parts).map_err(|error| error.to_string());
         let expect = expect.map_err(str::to_owned).map(|pairs| {
-            pairs.iter().map(|(name, bytes)| (name.parse().expect("a name"), bytes.as_bytes().to_vec())).collect()
+            let component = |bytes: &str| Bytes::copy_from_slice(bytes.as_bytes());
+            pairs.iter().map(|(name, bytes)| (name.parse().expect("a name"), component(bytes))).collect()
         });
         assert_eq!(found, expect);
     }
@@ -217,5 +220,15 @@ sinks:
         check(&["a", "b"], Ok(&[("a", "a"), ("b", "b")]));
         check(&["a"], Ok(&[("a", "a")]));
         check(&["a", "b", "c"], Err("the component \"c\" is for no operator of the pipeline"));
+    }
+
+    #[test]
+    fn operators_share_a_component_that_lies_in_memory_once() {
+        let pipeline = Pipeline::parse("p.yaml", TEXT.as_bytes()).expect("a good pipeline");
+        let bytes = b"component".to_vec();
+        let place = bytes.as_ptr();
+        let components = assign(&pipeline, [("./shared.wasm".into(), bytes.into())].into()).expect("it is for both");
+        let places: Vec<_> = components.values().map(|bytes| bytes.as_ptr()).collect();
+        assert_eq!(places, [place, place]);
     }
 }

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
 use flow_dataflow::Function;
 use flow_dataflow::report::{Level, Rejected, Report};
 use flow_model::diagnostic::{Code, Diagnostic, Error as Diagnostics};
@@ -14,8 +15,8 @@ use flow_plugin::Component;
 
 use crate::{Error, Worker};
 
-/// The bytes of each operator's component.
-pub type Components = BTreeMap<OperatorName, Vec<u8>>;
+/// The bytes of each operator's component; operators share them where they share a component.
+pub type Components = BTreeMap<OperatorName, Bytes>;
 
 /// A pipeline that may start.
 pub struct Checked {
@@ -96,7 +97,7 @@ impl Worker {
         let mut found = Vec::new();
         let mut components = BTreeMap::new();
         // Operators often share a component; each is loaded once.
-        let mut loaded: Vec<(&[u8], Arc<Component>)> = Vec::new();
+        let mut loaded: Vec<(&Bytes, Arc<Component>)> = Vec::new();
         for operator in &pipeline.operators {
             let at = |message: String| {
                 let message = format!("operator \"{}\": {message}", operator.name);
@@ -108,12 +109,18 @@ impl Worker {
                 found.push(at("its component was not handed in".into()).hint(hint));
                 continue;
             };
-            let component = match loaded.iter().find(|(known, _)| known == bytes) {
+            // Mostly they are the very same bytes, which need no comparing.
+            let same = |known: &Bytes| known.as_ptr() == bytes.as_ptr() && known.len() == bytes.len() || known == bytes;
+            let component = match loaded.iter().find(|(known, _)| same(known)) {
                 Some((_, component)) => component.clone(),
                 None => {
                     let name = operator.component.value.display().to_string();
                     match self.engine.load(&name, bytes, &limits(&operator.limits)) {
-                        Ok(component) => Arc::new(component),
+                        Ok(component) => {
+                            let component = Arc::new(component);
+                            loaded.push((bytes, component.clone()));
+                            component
+                        }
                         Err(error) => {
                             found.push(at(error.to_string()));
                             continue;
@@ -124,7 +131,6 @@ impl Worker {
             if let Some(unserved) = unserved(&component) {
                 found.push(at(unserved));
             }
-            loaded.push((bytes, component.clone()));
             components.insert(operator.name.clone(), component);
         }
         if !found.is_empty() {

@@ -90,7 +90,7 @@ async fn receive(api: &Api, request: Request) -> Result<(Submission, OwnedSemaph
             }
             _ => {
                 let bytes = field.bytes().await.map_err(failed)?;
-                if submission.components.insert(name.clone(), bytes.into()).is_some() {
+                if submission.components.insert(name.clone(), bytes).is_some() {
                     return Err(twice(&name));
                 }
             }
