@@ -10,6 +10,7 @@ use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use flow_model::api::{Job, Refusal, RefusalCode};
 use flow_worker::JobHandle;
+use flow_worker::log::JobLog;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{self, Sender};
 use tokio_stream::wrappers::ReceiverStream;
@@ -21,9 +22,10 @@ use super::refusal::Refused;
 use crate::answer;
 use crate::jobs::Jobs;
 
-/// How long a follower waits for lines before it looks whether its reader is still there.
-const TURN: Duration = Duration::from_millis(250);
-/// Events between the log and a slow reader; a full queue holds the follower back, never the job.
+/// How often a follower looks for new lines. It is no thread that waits for them: there may be any number of followers.
+const TURN: Duration = Duration::from_millis(100);
+/// Events between the log and a slow reader, and lines that are taken from the log at once; a full queue holds the follower
+/// back, never the job.
 const QUEUED: usize = 64;
 
 #[derive(Deserialize)]
@@ -70,36 +72,34 @@ fn follow(
     tail: usize,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>> + Send + 'static> {
     let (sender, receiver) = mpsc::channel(QUEUED);
-    tokio::task::spawn_blocking(move || {
-        if send_log(&handle, tail, &sender).is_some() {
+    tokio::spawn(async move {
+        if send_log(handle.log(), tail, &sender).await.is_some() {
+            let id = job.id.clone();
             // The job has ended: its entry may be gone by now, but then its end is of no more interest than its start.
-            let ended = api.jobs.handle(job.id.as_str()).map_or(job, |(job, _)| job);
+            let ended = api.call(move |jobs| jobs.handle(id.as_str())).await.map_or(job, |(job, _)| job);
             // The reader may be gone too.
-            _ = sender.blocking_send(Event::default().event("end").data(json(&ended)));
+            _ = sender.send(Event::default().event("end").data(json(&ended))).await;
         }
     });
     Sse::new(ReceiverStream::new(receiver).map(Ok)).keep_alive(KeepAlive::default())
 }
 
 /// Sends lines until the log is closed; nothing if the reader went away before.
-fn send_log(handle: &JobHandle, tail: usize, sender: &Sender<Event>) -> Option<()> {
-    let log = handle.log();
-    let mut lines = log.recent(tail.max(1));
-    let mut next = lines.last().map_or(0, |line| line.number + 1);
-    lines.truncate(tail);
-    loop {
+async fn send_log(log: &JobLog, tail: usize, sender: &Sender<Event>) -> Option<()> {
+    let mut next = log.tail(tail);
+    while let Some(lines) = log.since(next, QUEUED) {
+        if lines.is_empty() {
+            tokio::select! {
+                () = sender.closed() => return None,
+                () = tokio::time::sleep(TURN) => {}
+            }
+        }
         for line in lines {
-            sender.blocking_send(Event::default().data(json(&answer::line(line)))).ok()?;
+            next = line.number + 1;
+            sender.send(Event::default().data(json(&answer::line(line)))).await.ok()?;
         }
-        lines = match log.follow(next, TURN) {
-            Some(lines) => lines,
-            None => return Some(()),
-        };
-        if sender.is_closed() {
-            return None;
-        }
-        next = lines.last().map_or(next, |line| line.number + 1);
     }
+    Some(())
 }
 
 fn json(value: &(impl Serialize + ?Sized)) -> String {

@@ -4,9 +4,9 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::time::Duration;
 
-use flow_model::api::{Job, JobState, LogLine, RefusalCode};
+use flow_model::api::{Job, JobState, Jobs, LogLine, RefusalCode};
 
-use crate::server::{ENDLESS, FINITE, Server};
+use crate::server::{BLOCKING_THREADS, ENDLESS, FINITE, Server};
 
 fn lines(text: &str) -> Vec<LogLine> {
     text.lines().map(|line| serde_json::from_str(line).unwrap_or_else(|error| panic!("{error}: {line}"))).collect()
@@ -40,10 +40,8 @@ fn following_an_ended_job_ends() {
     assert_eq!(job.state, JobState::Finished);
 }
 
-#[test]
-fn following_a_running_job_goes_on_until_it_is_canceled() {
-    let server = Server::start();
-    server.submit(ENDLESS).expect("a good pipeline");
+/// Follows the endless job; returns when its first line came, with all that was read.
+fn follow(server: &Server) -> (BufReader<TcpStream>, String) {
     let mut socket = TcpStream::connect(("127.0.0.1", server.port)).expect("it listens");
     socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket");
     let head = "GET /jobs/endless/logs?follow=true HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n";
@@ -53,6 +51,14 @@ fn following_a_running_job_goes_on_until_it_is_canceled() {
     while !seen.contains("job started") {
         assert_ne!(reader.read_line(&mut seen).expect("a line in time"), 0, "{seen}");
     }
+    (reader, seen)
+}
+
+#[test]
+fn following_a_running_job_goes_on_until_it_is_canceled() {
+    let server = Server::start();
+    server.submit(ENDLESS).expect("a good pipeline");
+    let (mut reader, mut seen) = follow(&server);
     assert!(seen.starts_with("HTTP/1.1 200 ") && seen.contains("text/event-stream"), "{seen}");
     server.post::<Job>("/jobs/endless/cancel").expect("it runs");
     reader.read_to_string(&mut seen).expect("the rest, then the end");
@@ -73,6 +79,19 @@ fn a_reader_that_goes_away_holds_nothing() {
     }
     server.post::<Job>("/jobs/endless/cancel").expect("it runs");
     assert_eq!(server.ended("endless").job.state, JobState::Canceled);
+}
+
+#[test]
+fn many_followers_leave_room_for_others() {
+    let server = Server::start();
+    server.submit(ENDLESS).expect("a good pipeline");
+    let mut followers: Vec<_> = (0..3 * BLOCKING_THREADS).map(|_| follow(&server)).collect();
+    assert_eq!(server.get::<Jobs>("/jobs").expect("a list").jobs.len(), 1);
+    server.post::<Job>("/jobs/endless/cancel").expect("it runs");
+    for (reader, seen) in &mut followers {
+        reader.read_to_string(seen).expect("the rest, then the end");
+        assert!(seen.contains("event: end"), "{seen}");
+    }
 }
 
 #[test]

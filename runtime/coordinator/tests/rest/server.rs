@@ -51,6 +51,9 @@ sinks:
   out: {blackhole: {}, from: shout}
 ";
 
+/// Threads for what blocks; few, so that what keeps them for itself is found.
+pub const BLOCKING_THREADS: usize = 8;
+
 pub struct Server {
     pub url: String,
     pub port: u16,
@@ -71,7 +74,8 @@ impl Server {
         let worker = flow_worker::Options { data_dir: data.path().to_owned(), component_cache_dir: None };
         let worker = Worker::new(worker).expect("a worker");
         let jobs = Arc::new(Jobs::new(worker, data.path().to_owned()).expect("a registry"));
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+        let mut runtime = tokio::runtime::Builder::new_multi_thread();
+        let runtime = runtime.worker_threads(2).max_blocking_threads(BLOCKING_THREADS).enable_all().build();
         let runtime = runtime.expect("a runtime");
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a free port");
         let port = listener.local_addr().expect("it is bound").port();
