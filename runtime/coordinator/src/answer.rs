@@ -34,6 +34,7 @@ pub fn counters(metrics: OperatorMetrics) -> Option<Counters> {
 
 pub fn line(line: flow_worker::log::LogLine) -> LogLine {
     LogLine {
+        number: line.number,
         time: time(line.at),
         level: level(line.level),
         operator: line.operator.and_then(|name| name.parse().ok()),

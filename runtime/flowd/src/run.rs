@@ -73,6 +73,10 @@ async fn until_over(handle: &JobHandle, signals: &mut Signals) -> Result<()> {
 fn write_log(log: &Arc<JobLog>) {
     let mut next = 0;
     while let Some(lines) = log.follow(next, Duration::from_secs(1)) {
+        let lost = lines.first().map_or(0, |line| line.number - next);
+        if lost > 0 {
+            tracing::warn!(target: "job", "{lost} lines are missing here: the job logs faster than they can be written");
+        }
         next = lines.last().map_or(next, |line| line.number + 1);
         lines.iter().for_each(write_line);
     }

@@ -184,6 +184,10 @@ impl LogLevel {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct LogLine {
+    /// Its number in the job's log, from 0. Where one is missing between two, that line had to make room for newer ones
+    /// before a slow reader got it.
+    #[serde(default)]
+    pub number: u64,
     /// When.
     pub time: u64,
     /// How much it matters.

@@ -20,6 +20,7 @@ fn the_log_of_an_ended_job() {
     let all = lines(&server.body("/jobs/finite/logs"));
     assert!(all.len() >= 2, "{all:?}");
     assert!(all[0].message.starts_with("job started"), "{all:?}");
+    assert!(all.iter().map(|line| line.number).eq(0..all.len() as u64), "{all:?}");
     let last = &all[all.len() - 1..];
     assert_eq!(lines(&server.body("/jobs/finite/logs?tail=1")), last);
     assert_eq!(last[0].message, "job is finished");

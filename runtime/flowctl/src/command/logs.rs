@@ -38,7 +38,7 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
     let server = Server::new(args.remote.server.as_deref(), !output.is_json())?;
     let tail = args.tail.map_or(String::new(), |tail| format!("&tail={tail}"));
     let path = format!("/jobs/{}/logs?follow={}{tail}", super::segment(&args.job)?, args.follow);
-    let mut ended = false;
+    let (mut ended, mut next) = (false, None);
     server.lines(&path, |line| {
         let json = if args.follow {
             match event(line) {
@@ -52,7 +52,7 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
         } else {
             line
         };
-        show(json, output)?;
+        show(json, &mut next, output)?;
         Ok(true)
     })?;
     if args.follow && !ended {
@@ -80,13 +80,28 @@ fn event(line: &str) -> Event<'_> {
     }
 }
 
-fn show(json: &str, output: &Output) -> Result<(), Failure> {
+/// Shows a line; `next` is the number that it should have, none for the first.
+fn show(json: &str, next: &mut Option<u64>, output: &Output) -> Result<(), Failure> {
     if output.is_json() {
         return output.line(json);
     }
     let line: LogLine =
         serde_json::from_str(json).map_err(|error| Failure::failed(format!("not a log line ({error}): {json}")))?;
+    if let Some(gap) = gap(next, line.number) {
+        output.note(&gap);
+    }
     output.line(&text(&line, output))
+}
+
+/// What is missing before the line of this number.
+fn gap(next: &mut Option<u64>, number: u64) -> Option<String> {
+    let lost = number.saturating_sub(next.replace(number.saturating_add(1))?);
+    let lines = match lost {
+        0 => return None,
+        1 => "1 line is".to_owned(),
+        lost => format!("{lost} lines are"),
+    };
+    Some(format!("{lines} missing here: the job logs faster than it is read, and the server keeps the last lines only"))
 }
 
 fn text(line: &LogLine, output: &Output) -> String {
@@ -113,6 +128,7 @@ mod tests {
     #[test]
     fn lines_for_people() {
         let line = LogLine {
+            number: 7,
             time: 0,
             level: LogLevel::Warn,
             operator: Some("counts".parse().expect("a name")),
@@ -122,6 +138,23 @@ mod tests {
         // Standard output is no terminal in a test.
         let output = Output::new(Format::Table);
         assert_eq!(text(&line, &output), "1970-01-01 00:00:00.000Z warn  counts/2: odd \\u{1b}[2J\\nerror");
+    }
+
+    #[test]
+    fn lines_that_are_missing_are_told() {
+        let mut next = None;
+        let mut check = |number: u64, expect: Option<&str>| {
+            let told = gap(&mut next, number);
+            assert_eq!(told.as_deref().and_then(|told| told.split(" missing").next()), expect, "{number}");
+        };
+        check(5, None);
+        check(6, None);
+        check(8, Some("1 line is"));
+        check(20, Some("11 lines are"));
+        check(u64::MAX, Some("18446744073709551594 lines are"));
+        // A server that gives no numbers.
+        check(0, None);
+        check(0, None);
     }
 
     #[test]
