@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use flow_model::spec;
 use wasmtime::ResourceLimiter;
 
 /// Limits of one operator, per subtask.
@@ -17,14 +18,24 @@ pub struct Limits {
     pub log_lines_per_second: u32,
 }
 
-impl Default for Limits {
-    fn default() -> Limits {
+/// Enough for who reads along, too little to push what matters out of the log.
+const LOG_LINES_PER_SECOND: u32 = 100;
+
+impl From<spec::Limits> for Limits {
+    fn from(spec: spec::Limits) -> Limits {
         Limits {
-            memory: 256 << 20,
-            time_per_batch: Duration::from_secs(1),
-            output: 64 << 20,
-            log_lines_per_second: 100,
+            memory: spec.memory.as_usize(),
+            time_per_batch: spec.time_per_batch,
+            output: spec.output_per_batch.as_usize(),
+            log_lines_per_second: LOG_LINES_PER_SECOND,
         }
+    }
+}
+
+impl Default for Limits {
+    /// Those of an operator whose pipeline file sets none.
+    fn default() -> Limits {
+        spec::Limits::default().into()
     }
 }
 
@@ -82,5 +93,17 @@ impl ResourceLimiter for Growth {
 
     fn tables(&self) -> usize {
         1000
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_limits_of_tests_are_those_of_pipelines() {
+        let (limits, spec) = (Limits::default(), spec::Limits::default());
+        assert_eq!(limits.time_per_batch, spec.time_per_batch);
+        assert_eq!((limits.memory as u64, limits.output as u64), (spec.memory.0, spec.output_per_batch.0));
     }
 }

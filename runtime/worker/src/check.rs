@@ -51,7 +51,7 @@ impl Checked {
             subtask,
             parallelism,
             key_groups: (range.start.into(), u32::from(range.end).saturating_sub(1)),
-            limits: limits(&operator.limits),
+            limits: operator.limits.into(),
             report,
         })
     }
@@ -115,7 +115,7 @@ impl Worker {
                 Some((_, component)) => component.clone(),
                 None => {
                     let name = operator.component.value.display().to_string();
-                    match self.engine.load(&name, bytes, &limits(&operator.limits)) {
+                    match self.engine.load(&name, bytes, &operator.limits.into()) {
                         Ok(component) => {
                             let component = Arc::new(component);
                             loaded.push((bytes, component.clone()));
@@ -143,15 +143,6 @@ impl Worker {
             found if found.is_empty() => Ok(checked),
             found => Err(Error::Pipeline(Diagnostics { diagnostics: found })),
         }
-    }
-}
-
-fn limits(spec: &flow_model::spec::Limits) -> flow_plugin::Limits {
-    flow_plugin::Limits {
-        memory: spec.memory.as_usize(),
-        time_per_batch: spec.time_per_batch,
-        output: spec.output_per_batch.as_usize(),
-        ..Default::default()
     }
 }
 

@@ -129,7 +129,7 @@ impl Component {
         self
     }
 
-    /// Sets what an instance may use up.
+    /// Sets what an instance may use up; at first what an operator gets whose pipeline file sets no limits.
     pub fn limits(&mut self, limits: Limits) -> &mut Self {
         (self.limits, self.operator) = (limits, None);
         self
