@@ -80,12 +80,20 @@ impl Submission {
             .parent()
             .map(Path::to_owned)
             .unwrap_or_default();
-        let mut components = BTreeMap::new();
+        let mut components: BTreeMap<String, Bytes> = BTreeMap::new();
+        let mut by_place: BTreeMap<PathBuf, Bytes> = BTreeMap::new();
         let mut diagnostics = Vec::new();
         for operator in &pipeline.operators {
             let place = directory.join(&operator.component.value);
-            match std::fs::read(&place) {
-                Ok(bytes) => _ = components.insert(operator.name.to_string(), bytes.into()),
+            let bytes = match by_place.get(&place) {
+                Some(bytes) => Ok(bytes.clone()),
+                None => std::fs::read(&place).map(Bytes::from),
+            };
+            match bytes {
+                Ok(bytes) => {
+                    components.insert(operator.name.to_string(), bytes.clone());
+                    by_place.insert(place, bytes);
+                }
                 Err(error) => {
                     let shown = operator.component.value.display();
                     let message =
@@ -230,5 +238,16 @@ sinks:
         let components = assign(&pipeline, [("./shared.wasm".into(), bytes.into())].into()).expect("it is for both");
         let places: Vec<_> = components.values().map(|bytes| bytes.as_ptr()).collect();
         assert_eq!(places, [place, place]);
+    }
+
+    #[test]
+    fn a_component_file_is_read_once() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let path = directory.path().join("p.yaml");
+        std::fs::write(&path, TEXT).expect("a file");
+        std::fs::write(directory.path().join("shared.wasm"), "component").expect("a file");
+        let Submission { components, .. } = Submission::read(&path).expect("all is there");
+        assert_eq!(components["a"], "component");
+        assert_eq!(components["a"].as_ptr(), components["b"].as_ptr());
     }
 }
