@@ -15,8 +15,8 @@ use flow_dataflow::report::{Level, Rejected, Report};
 use crate::bindings::{PACKAGE, VERSION};
 use crate::engine::Engine;
 use crate::instance::{Host, Instance};
-use crate::log::Lines;
 use crate::interrupt::{self, Refused, Watch};
+use crate::log::Lines;
 use crate::{Error, Limits, describe, function, imports};
 
 /// SHA-256 of a component's bytes; shown as hex.
@@ -156,7 +156,9 @@ fn compile(engine: &wasmtime::Engine, name: &str, bytes: &[u8]) -> Result<wasmti
     let rewritten = match interrupt::rewrite(bytes) {
         Ok(rewritten) => rewritten,
         Err(Refused::Invalid(e)) => return Err(Error::Invalid { name, cause: e.to_string() }),
-        Err(e @ (Refused::Nested | Refused::Reserved(_))) => return Err(Error::Unserved { name, cause: e.to_string() }),
+        Err(e @ (Refused::Nested | Refused::Reserved(_))) => {
+            return Err(Error::Unserved { name, cause: e.to_string() });
+        }
     };
     wasmtime::component::Component::from_binary(engine, &rewritten)
         .map_err(|e| Error::Invalid { name, cause: format!("{e:#}") })
@@ -289,7 +291,7 @@ fn find_exports(name: &str, code: &wasmtime::component::Component, kind: Kind) -
 }
 
 fn added(code: &wasmtime::component::Component, name: &str, number: usize) -> Option<ComponentExportIndex> {
-    code.get_export_index(None, &format!("{name}{number}"))
+    code.get_export_index(None, format!("{name}{number}"))
 }
 
 /// Where lines go that a component logs while it describes itself; a panic's text is kept all the same.
