@@ -63,7 +63,7 @@ fn component(engine: &Engine, name: &str, config: &str) -> FunctionOperator {
         .expect("it starts");
     let state = KeyedState::new(Box::<MemoryBackend>::default(), &function.description().states, KeyGroups::default());
     let blame = Blame { on_error: OnError::Skip, report };
-    FunctionOperator::new(function, state, Drive { blame, stopwatch: || 0, max_rows: 1024 })
+    FunctionOperator::new(function, state, Drive { blame, stopwatch: || 0, max_rows: 1024, stop: Arc::default() })
 }
 
 /// Records of about 100 bytes of JSON, under 1,000 keys.

@@ -122,6 +122,9 @@ pub trait Function: Send {
     /// A barrier is about to pass.
     fn before_barrier(&mut self, checkpoint: CheckpointId) -> Result<Answer, CallError>;
 
+    /// The answer of the last call that returned ok is refused: the call failed after all.
+    fn refuse(&mut self);
+
     /// No more rows will come.
     fn end_of_input(&mut self) -> Result<Answer, CallError>;
 }

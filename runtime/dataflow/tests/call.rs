@@ -2,7 +2,8 @@
 
 mod native;
 
-use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
 use flow_dataflow::build::{bytes_column, fixed_column};
 use flow_dataflow::call::OnError;
@@ -294,4 +295,112 @@ fn rejected_rows_of_keyed_calls_are_named_by_their_place_in_arrival_order() {
     let (x, y) = (Some("x"), Some("y"));
     operator.process(records(&[(x, "a"), (y, "b"), (x, "c"), (y, "d"), (x, "b")]), NOW, &mut Vec::new()).unwrap();
     assert_eq!(told.codes(), [(Some(1), "b".into()), (Some(4), "b".into())]);
+}
+
+#[test]
+fn an_answer_that_is_refused_counts_as_a_failed_call() {
+    let check = |kind, good: bool| {
+        let answer = move |(batch, keys, _): Call<'_>| {
+            let rows = if good { batch.rows() } else { batch.rows() + 1 };
+            let all = vec!["v"; rows];
+            let mut columns = vec![value_column(&all)];
+            if !keys.columns().is_empty() {
+                columns.push(input_rows(&(0..rows as u32).collect::<Vec<_>>()));
+            }
+            Ok(Answer { rows: columns.into_iter().collect(), ..Answer::default() })
+        };
+        let native = Native::new(kind, &[], answer);
+        let refused = native.refused.clone();
+        let mut operator = native.operator(OnError::Skip, Arc::default());
+        operator.process(records(&[(Some("k"), "a")]), NOW, &mut Vec::new()).unwrap();
+        refused.load(Relaxed)
+    };
+    assert_eq!((check(Kind::Map, true), check(Kind::Process, true)), (0, 0));
+    assert_eq!((check(Kind::Map, false), check(Kind::Process, false)), (1, 1));
+}
+
+#[test]
+fn a_call_s_rows_have_an_end_in_bytes_too() {
+    for kind in [Kind::Map, Kind::Process] {
+        let sizes = Arc::new(Mutex::new(Vec::new()));
+        let seen = sizes.clone();
+        let note = move |(batch, ..): Call<'_>| {
+            seen.lock().unwrap().push(batch.rows());
+            Ok(Answer::default())
+        };
+        let mut operator = Native::new(kind, &[], note).operator(OnError::Fail, Arc::default());
+        let (big, huge) = ("v".repeat(1 << 20), "v".repeat(20 << 20));
+        let mut all = vec![(Some("k"), big.as_str()); 10];
+        all[5].1 = &huge;
+        operator.process(records(&all), NOW, &mut Vec::new()).unwrap();
+        assert_eq!(*sizes.lock().unwrap(), [3, 2, 1, 3, 1], "{kind}");
+    }
+}
+
+#[test]
+fn a_call_s_states_have_an_end_in_bytes_too() {
+    let sizes = Arc::new(Mutex::new(Vec::new()));
+    let seen = sizes.clone();
+    // Gives each key a MiB in the first of two states; traps for "x".
+    let grow = move |(rows, keys, _): Call<'_>| {
+        let all = texts(rows.bytes(id::VALUE).expect("asked for"), rows.rows());
+        seen.lock().unwrap().push(all.join(""));
+        if all.iter().any(|v| v == "x") {
+            return Err(trap());
+        }
+        let mut after = BytesBuilder::default();
+        (0..keys.rows()).for_each(|_| after.push(Some(&vec![b's'; 1 << 20])));
+        let states = [bytes_column(id::DECLARED, after)].into_iter().collect();
+        Ok(Answer { states, ..Answer::default() })
+    };
+    let states = [StateKind::Value, StateKind::Value];
+    let mut operator = Native::new(Kind::Process, &states, grow).operator(OnError::Skip, Arc::default());
+    let mut run = |all: &[(Option<&str>, &str)]| {
+        operator.process(records(all), NOW, &mut Vec::new()).unwrap();
+        std::mem::take(&mut *sizes.lock().unwrap())
+    };
+    let keys: Vec<String> = (0..7).map(|n| format!("k{n}")).collect();
+    let of = |values: &[&'static str; 7]| -> Vec<(Option<&str>, &'static str)> {
+        keys.iter().map(String::as_str).map(Some).zip(*values).collect()
+    };
+    assert_eq!(run(&of(&["a"; 7])), ["aaaaaaa"], "there is no state yet");
+    // 2 MiB a state: the third key is the one that is more.
+    assert_eq!(run(&of(&["b"; 7])), ["bbb", "bbb", "b"]);
+    let mut twice = of(&["c"; 7]);
+    twice.splice(1..1, [(Some("k0"), "d"), (Some("k0"), "d")]);
+    assert_eq!(run(&twice), ["cddcc", "ccc", "c"]);
+    assert_eq!(run(&of(&["e", "x", "e", "e", "e", "e", "e"])), ["exe", "ex", "e", "x", "e", "eee", "e"]);
+}
+
+#[test]
+fn after_a_time_out_calls_begin_small() {
+    let sizes = Arc::new(Mutex::new(Vec::new()));
+    let seen = sizes.clone();
+    let slow_in_company = move |(batch, ..): Call<'_>| {
+        seen.lock().unwrap().push(batch.rows());
+        if batch.rows() > 20 { Err(CallError::TimedOut { limit_ms: 5 }) } else { Ok(Answer::default()) }
+    };
+    let mut operator = Native::new(Kind::Map, &[], slow_in_company).operator(OnError::Fail, Arc::default());
+    operator.process(records(&[(None, "v"); 70]), NOW, &mut Vec::new()).unwrap();
+    let expect: Vec<usize> = [64].into_iter().chain([1; 64]).chain([1, 2, 3]).collect();
+    assert_eq!(*sizes.lock().unwrap(), expect);
+}
+
+#[test]
+fn no_call_is_made_once_the_job_is_to_stop() {
+    let calls = Arc::new(Mutex::new(0));
+    let count = calls.clone();
+    let stop = Arc::new(AtomicBool::new(false));
+    let ends_here = stop.clone();
+    let late = move |_: Call<'_>| {
+        *count.lock().unwrap() += 1;
+        ends_here.store(true, Relaxed);
+        Err(CallError::TimedOut { limit_ms: 5 })
+    };
+    let mut native = Native::new(Kind::Map, &[], late);
+    native.stop = stop;
+    let mut operator = native.operator(OnError::Skip, Arc::default());
+    let error = operator.process(records(&[(None, "v"); 60]), NOW, &mut Vec::new()).unwrap_err();
+    assert!(matches!(error, Error::Closed(_)), "{error:?}");
+    assert_eq!(*calls.lock().unwrap(), 1);
 }

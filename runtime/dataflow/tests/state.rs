@@ -61,7 +61,7 @@ fn states(backend: Counted) -> KeyedState {
 fn begin(state: &mut KeyedState, key_bytes: usize) {
     let mut keys = BytesBuilder::default();
     keys.push(Some(&vec![b'k'; key_bytes]));
-    state.begin(keys.column(), 1).expect("memory works");
+    state.begin(keys.column(), 1, usize::MAX).expect("memory works");
 }
 
 /// So many rows for the call's one key; each with this entry key and value, where given.

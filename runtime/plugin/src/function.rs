@@ -116,6 +116,10 @@ impl Function for Component {
         })
     }
 
+    fn refuse(&mut self) {
+        self.instance = None;
+    }
+
     fn before_barrier(&mut self, checkpoint: CheckpointId) -> Result<Answer, CallError> {
         self.answer(|instance, _| instance.before_barrier(checkpoint))
     }

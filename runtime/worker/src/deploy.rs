@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::AtomicU64;
+use std::sync::atomic::{AtomicBool, AtomicU64};
 
 use flow_dataflow::call::{Blame, FunctionOperator, OnError, Setup};
 use flow_dataflow::exchange::{Reader, Wake, Writer, channel};
@@ -49,6 +49,8 @@ struct Deployment<'a> {
     places: Arc<Places>,
     nodes: Vec<Node>,
     alarms: Vec<Arc<Alarm>>,
+    /// Set when the job is to stop.
+    stop: Arc<AtomicBool>,
     queues: Vec<Queues>,
     /// Sources by their number in the pipeline.
     sources: BTreeMap<usize, SharedSource<'a>>,
@@ -80,6 +82,7 @@ pub(crate) fn deploy(
         places: Arc::default(),
         nodes,
         alarms,
+        stop: Arc::default(),
         queues,
         sources: BTreeMap::new(),
         sinks: BTreeMap::new(),
@@ -91,8 +94,8 @@ pub(crate) fn deploy(
             by_slot[subtask as usize].push(deployment.task(planned, subtask)?);
         }
     }
-    let Deployment { log, nodes, alarms, .. } = deployment;
-    Ok((Parts { plan: plan.clone(), log, nodes, alarms, state_dir: state_dir.into() }, by_slot))
+    let Deployment { log, nodes, alarms, stop, .. } = deployment;
+    Ok((Parts { plan: plan.clone(), log, nodes, alarms, stop, state_dir: state_dir.into() }, by_slot))
 }
 
 fn queues(plan: &Plan, id: ExchangeId, alarms: &[Arc<Alarm>]) -> Queues {
@@ -260,7 +263,8 @@ impl<'a> Deployment<'a> {
             .map_err(|error| Error::Operator(name.clone(), error))?;
         let state = self.state(name, component.description(), subtask)?;
         let blame = Blame { on_error: on_error(spec), report };
-        let setup = Setup { blame, stopwatch: crate::slot::stopwatch, max_rows: BATCH_ROWS };
+        let (stopwatch, stop) = (crate::slot::stopwatch, self.stop.clone());
+        let setup = Setup { blame, stopwatch, max_rows: BATCH_ROWS, stop };
         let operator = Box::new(FunctionOperator::new(function, state, setup));
         chain.push(Link { name: name.to_string(), operator, counters: Some(self.counters(name, subtask)?) });
         Ok(())

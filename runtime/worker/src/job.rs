@@ -63,7 +63,7 @@ pub(crate) struct Job {
     plan: Plan,
     log: Arc<JobLog>,
     nodes: Vec<Node>,
-    stop: AtomicBool,
+    stop: Arc<AtomicBool>,
     alarms: Vec<Arc<Alarm>>,
     progress: Mutex<Progress>,
     over: Condvar,
@@ -81,6 +81,7 @@ pub(crate) struct Parts {
     pub(crate) log: Arc<JobLog>,
     pub(crate) nodes: Vec<Node>,
     pub(crate) alarms: Vec<Arc<Alarm>>,
+    pub(crate) stop: Arc<AtomicBool>,
     pub(crate) state_dir: PathBuf,
 }
 
@@ -90,7 +91,7 @@ impl Parts {
             plan: self.plan,
             log: self.log,
             nodes: self.nodes,
-            stop: AtomicBool::new(false),
+            stop: self.stop,
             alarms: self.alarms,
             progress: Mutex::new(progress),
             over: Condvar::new(),
@@ -128,7 +129,8 @@ impl JobHandle {
         let log = Arc::<JobLog>::default();
         log.add(Level::Error, None, error.clone());
         log.close();
-        let parts = Parts { plan, log, nodes: Vec::new(), alarms: Vec::new(), state_dir: PathBuf::new() };
+        let (alarms, stop) = (Vec::new(), Arc::default());
+        let parts = Parts { plan, log, nodes: Vec::new(), alarms, stop, state_dir: PathBuf::new() };
         let status = JobStatus { state: JobState::Failed, error: Some(Error::Retryable(error)), started, ended: None };
         JobHandle(Arc::new(parts.job(Progress { status, slots_left: 0, cut_short: false, on_end: None })))
     }
@@ -285,6 +287,7 @@ mod tests {
             log: Arc::default(),
             nodes: Vec::new(),
             alarms: sources.iter().map(|_| Arc::default()).collect(),
+            stop: Arc::default(),
             state_dir: std::env::temp_dir().join("flow-test-of-jobs-without-state"),
         };
         let task = |source| {

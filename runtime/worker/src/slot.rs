@@ -75,6 +75,8 @@ fn step(mut tasks: Vec<Task>, alarm: &Alarm, stop: &AtomicBool) -> Ended {
         for task in tasks.iter_mut().rev() {
             match turn(task, stop) {
                 Ok(went_on) => progress |= went_on,
+                // It gave up what it was at.
+                Err(Error::Closed(_)) if stop.load(Relaxed) => return Ended::Canceled,
                 Err(error) => return Ended::Failed(error),
             }
         }

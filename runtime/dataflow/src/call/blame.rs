@@ -53,19 +53,26 @@ impl FunctionOperator {
         let (first, mut blamed, mut timeouts) = (error.to_string(), 0, 0);
         // Pieces still to be called, the next one last.
         let mut waiting = pieces(batch, error);
-        while let Some((piece, known)) = waiting.pop() {
+        while let Some((mut piece, known)) = waiting.pop() {
             let failed = match known {
                 Some(error) => error,
-                None => match self.call(&piece, at) {
-                    Ok((rows, rejected)) => {
-                        self.reject_rows(&piece, rejected)?;
-                        if !rows.is_empty() {
-                            out.push(rows);
-                        }
-                        continue;
+                None => {
+                    let (fits, keyed) = self.fitting(piece.clone())?;
+                    if fits.rows() < piece.rows() {
+                        waiting.push((piece.slice(fits.rows(), piece.rows()), None));
+                        piece = fits;
                     }
-                    Err(error) => error,
-                },
+                    match self.call(&piece, keyed, at) {
+                        Ok((rows, rejected)) => {
+                            self.reject_rows(&piece, rejected)?;
+                            if !rows.is_empty() {
+                                out.push(rows);
+                            }
+                            continue;
+                        }
+                        Err(error) => error,
+                    }
+                }
             };
             if !may_be_a_record(&failed) {
                 return Err(without_record(failed));

@@ -6,9 +6,9 @@ use hashbrown::HashTable;
 use xxhash_rust::xxh3::xxh3_64;
 
 use super::answer;
-use crate::Batch;
 use crate::build::fixed_column;
 use crate::function::{CallError, Rejection};
+use crate::{Batch, Error};
 
 /// The distinct keys of a batch and the rows of each.
 pub(super) struct Groups {
@@ -22,7 +22,7 @@ pub(super) struct Groups {
 
 impl Groups {
     /// Groups by the key column, which must have no nulls.
-    pub(super) fn of(batch: &Batch) -> Result<Groups, CallError> {
+    pub(super) fn of(batch: &Batch) -> Result<Groups, Error> {
         let keys = key_of(batch)?;
         let mut index: HashTable<(u64, u32)> = HashTable::with_capacity(batch.rows());
         let (mut firsts, mut sizes): (Vec<u32>, Vec<u32>) = (Vec::new(), Vec::new());
@@ -61,6 +61,11 @@ impl Groups {
             order
         });
         Ok(Groups { firsts, sizes, order })
+    }
+
+    /// How many of the batch's first rows have no other keys than the first so many, at least one.
+    pub(super) fn rows_of_first(&self, keys: usize) -> usize {
+        self.firsts.get(keys.max(1)).map_or_else(|| self.sizes.iter().sum::<u32>(), |row| *row) as usize
     }
 
     /// Number of distinct keys.
@@ -129,10 +134,8 @@ impl Groups {
     }
 }
 
-fn key_of(batch: &Batch) -> Result<BytesColumn<'_>, CallError> {
-    batch
-        .bytes(id::KEY)
-        .ok_or_else(|| CallError::Host(crate::Error::Fatal("a keyed operator got rows without a key".into())))
+fn key_of(batch: &Batch) -> Result<BytesColumn<'_>, Error> {
+    batch.bytes(id::KEY).ok_or_else(|| Error::Fatal("a keyed operator got rows without a key".into()))
 }
 
 /// Checks the states that a keyed call returned against the keys that it got.

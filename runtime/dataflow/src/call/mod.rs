@@ -1,6 +1,6 @@
 //! Driving user code: a [`Function`] as an [`Operator`].
 //!
-//! A batch is cut to a size that one call handles in time, reduced to the columns that the function reads, called, and the
+//! A batch is cut to a size that one call handles in time and that a guest has room for, reduced to the columns that the function reads, called, and the
 //! answer is checked and merged with what the function did not see. A call that fails is blamed on one record by halving
 //! ([`blame`]); that record is treated as `on-error` says, and the rest goes on.
 //!
@@ -14,12 +14,15 @@ mod group;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
+
+use flow_frame::{BytesColumn, id};
 
 use crate::element::{CheckpointId, Moment};
 use crate::function::{Answer, CallError, Kind, Rejection};
 use crate::report::{Rejected, Report};
 use crate::state::KeyedState;
-use crate::{Batch, Error, Function, Operator};
+use crate::{Batch, Column, Error, Function, Operator};
 
 /// What happens when a record is refused or makes a call fail.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
@@ -71,10 +74,23 @@ pub struct Setup {
     pub stopwatch: Stopwatch,
     /// The most rows that one call gets.
     pub max_rows: usize,
+    /// Set when the job is to stop: no further call is made.
+    pub stop: Arc<AtomicBool>,
 }
 
 /// One call should take no longer: other tasks of the slot wait for it.
 const CALL_GOAL_NS: u64 = 5_000_000;
+
+/// Bytes that one call takes: the rows with their keys, and as much again of their value states. One row passes whatever it
+/// has.
+const CALL_BYTES: usize = 4 << 20;
+
+/// What a keyed call gets beside its rows.
+struct Keyed {
+    groups: group::Groups,
+    /// A row for each key, with its value states.
+    keys: Batch,
+}
 
 /// A function with what it needs to stand in a chain.
 pub struct FunctionOperator {
@@ -91,30 +107,72 @@ impl FunctionOperator {
         FunctionOperator { function, state, setup, rows_a_call }
     }
 
-    /// One transactional call; on success its state is committed and its output returned.
-    fn call(&mut self, batch: &Batch, at: Moment) -> Result<(Batch, Vec<Rejection>), CallError> {
-        let description = self.function.description();
-        let (kind, unordered) = (description.kind, description.unordered);
-        if kind != Kind::Process {
-            let view = batch.project(&description.columns);
-            let answer = self.function.apply(&view, at)?;
-            let rejected = answer::checked(answer.rejected, batch.rows())?;
-            let out = match kind {
-                Kind::Map => answer::map(batch, answer.rows, &rejected),
-                Kind::Filter => answer::filter(batch, &answer.rows, &rejected),
-                Kind::FlatMap | Kind::Process => answer::flat_map(batch, answer.rows, &rejected),
-            }?;
-            return Ok((out, rejected));
+    /// As many of the first rows as one call takes, and what they get if it is a keyed one, which begins with that.
+    fn fitting(&mut self, mut batch: Batch) -> Result<(Batch, Option<Keyed>), Error> {
+        if self.setup.stop.load(Relaxed) {
+            return Err(Error::Closed("the job is to stop".into()));
         }
-        let groups = group::Groups::of(batch)?;
+        let description = self.function.description();
+        let is_keyed = description.kind == Kind::Process;
+        let reads = |c: &&Column| description.columns.contains(&c.id) || (is_keyed && c.id == id::KEY);
+        let rows = rows_within(batch.columns().iter().filter(reads), batch.rows());
+        if rows < batch.rows() {
+            batch = batch.slice(0, rows);
+        }
+        if !is_keyed {
+            return Ok((batch, None));
+        }
+        loop {
+            let groups = group::Groups::of(&batch)?;
+            let mut keys = groups.keys(&batch);
+            let (states, covered) = self.state.begin(groups.key_column(&keys), groups.len(), CALL_BYTES)?;
+            if covered == groups.len() {
+                states.into_iter().for_each(|column| keys.set(column));
+                return Ok((batch, Some(Keyed { groups, keys })));
+            }
+            batch = batch.slice(0, groups.rows_of_first(covered));
+        }
+    }
+
+    /// One transactional call; on success its state is committed and its output returned.
+    fn call(&mut self, batch: &Batch, keyed: Option<Keyed>, at: Moment) -> Result<(Batch, Vec<Rejection>), CallError> {
+        let result = match keyed {
+            None => self.apply(batch, at),
+            Some(keyed) => self.process_keyed(batch, &keyed, at),
+        };
+        if result.is_err() {
+            self.function.refuse();
+        }
+        result
+    }
+
+    fn apply(&mut self, batch: &Batch, at: Moment) -> Result<(Batch, Vec<Rejection>), CallError> {
+        let description = self.function.description();
+        let kind = description.kind;
+        let view = batch.project(&description.columns);
+        let answer = self.function.apply(&view, at)?;
+        let rejected = answer::checked(answer.rejected, batch.rows())?;
+        let out = match kind {
+            Kind::Map => answer::map(batch, answer.rows, &rejected),
+            Kind::Filter => answer::filter(batch, &answer.rows, &rejected),
+            Kind::FlatMap | Kind::Process => answer::flat_map(batch, answer.rows, &rejected),
+        }?;
+        Ok((out, rejected))
+    }
+
+    fn process_keyed(
+        &mut self,
+        batch: &Batch,
+        Keyed { groups, keys }: &Keyed,
+        at: Moment,
+    ) -> Result<(Batch, Vec<Rejection>), CallError> {
+        let description = self.function.description();
+        let unordered = description.unordered;
         let rows = groups.arrange(&batch.project(&description.columns));
-        let mut keys = groups.keys(batch);
-        let states = self.state.begin(groups.key_column(&keys), groups.len()).map_err(CallError::Host)?;
-        states.into_iter().for_each(|column| keys.set(column));
-        let done = self.function.process(&rows, &keys, &mut self.state, at).and_then(|answer| {
+        let done = self.function.process(&rows, keys, &mut self.state, at).and_then(|answer| {
             let rejected = groups.to_arrival(answer::checked(answer.rejected, batch.rows())?);
             let out = groups.collect(batch, answer.rows, &rejected, unordered)?;
-            group::check_states(&answer.states, &keys)?;
+            group::check_states(&answer.states, keys)?;
             Ok((out, rejected, answer.states))
         });
         match done {
@@ -166,17 +224,24 @@ impl Operator for FunctionOperator {
             let to = (from + self.rows_a_call).min(batch.rows());
             let piece = if to - from == batch.rows() { batch.clone() } else { batch.slice(from, to) };
             let begun = (self.setup.stopwatch)();
-            match self.call(&piece, at) {
+            let (piece, keyed) = self.fitting(piece)?;
+            match self.call(&piece, keyed, at) {
                 Ok((rows, rejected)) => {
-                    self.adapt(to - from, (self.setup.stopwatch)() - begun);
+                    self.adapt(piece.rows(), (self.setup.stopwatch)() - begun);
                     self.reject_rows(&piece, rejected)?;
                     if !rows.is_empty() {
                         out.push(rows);
                     }
                 }
-                Err(error) => self.blame(&piece, at, error, out)?,
+                Err(error) => {
+                    if matches!(error, CallError::TimedOut { .. }) {
+                        // Nobody knows how many would have been in time. From one on it soon doubles back.
+                        self.rows_a_call = 1;
+                    }
+                    self.blame(&piece, at, error, out)?;
+                }
             }
-            from = to;
+            from += piece.rows();
         }
         Ok(())
     }
@@ -194,6 +259,20 @@ impl Operator for FunctionOperator {
         let answer = self.function.end_of_input();
         self.emit_answer(answer, out)
     }
+}
+
+/// How many of so many rows have at most [`CALL_BYTES`] in these columns, at least one.
+fn rows_within<'a>(columns: impl Iterator<Item = &'a Column> + Clone, rows: usize) -> usize {
+    if columns.clone().map(Column::size).sum::<usize>() <= CALL_BYTES {
+        return rows;
+    }
+    let columns: Vec<BytesColumn<'_>> = columns.filter_map(Column::as_bytes).collect();
+    let mut bytes = 0;
+    let fits = |row: &usize| {
+        bytes += columns.iter().map(|c| c.raw(*row).len()).sum::<usize>();
+        bytes <= CALL_BYTES
+    };
+    (0..rows).take_while(fits).count().max(1)
 }
 
 /// Rows that are left when the rejected ones are taken out; none when all are.

@@ -93,8 +93,10 @@ impl KeyedState {
         self.writable = Budget::of(bytes);
     }
 
-    /// Begins a call for these keys, each once, and reads their value states: one column a state, `DECLARED + state`.
-    pub fn begin(&mut self, keys: BytesColumn<'_>, rows: usize) -> Result<Vec<Column>, Error> {
+    /// Begins a call for these keys, each once, and reads their value states: one column a state, `DECLARED + state`. Also says
+    /// how many of the keys these cover: all, or as many as it took for more than about `most` bytes, at least one. In that
+    /// case the columns are of no use, and a call for so many keys has to begin.
+    pub fn begin(&mut self, keys: BytesColumn<'_>, rows: usize, most: usize) -> Result<(Vec<Column>, usize), Error> {
         self.abort();
         self.keys = BytesBuilder::with_capacity(rows, rows * 16);
         self.groups.clear();
@@ -103,14 +105,16 @@ impl KeyedState {
             self.keys.push(Some(bytes));
             self.groups.push(self.key_groups.of(bytes).0);
         }
-        let mut columns = Vec::new();
+        let (mut columns, mut covered) = (Vec::new(), rows);
+        let most = most / self.value_states().count().max(1);
         for state in self.value_states() {
             let at = self.value_keys(state);
             let mut values = BytesBuilder::with_capacity(rows, rows * 8);
-            self.backend.get_many(&at, &mut values, usize::MAX)?;
+            self.backend.get_many(&at, &mut values, most)?;
+            covered = covered.min(values.rows());
             columns.push(bytes_column(id::DECLARED + state, values));
         }
-        Ok(columns)
+        Ok((columns, covered))
     }
 
     /// Ends a call that succeeded: its writes, and the value states that it returned (a row for each key), take effect.

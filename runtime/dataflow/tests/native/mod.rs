@@ -2,7 +2,7 @@
 #![allow(dead_code, reason = "each test binary uses its part")]
 
 use std::collections::VecDeque;
-use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering::Relaxed};
 use std::sync::{Arc, Mutex};
 
 use flow_dataflow::build::Row;
@@ -51,6 +51,10 @@ impl Report for Told {
 pub struct Native<F> {
     description: Description,
     call: F,
+    /// How many answers were refused.
+    pub refused: Arc<AtomicUsize>,
+    /// Ends the job's calls.
+    pub stop: Arc<AtomicBool>,
 }
 
 pub type Call<'a> = (&'a Batch, &'a Batch, &'a mut KeyedState);
@@ -71,7 +75,7 @@ impl<F: FnMut(Call<'_>) -> Result<Answer, CallError> + Send> Native<F> {
             unordered: false,
             capabilities: Vec::new(),
         };
-        Native { description, call }
+        Native { description, call, refused: Arc::default(), stop: Arc::default() }
     }
 
     pub fn operator(self, on_error: OnError, told: Arc<Told>) -> FunctionOperator
@@ -79,7 +83,8 @@ impl<F: FnMut(Call<'_>) -> Result<Answer, CallError> + Send> Native<F> {
         F: 'static,
     {
         let states = KeyedState::new(Box::<MemoryBackend>::default(), &self.description.states, KeyGroups::default());
-        let setup = Setup { blame: Blame { on_error, report: told }, stopwatch: || 0, max_rows: 64 };
+        let setup =
+            Setup { blame: Blame { on_error, report: told }, stopwatch: || 0, max_rows: 64, stop: self.stop.clone() };
         FunctionOperator::new(Box::new(self), states, setup)
     }
 }
@@ -101,6 +106,10 @@ impl<F: FnMut(Call<'_>) -> Result<Answer, CallError> + Send> Function for Native
         _at: Moment,
     ) -> Result<Answer, CallError> {
         (self.call)((rows, keys, state))
+    }
+
+    fn refuse(&mut self) {
+        self.refused.fetch_add(1, Relaxed);
     }
 
     fn before_barrier(&mut self, _checkpoint: CheckpointId) -> Result<Answer, CallError> {

@@ -235,3 +235,15 @@ fn a_neighbour_goes_on() {
     let served = neighbour.join().expect("the neighbour never fails");
     assert!(served > 10, "it served {served} batches meanwhile");
 }
+
+#[test]
+fn an_instance_whose_answer_is_refused_is_not_used_again() {
+    let body = "(if (global.get $used) (then unreachable)) (global.set $used (i32.const 1))
+                (call $answer (i32.const 0) (i32.const 0))";
+    let guest = Guest::new(Kind::Map).with("(global $used (mut i32) (i32.const 0))").call(body);
+    let mut function = start(&guest);
+    function.apply(&values(&["a"]), AT).expect("its first call");
+    function.refuse();
+    function.apply(&values(&["a"]), AT).expect("another instance's first call");
+    assert!(matches!(function.apply(&values(&["a"]), AT), Err(CallError::Trap { .. })), "the same instance again");
+}

@@ -89,6 +89,11 @@ fn code_without_loops_that_takes_for_ever_is_stopped() {
     for (what, functions, body) in [
         ("a tree of calls", wide_tree(60), "(call $level60)"),
         ("fills in a row", format!("(func $fills {})", fill.repeat(20_000)), "(call $fills)"),
+        (
+            "calls in a row",
+            format!("(func $few {}) (func $calls {})", fill.repeat(7), "(call $few)".repeat(3_000)),
+            "(call $calls)",
+        ),
     ] {
         let guest = Guest::new(Kind::Map).with(&functions).pages(200).bad_on_x(&format!("{body} unreachable"));
         match start(&engine(), &guest, Duration::from_millis(60)).apply(&values(&["x"]), AT) {
@@ -130,7 +135,7 @@ fn time_in_state_counts_too() {
     keys.set(crate::stage::strings(flow_frame::id::KEY, &[]));
     let rows = values(&["a"]);
     let column = crate::stage::strings(flow_frame::id::KEY, &["a"]);
-    state.begin(column.as_bytes().expect("bytes"), 1).expect("memory works");
+    state.begin(column.as_bytes().expect("bytes"), 1, usize::MAX).expect("memory works");
     for _ in 0..3 {
         match function.process(&rows, &keys, &mut state, AT) {
             Err(CallError::TimedOut { limit_ms: 20 }) => {}

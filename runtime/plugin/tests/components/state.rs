@@ -31,7 +31,7 @@ impl Stage {
         let sizes = [1u32, 1].iter().flat_map(|n| n.to_le_bytes()).collect();
         keys.set(fixed_column(id::GROUP_ROWS, Type::U32, sizes, None));
         let column = keys.bytes(id::KEY).expect("just set");
-        for values in self.state.begin(column, 2).expect("memory works") {
+        for values in self.state.begin(column, 2, usize::MAX).expect("memory works").0 {
             keys.set(values);
         }
         self.function.process(&values(rows), &keys, &mut self.state, AT)

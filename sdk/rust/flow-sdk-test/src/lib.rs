@@ -222,7 +222,7 @@ impl Component {
             let states = &self.component.description().states;
             let state = KeyedState::new(Box::new(self.store.clone()), states, KeyGroups::default());
             let blame = Blame { on_error: OnError::Skip, report: self.collector.clone() };
-            let setup = Setup { blame, stopwatch, max_rows: self.batch };
+            let setup = Setup { blame, stopwatch, max_rows: self.batch, stop: Arc::default() };
             self.operator = Some(FunctionOperator::new(function, state, setup));
         }
         Ok(self.operator.as_mut().expect("it was just made"))
