@@ -15,8 +15,7 @@ use wasmtime::component::Component;
 
 use crate::load::Digest;
 
-/// Its last byte counts the forms of files, and of what is done to components before they are compiled.
-const MAGIC: &[u8; 8] = b"FLWCODE\x02";
+const MAGIC: &[u8; 8] = b"FLWCODE\x01";
 const HEADER: usize = MAGIC.len() + 32;
 
 /// A directory of compiled code.

@@ -120,13 +120,17 @@ pub fn load(engine: &Engine, name: &str, bytes: &[u8], limits: &Limits) -> Resul
     sniff(name, bytes)?;
     let digest = Digest::of(bytes);
     let inner = &engine.inner;
-    let cached = inner.cache.as_ref().and_then(|cache| cache.get(&inner.wasm, digest));
+    let rewritten = rewrite(name, bytes)?;
+    // By the bytes that are compiled: code from before a change of the rewriting is another file.
+    let compiled = Digest::of(&rewritten);
+    let cached = inner.cache.as_ref().and_then(|cache| cache.get(&inner.wasm, compiled));
     let code = match cached {
         Some(code) => code,
         None => {
-            let code = compile(&inner.wasm, name, bytes)?;
+            let code = wasmtime::component::Component::from_binary(&inner.wasm, &rewritten)
+                .map_err(|e| Error::Invalid { name: name.to_owned(), cause: format!("{e:#}") })?;
             if let Some(cache) = &inner.cache {
-                cache.put(&code, digest);
+                cache.put(&code, compiled);
             }
             code
         }
@@ -151,17 +155,12 @@ pub fn load(engine: &Engine, name: &str, bytes: &[u8], limits: &Limits) -> Resul
     Ok(Component { name: name.to_owned(), digest, description: Arc::new(description), program })
 }
 
-fn compile(engine: &wasmtime::Engine, name: &str, bytes: &[u8]) -> Result<wasmtime::component::Component, Error> {
+fn rewrite(name: &str, bytes: &[u8]) -> Result<Vec<u8>, Error> {
     let name = name.to_owned();
-    let rewritten = match interrupt::rewrite(bytes) {
-        Ok(rewritten) => rewritten,
-        Err(Refused::Invalid(e)) => return Err(Error::Invalid { name, cause: e.to_string() }),
-        Err(e @ (Refused::Nested | Refused::Reserved(_))) => {
-            return Err(Error::Unserved { name, cause: e.to_string() });
-        }
-    };
-    wasmtime::component::Component::from_binary(engine, &rewritten)
-        .map_err(|e| Error::Invalid { name, cause: format!("{e:#}") })
+    interrupt::rewrite(bytes).map_err(|e| match e {
+        Refused::Invalid(e) => Error::Invalid { name, cause: e.to_string() },
+        Refused::Nested | Refused::Reserved(_) => Error::Unserved { name, cause: e.to_string() },
+    })
 }
 
 /// Says what bytes are that can't be a component.
