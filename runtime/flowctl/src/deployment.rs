@@ -69,7 +69,7 @@ fn read_components(pipeline: &Pipeline, directory: &Path) -> Result<BTreeMap<Str
         if components.contains_key(&shown) {
             continue;
         }
-        match std::fs::read(directory.join(path)) {
+        match read_file(&directory.join(path)) {
             Ok(bytes) => _ = components.insert(shown, bytes),
             Err(error) => {
                 let message = format!("can't read the component {shown} of operator \"{}\": {error}", operator.name);
@@ -81,6 +81,15 @@ fn read_components(pipeline: &Pipeline, directory: &Path) -> Result<BTreeMap<Str
         }
     }
     if diagnostics.is_empty() { Ok(components) } else { Err(invalid(diagnostics)) }
+}
+
+/// All of a regular file; a device or a pipe may have no end.
+fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
+    if std::fs::metadata(path)?.is_file() {
+        std::fs::read(path)
+    } else {
+        Err(std::io::Error::other("it is not a regular file"))
+    }
 }
 
 /// The pipeline can't run for these reasons.

@@ -60,7 +60,10 @@ fn unreadable(error: &Error, limit: usize) -> String {
 /// The guest's functions, innermost first.
 fn names(backtrace: &WasmBacktrace) -> Vec<String> {
     let name = |frame: &wasmtime::FrameInfo| match frame.func_name() {
-        Some(name) => log::cut_word(&format!("{:#}", rustc_demangle::demangle(name))),
+        // Whoever made the component has chosen the name: it must not begin a line of its own in a log.
+        Some(name) => {
+            log::cut_word(&format!("{:#}", rustc_demangle::demangle(name))).replace(char::is_control, "\u{fffd}")
+        }
         None => format!("function {}", frame.func_index()),
     };
     backtrace.frames().iter().map(name).collect()

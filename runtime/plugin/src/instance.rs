@@ -71,7 +71,7 @@ impl Instance {
     /// Instantiates; `init` is not called yet.
     pub fn new(program: &Arc<Program>, limits: Limits, lines: Arc<Lines>) -> Result<Instance, CallError> {
         let host = Host {
-            growth: Growth::new(limits.memory),
+            growth: Growth::new(limits.memory, program.exports.pages.len() * interrupt::PAGE_BYTES),
             was_stopped: false,
             lines,
             last_error: None,

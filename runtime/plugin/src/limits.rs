@@ -46,41 +46,57 @@ const TABLE_ELEMENTS: usize = 1 << 20;
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 pub enum Exceeded {
     /// Linear memory.
-    #[error("it needs more than its limit of {} MiB of memory", .0 >> 20)]
+    #[error("it needs more than its limit of {} of memory", size(*.0))]
     Memory(usize),
     /// A table.
     #[error("it asks for a table of {0} elements; {TABLE_ELEMENTS} are allowed")]
     Table(usize),
 }
 
+fn size(bytes: usize) -> String {
+    if bytes < 1 << 20 { format!("{} KiB", bytes >> 10) } else { format!("{} MiB", bytes >> 20) }
+}
+
+/// Bytes that the host keeps for an element of a table.
+const TABLE_ELEMENT: usize = 8;
+
 /// Keeps the memory of one store under its limit, and knows how much it is.
 #[derive(Debug)]
 pub struct Growth {
     limit: usize,
-    /// Bytes of all linear memories.
+    /// Bytes of the pages by which it is interrupted; they count for nobody.
+    pages: usize,
+    /// Bytes of all linear memories, pages included, and tables.
     pub memory: usize,
 }
 
 impl Growth {
-    /// At most so many bytes.
-    pub fn new(limit: usize) -> Growth {
-        Growth { limit, memory: 0 }
+    /// At most so many bytes, beside so many of pages.
+    pub fn new(limit: usize, pages: usize) -> Growth {
+        Growth { limit, pages, memory: 0 }
     }
-}
 
-impl ResourceLimiter for Growth {
-    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        let memory = self.memory.saturating_add(desired.saturating_sub(current));
-        if memory > self.limit {
+    fn grow(&mut self, bytes: usize) -> wasmtime::Result<bool> {
+        let memory = self.memory.saturating_add(bytes);
+        if memory.saturating_sub(self.pages) > self.limit {
             // An error traps: a guest that is told "no" mostly dies of it in a way that nobody can read.
             return Err(Exceeded::Memory(self.limit).into());
         }
         self.memory = memory;
         Ok(true)
     }
+}
 
-    fn table_growing(&mut self, _: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
-        if desired > TABLE_ELEMENTS { Err(Exceeded::Table(desired).into()) } else { Ok(true) }
+impl ResourceLimiter for Growth {
+    fn memory_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        self.grow(desired.saturating_sub(current))
+    }
+
+    fn table_growing(&mut self, current: usize, desired: usize, _: Option<usize>) -> wasmtime::Result<bool> {
+        if desired > TABLE_ELEMENTS {
+            return Err(Exceeded::Table(desired).into());
+        }
+        self.grow(desired.saturating_sub(current).saturating_mul(TABLE_ELEMENT))
     }
 
     fn memories(&self) -> usize {

@@ -73,6 +73,14 @@ pub fn rewrite(component: &[u8]) -> Result<Vec<u8>, Refused> {
                 depth += 1;
             }
             (payload, ..) if depth == 0 => to.section(payload, component)?,
+            // It may hold no module, and make instances of one that is handed to it.
+            (Payload::InstanceSection(instances), ..) => {
+                for instance in instances {
+                    if let Instance::Instantiate { .. } = instance? {
+                        return Err(Refused::Nested);
+                    }
+                }
+            }
             _ => {}
         }
     }
@@ -108,7 +116,8 @@ impl Rewriting {
             Payload::ComponentExportSection(exports) => {
                 for export in exports.clone() {
                     let name = export?.name.name;
-                    if name.starts_with(PAGE) || name.starts_with(START) {
+                    let lower = name.to_ascii_lowercase();
+                    if lower.starts_with(PAGE) || lower.starts_with(START) {
                         return Err(Refused::Reserved(name.to_owned()));
                     }
                 }

@@ -18,5 +18,6 @@ mod page;
 mod watch;
 
 pub use component::{PAGE, Refused, START, rewrite};
+pub use module::PAGE_BYTES;
 pub use page::Page;
 pub use watch::{Call, Watch};

@@ -111,6 +111,17 @@ fn memory_ends_at_the_limit() {
 }
 
 #[test]
+fn tables_count_as_memory() {
+    let table = "(table 1000000 funcref) ";
+    let guest = Guest::new(Kind::Map).with(&table.repeat(5)).bad_on_x("unreachable");
+    let error = ENGINE.load("tables.wasm", &guest.build(), &limits()).err().expect("40 MB of tables");
+    assert_eq!(
+        error.to_string(),
+        "tables.wasm failed in instantiate: it needs more than its limit of 32 MiB of memory"
+    );
+}
+
+#[test]
 fn tables_end_somewhere() {
     let guest = Guest::new(Kind::Map)
         .with("(table $t 1 funcref)")
