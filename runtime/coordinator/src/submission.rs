@@ -87,7 +87,7 @@ impl Submission {
             let place = directory.join(&operator.component.value);
             let bytes = match by_place.get(&place) {
                 Some(bytes) => Ok(bytes.clone()),
-                None => std::fs::read(&place).map(Bytes::from),
+                None => read_file(&place).map(Bytes::from),
             };
             match bytes {
                 Ok(bytes) => {
@@ -189,6 +189,15 @@ impl Nodes {
             Worker::Connector(name, _) => at(&name, Code::Connector),
             Worker::Plan(_) | Worker::Start(_) => Error::Internal(message),
         }
+    }
+}
+
+/// All of a regular file; a device or a pipe may have no end.
+fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
+    if std::fs::metadata(path)?.is_file() {
+        std::fs::read(path)
+    } else {
+        Err(std::io::Error::other("it is not a regular file"))
     }
 }
 

@@ -62,6 +62,16 @@ mod tests {
     }
 
     #[test]
+    fn what_waits_for_more_comes_out_when_the_sink_is_dropped() {
+        let (mut reader, mut sink) = over_a_pipe();
+        sink.write(batch(&["a"])).expect("it takes a batch");
+        drop(sink);
+        let mut text = String::new();
+        reader.read_to_string(&mut text).expect("text");
+        assert_eq!(text, "a\n");
+    }
+
+    #[test]
     fn a_closed_pipe_ends_the_job_with_a_reason() {
         let (reader, mut sink) = over_a_pipe();
         drop(reader);

@@ -15,6 +15,8 @@ use crate::record_text;
 const CHUNK: usize = 256 << 10;
 /// How long text waits for more, so that people who follow the output see it.
 const LINGER: Duration = Duration::from_millis(200);
+/// How long a thread that may be left has to write what waits when the sink is dropped.
+const LAST_MOMENT: Duration = Duration::from_millis(500);
 /// Pieces of work on their way: one that is written, and one so that the thread never waits for the task.
 const IN_FLIGHT: usize = 2;
 
@@ -32,7 +34,7 @@ pub(crate) trait Target: Send + 'static {
 pub(crate) enum OnDrop {
     /// It has ended before the sink is gone.
     Join,
-    /// It ends when its write does: whoever reads the other end may have stopped for good.
+    /// It has a moment to end, and else ends when its write does: whoever reads the other end may have stopped for good.
     Leave,
 }
 
@@ -186,13 +188,19 @@ impl Sink for TextSink {
 
 impl Drop for TextSink {
     fn drop(&mut self) {
+        // A canceled job has counted these records as taken; who reads along shall see them.
+        self.flush();
         self.work = None;
-        if let Some(thread) = self.thread.take()
-            && self.on_drop == OnDrop::Join
-        {
-            // Whatever it met has been told, or nobody asks any more.
-            let _ = thread.join();
+        let Some(thread) = self.thread.take() else { return };
+        let begin = Instant::now();
+        while self.on_drop == OnDrop::Leave && !thread.is_finished() {
+            if begin.elapsed() >= LAST_MOMENT {
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(2));
         }
+        // Whatever it met has been told, or nobody asks any more.
+        let _ = thread.join();
     }
 }
 

@@ -22,6 +22,10 @@ macro_rules! export {
             type Runner = $runner;
         }
 
+        // Natively nothing but tests uses the type; this keeps the compiler from calling it dead code.
+        #[cfg(not(target_arch = "wasm32"))]
+        const _: ::std::option::Option<$operator> = ::std::option::Option::None;
+
         #[cfg(target_arch = "wasm32")]
         const _: () = {
             ::std::thread_local! {
