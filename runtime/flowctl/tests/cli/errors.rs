@@ -92,6 +92,17 @@ fn files_that_are_wrong_are_told_before_anything_is_sent() {
         ],
     );
 
+    // A device may have no end.
+    fs::write(here.join("zero.yaml"), PIPELINE.replace("./shout.wasm", "/dev/zero")).expect("a file");
+    deploy(
+        "zero.yaml",
+        &[
+            "zero.yaml:7:22: can't read the component /dev/zero of operator \"shout\": it is not a regular file; \
+             build it: flowctl build DIR -o /dev/zero",
+            "error: the pipeline has 1 error",
+        ],
+    );
+
     fs::write(here.join("slip.yaml"), PIPELINE.replace("from: in}", "from: inn}")).expect("a file");
     let called = run(here, &["deploy", "slip.yaml", "--server", &server]);
     assert_eq!(called.code, 2);
