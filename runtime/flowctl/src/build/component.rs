@@ -28,7 +28,7 @@ fn wrap(name: &str, module: &[u8]) -> Result<Vec<u8>, Failure> {
         if text.contains("wasi_snapshot_preview1") {
             failure.hint("compile it for wasm32-unknown-unknown: an operator has no system interface")
         } else {
-            failure.hint("an operator exports one world of flow:operator; flow-sdk or wit_bindgen::generate! write it")
+            failure.hint("an operator exports one world of flow:operator: with flow-sdk end the crate by `flow_sdk::export!(KIND Type);`")
         }
     })
 }

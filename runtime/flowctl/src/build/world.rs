@@ -62,7 +62,7 @@ fn exported_kind(name: &str, exports: &[String]) -> Result<OperatorKind, Failure
     if own.is_empty() {
         let found = if exports.is_empty() { "nothing".into() } else { exports.join(", ") };
         return Err(Failure::invalid(format!("{name} is no operator: it exports {found}"))
-            .hint("an operator exports one world of flow:operator; flow-sdk or wit_bindgen::generate! write it"));
+            .hint("an operator exports one world of flow:operator: with flow-sdk end the crate by `flow_sdk::export!(KIND Type);`"));
     }
     if let Some((_, version)) = own.iter().find(|(_, version)| *version != VERSION) {
         return Err(Failure::invalid(format!("{name} is made for {PACKAGE}@{version}; this flowctl knows {VERSION}"))

@@ -2,9 +2,8 @@
 //!
 //! # An operator
 //!
-//! A crate of the type `cdylib` holds one operator: a type that implements the trait of its kind, and a line that exports
-//! it. Its config in the pipeline file becomes a typed struct; a config that does not fit stops the deployment with the
-//! field's name.
+//! A library crate holds one operator: a type that implements the trait of its kind, and a line that exports it. Its config
+//! in the pipeline file becomes a typed struct; a config that does not fit stops the deployment with the field's name.
 //!
 //! ```
 //! use flow_sdk::prelude::*;
@@ -81,8 +80,8 @@
 //!
 //! # Building
 //!
-//! `flowctl build` makes the component. By hand: `cargo build --release --target wasm32-unknown-unknown`, then
-//! `wasm-tools component new`. [`testing`] runs an operator natively, the crate `flow-sdk-test` the component in the real
+//! `flowctl build` makes the component. By hand: `cargo rustc --release --crate-type cdylib --target
+//! wasm32-unknown-unknown`, then `wasm-tools component new`. [`testing`] runs an operator natively, the crate `flow-sdk-test` the component in the real
 //! host.
 #![deny(missing_docs)]
 
