@@ -110,6 +110,16 @@ rust_install() {
   die "no working Rust: rust-toolchain.toml asks for $(sed -n 's/^channel *= *//p' "$flow_root/rust-toolchain.toml"), and rustc does not start"
 }
 
+# All checkouts of a user share what is built. Cargo, and `newer` in plugins.sh, compare times: what another checkout
+# built after this one's files were written would pass for built from them. So at a change of hands all files become new.
+claim_cache() {
+  local owner=$flow_cache/checkout
+  [ "$(cat "$owner" 2>/dev/null)" != "$flow_root" ] || return 0
+  [ ! -e "$owner" ] || echo "  another checkout built last: Flow's own crates and components are built again"
+  find "$flow_root" \( -name .git -o -name target \) -prune -o -type f -exec touch {} +
+  echo "$flow_root" >"$owner"
+}
+
 main() {
   local parts=("$@") part done_parts=""
   # The split is wanted: all_parts is a list of words.
@@ -131,6 +141,7 @@ main() {
     done_parts+=" $part"
   done
   write_cargo_config
+  claim_cache
   echo "setup: ready in $((SECONDS - begun)) s"
 }
 
