@@ -19,8 +19,10 @@ pub const PARALLELISM: i32 = 2;
 pub enum Job {
     /// The simple job by hand: rdkafka and serde_json, no guarantees.
     Floor,
-    /// Flow: parse, double the amount, keep nine of ten.
+    /// Flow: parse, double the amount, keep nine of ten, by a map and a filter.
     Simple,
+    /// The same by one operator, which parses and serializes once, as the floor does.
+    SimpleInOne,
     /// Flow: count by customer, each update told.
     KeyedCount,
 }
@@ -31,6 +33,7 @@ impl Job {
         match self {
             Job::Floor => "floor",
             Job::Simple => "simple",
+            Job::SimpleInOne => "simple-in-one",
             Job::KeyedCount => "keyed-count",
         }
     }
@@ -38,7 +41,7 @@ impl Job {
     /// What it has to make of so many orders.
     pub fn expected(self, count: u64) -> anyhow::Result<Contents> {
         match self {
-            Job::Floor | Job::Simple => Ok(orders::simple(count)?),
+            Job::Floor | Job::Simple | Job::SimpleInOne => Ok(orders::simple(count)?),
             Job::KeyedCount => Ok(orders::keyed_count(count)),
         }
     }
@@ -68,6 +71,9 @@ impl Setup {
         if jobs.contains(&Job::Simple) {
             needed.extend(["order-map", "order-filter"].map(|name| (self.plugin(name), "make plugins")));
         }
+        if jobs.contains(&Job::SimpleInOne) {
+            needed.push((self.plugin("order-map-filter"), "make plugins"));
+        }
         if jobs.contains(&Job::KeyedCount) {
             needed.push((self.plugin("counter"), "make plugins"));
         }
@@ -92,7 +98,7 @@ impl Setup {
                 command.args(["--parallelism", &PARALLELISM.to_string()]);
                 command
             }
-            Job::Simple | Job::KeyedCount => {
+            Job::Simple | Job::SimpleInOne | Job::KeyedCount => {
                 let file = dir.join("pipeline.yaml");
                 fs::write(&file, self.pipeline(job, output)).with_context(|| format!("{}", file.display()))?;
                 let mut command = Command::new(&self.flowd);
@@ -110,6 +116,10 @@ impl Setup {
         let (operators, last) = match job {
             Job::KeyedCount => {
                 (format!("  count: {{component: {}, from: orders, key: $key}}\n", plugin("counter")), "count")
+            }
+            Job::SimpleInOne => {
+                let both = plugin("order-map-filter");
+                (format!("  both: {{component: {both}, from: orders, config: {{min: {LEAST}}}}}\n"), "both")
             }
             Job::Floor | Job::Simple => {
                 let map = format!("  double: {{component: {}, from: orders}}\n", plugin("order-map"));

@@ -42,7 +42,7 @@ struct Args {
     #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// Which jobs, separated by commas
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "floor,simple,keyed-count")]
+    #[arg(long, value_enum, value_delimiter = ',', default_value = "floor,simple,simple-in-one,keyed-count")]
     jobs: Vec<Job>,
     /// A running Kafka; else one is started and gone with this process
     #[arg(long, value_name = "HOST:PORT")]
@@ -144,7 +144,7 @@ fn rounds(args: &Args, bench: &Bench<'_>) -> anyhow::Result<Vec<Run>> {
             let run = bench.run(job, round, round == 0, |command| command)?;
             let (cpu, millions) = (run.usage.cpu(), args.records as f64 / 1e6);
             eprintln!(
-                "round {round}  {:<12} {:6.3} CPU-s per million  {:5.1} s  {:>4} MiB  (beside it: Kafka {:.2}, other {:.2} cores)",
+                "round {round}  {:<13} {:6.3} CPU-s per million  {:5.1} s  {:>4} MiB  (beside it: Kafka {:.2}, other {:.2} cores)",
                 job.name(),
                 cpu / millions,
                 run.usage.wall,

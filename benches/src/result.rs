@@ -101,14 +101,14 @@ impl Results<'_> {
             self.machine.processor,
             self.machine.processors
         );
-        out += "job           CPU-s per million    (system)   ratio to floor       records/s   peak RSS   other CPU\n";
+        out += "job            CPU-s per million    (system)   ratio to floor       records/s   peak RSS   other CPU\n";
         for line in &self.summary {
             let cpu = line.cpu_per_million;
             let ratio = line
                 .ratio_to_floor
                 .map_or(String::new(), |r| format!("{:.2} [{:.2}–{:.2}]", r.median, r.least, r.most));
             out += &format!(
-                "{:<12}  {:.2} [{:.2}–{:.2}]     {:>5.2}      {:<17}  {:>9.0}   {:>4.0} MiB    {:.2} cores\n",
+                "{:<13}  {:.2} [{:.2}–{:.2}]     {:>5.2}      {:<17}  {:>9.0}   {:>4.0} MiB    {:.2} cores\n",
                 line.job.name(),
                 cpu.median,
                 cpu.least,
