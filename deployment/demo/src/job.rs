@@ -48,7 +48,8 @@ impl Job {
         let of = |name: &str, count: fn(&Counters) -> u64| {
             answer.operators.iter().find(|one| one.operator.as_str() == name).map_or(0, count)
         };
-        let (lines, counted) = (of("text", |text| text.records_out), of("count", |count| count.records_in));
+        let (lines, counted) =
+            (of("text", |text| text.figures.records_out), of("count", |count| count.figures.records_in));
         Ok(Progress { state, lines, rate: self.rate(answer.now, counted) })
     }
 

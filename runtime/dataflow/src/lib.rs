@@ -7,13 +7,14 @@
 //! - [`function`]: what a component (or a native stand-in) offers: one transactional call a batch
 //! - [`operator`], [`source`], [`sink`]: the traits that a task steps
 //! - [`state`]: keyed state: backends, the write-back cache, one call's transaction
-//! - [`report`]: what tasks tell about themselves
+//! - [`report`]: what tasks tell about themselves; [`counters`]: what their nodes have done
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
 pub mod batch;
 pub mod build;
 pub mod call;
+pub mod counters;
 pub mod element;
 pub mod error;
 pub mod exchange;

@@ -3,10 +3,9 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use flow_frame::layout::id;
-
+use crate::call::Stopwatch;
+use crate::counters::{Counters, Meter, Pause, value_bytes};
 use crate::element::{CheckpointId, Moment, Timestamp};
 use crate::input_gate::InputGate;
 use crate::output_gate::OutputGate;
@@ -18,37 +17,6 @@ use crate::{Batch, Element, Error, Operator, Sink, Source};
 pub const BATCH_ROWS: usize = 1024;
 /// Bytes that a source is asked for at once.
 pub const BATCH_BYTES: usize = 1 << 20;
-
-/// What one node of the graph has taken and given, in one subtask.
-#[derive(Debug, Default)]
-pub struct Counters {
-    /// Records taken.
-    pub records_in: AtomicU64,
-    /// Records given.
-    pub records_out: AtomicU64,
-    /// Bytes of values taken.
-    pub bytes_in: AtomicU64,
-    /// Bytes of values given.
-    pub bytes_out: AtomicU64,
-}
-
-impl Counters {
-    fn took(&self, batch: &Batch) {
-        self.records_in.fetch_add(batch.rows() as u64, Relaxed);
-        self.bytes_in.fetch_add(value_bytes(batch), Relaxed);
-    }
-
-    fn gave(&self, batches: &[Batch]) {
-        for batch in batches {
-            self.records_out.fetch_add(batch.rows() as u64, Relaxed);
-            self.bytes_out.fetch_add(value_bytes(batch), Relaxed);
-        }
-    }
-}
-
-fn value_bytes(batch: &Batch) -> u64 {
-    batch.column(id::VALUE).map_or(0, |c| c.data.len() as u64)
-}
 
 /// Where a task's rows come from.
 pub enum Head {
@@ -108,13 +76,24 @@ pub struct Task {
     unwritten: Unwritten,
     watermark: Timestamp,
     state: State,
+    meter: Meter,
 }
 
 impl Task {
-    /// A task of these parts.
-    pub fn new(head: Head, chain: Vec<Link>, tail: Tail) -> Task {
+    /// A task of these parts, whose time is told by `stopwatch`.
+    pub fn new(head: Head, chain: Vec<Link>, tail: Tail, stopwatch: Stopwatch) -> Task {
         let (pending, unwritten) = (VecDeque::new(), Unwritten::default());
-        Task { head, chain, tail, pending, unwritten, watermark: Timestamp::MIN, state: State::Running }
+        let of_head = if let Head::Source(_, counters) = &head { Some(counters) } else { None };
+        let of_tail = if let Tail::Sink(_, counters) = &tail { Some(counters) } else { None };
+        let of_chain = chain.iter().filter_map(|link| link.counters.as_ref());
+        let nodes = of_head.into_iter().chain(of_chain).chain(of_tail).cloned().collect();
+        let meter = Meter::new(stopwatch, nodes);
+        Task { head, chain, tail, pending, unwritten, watermark: Timestamp::MIN, state: State::Running, meter }
+    }
+
+    /// What its nodes have done, in the order in which rows pass them.
+    pub fn nodes(&self) -> &[Arc<Counters>] {
+        self.meter.nodes()
     }
 
     /// Whether nothing is left to do.
@@ -125,6 +104,17 @@ impl Task {
     /// Does one piece of work: passes on pending output, or takes one element through the chain. `now` is milliseconds since
     /// the Unix epoch.
     pub fn step(&mut self, now: Timestamp) -> Result<Step, Error> {
+        self.meter.resume();
+        let step = self.advance(now);
+        self.meter.pause(match step {
+            Ok(Step::Starved) => Pause::Starved,
+            Ok(Step::Blocked) => Pause::Blocked,
+            Ok(Step::Progress | Step::Finished) | Err(_) => Pause::Ready,
+        });
+        step
+    }
+
+    fn advance(&mut self, now: Timestamp) -> Result<Step, Error> {
         if self.state == State::Finished {
             return Ok(Step::Finished);
         }
@@ -134,20 +124,25 @@ impl Task {
         if self.state == State::Draining {
             return self.drain();
         }
+        self.meter.lap_of_last();
         let element = match &mut self.head {
             Head::Gate(gate) => match gate.poll() {
                 Some(element) => element,
                 None => return Ok(Step::Starved),
             },
-            Head::Source(source, counters) => match source.poll(BATCH_ROWS, BATCH_BYTES)? {
-                Polled::Batch(batch) => {
-                    counters.took(&batch);
-                    counters.gave(std::slice::from_ref(&batch));
-                    Element::Batch(batch)
+            Head::Source(source, counters) => {
+                let polled = source.poll(BATCH_ROWS, BATCH_BYTES)?;
+                self.meter.lap(counters);
+                match polled {
+                    Polled::Batch(batch) => {
+                        counters.took(&batch);
+                        counters.gave(std::slice::from_ref(&batch));
+                        Element::Batch(batch)
+                    }
+                    Polled::Idle => return Ok(Step::Starved),
+                    Polled::End => Element::EndOfInput,
                 }
-                Polled::Idle => return Ok(Step::Starved),
-                Polled::End => Element::EndOfInput,
-            },
+            }
         };
         self.take(element, now)?;
         self.flush()?;
@@ -200,6 +195,7 @@ impl Task {
         call(&mut *link.operator, &mut out).map_err(|e| e.at(&link.name))?;
         if let Some(counters) = &link.counters {
             counters.gave(&out);
+            self.meter.lap(counters);
         }
         let out = self.run(at + 1, out, Moment { now, watermark: self.watermark })?;
         self.emit(out)
@@ -215,8 +211,10 @@ impl Task {
                 }
                 link.operator.process(batch, at, &mut out).map_err(|e| e.at(&link.name))?;
             }
+            // What has none of its own (a key selector) counts to the operator behind it.
             if let Some(counters) = &link.counters {
                 counters.gave(&out);
+                self.meter.lap(counters);
             }
             batches = out;
         }

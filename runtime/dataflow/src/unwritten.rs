@@ -5,7 +5,7 @@ use std::collections::VecDeque;
 use std::sync::atomic::Ordering::Relaxed;
 
 use crate::Sink;
-use crate::task::Counters;
+use crate::counters::Counters;
 
 /// The batches that a sink has taken and may not have written.
 #[derive(Default)]

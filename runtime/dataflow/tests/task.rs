@@ -8,12 +8,13 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
 
 use flow_dataflow::call::{Blame, OnError};
+use flow_dataflow::counters::Counters;
 use flow_dataflow::exchange::{Reader, Wake, Writer, channel};
 use flow_dataflow::function::{Answer, Kind};
 use flow_dataflow::input_gate::InputGate;
 use flow_dataflow::key_by::KeyBy;
 use flow_dataflow::output_gate::{Edge, OutputGate, Partitioner};
-use flow_dataflow::task::{Counters, Head, Link, Step, Tail, Task};
+use flow_dataflow::task::{Head, Link, Step, Tail, Task};
 use flow_dataflow::{Batch, Element, Error};
 use flow_model::key_group::KeyGroups;
 use flow_model::key_selector::KeySelector;
@@ -55,7 +56,7 @@ fn a_slow_sink_holds_back_the_source_and_nothing_is_lost() {
     let (edge, readers) = by_value(2, 64);
     let batches: Vec<Batch> =
         (0..200).map(|i| records(&[(None, &format!("a{i}")), (None, &format!("b{i}"))])).collect();
-    let mut upstream = Task::new(source(batches), vec![], Tail::Gate(OutputGate::new(vec![edge])));
+    let mut upstream = Task::new(source(batches), vec![], Tail::Gate(OutputGate::new(vec![edge])), || 0);
     let mut steps = 0;
     while upstream.step(0).unwrap() == Step::Progress {
         steps += 1;
@@ -66,7 +67,7 @@ fn a_slow_sink_holds_back_the_source_and_nothing_is_lost() {
     let collected: Vec<Collected> = (0..2).map(|_| Collected { slow: 3, ..Collected::default() }).collect();
     let mut tasks = vec![upstream];
     for (reader, collected) in readers.into_iter().zip(&collected) {
-        tasks.push(Task::new(Head::Gate(InputGate::new(vec![reader])), vec![], sink(collected)));
+        tasks.push(Task::new(Head::Gate(InputGate::new(vec![reader])), vec![], sink(collected), || 0));
     }
     run(&mut tasks).unwrap();
     let found: Vec<Vec<String>> = collected.iter().map(|c| c.values.lock().unwrap().clone()).collect();
@@ -92,7 +93,7 @@ fn a_sink_gives_what_it_has_written() {
     let (writer, reader) = channel(1 << 20, quiet(), quiet());
     let (collected, counters) = (Collected::default(), Arc::<Counters>::default());
     let tail = Tail::Sink(Box::new(collected.clone()), counters.clone());
-    let mut task = Task::new(Head::Gate(InputGate::new(vec![reader])), vec![], tail);
+    let mut task = Task::new(Head::Gate(InputGate::new(vec![reader])), vec![], tail, || 0);
     for values in [&[(None, "a"), (None, "bc")][..], &[(None, "d")]] {
         assert!(writer.push(Element::Batch(records(values))).is_ok());
     }
@@ -116,7 +117,8 @@ fn a_barrier_passes_after_what_came_before_it_and_snapshots_the_chain() {
     let counters = Arc::<Counters>::default();
     let link = Link { name: "id".into(), operator: Box::new(identity), counters: Some(counters.clone()) };
     let collected = Collected::default();
-    let mut task = Task::new(Head::Gate(InputGate::new(vec![reader, other_reader])), vec![link], sink(&collected));
+    let mut task =
+        Task::new(Head::Gate(InputGate::new(vec![reader, other_reader])), vec![link], sink(&collected), || 0);
     let batch = |name| Element::Batch(records(&[(None, name)]));
     let push = |writer: &Writer, element| assert!(writer.push(element).is_ok());
     push(&writer, batch("before"));
@@ -185,11 +187,11 @@ fn edges_of_one_task_get_everything_each() {
     let (writer, reader) = channel(1 << 20, quiet(), quiet());
     readers.push(reader);
     let gate = OutputGate::new(vec![hash, Edge::new(Partitioner::Forward, vec![writer])]);
-    let upstream = Task::new(source(vec![records(&[(None, "x"), (None, "y")])]), vec![], Tail::Gate(gate));
+    let upstream = Task::new(source(vec![records(&[(None, "x"), (None, "y")])]), vec![], Tail::Gate(gate), || 0);
     let collected = [Collected::default(), Collected::default()];
     let mut tasks = vec![upstream];
     for (reader, collected) in readers.into_iter().zip(&collected) {
-        tasks.push(Task::new(Head::Gate(InputGate::new(vec![reader])), vec![], sink(collected)));
+        tasks.push(Task::new(Head::Gate(InputGate::new(vec![reader])), vec![], sink(collected), || 0));
     }
     run(&mut tasks).unwrap();
     for collected in &collected {

@@ -105,11 +105,11 @@ fn report(description: &Description, format: Format) -> Result<ExitCode> {
             let seconds = job.ended.unwrap_or(description.now).saturating_sub(job.submitted) as f64 / 1000.0;
             say::err(&format!("{} {} after {seconds:.1} s", job.name, job.state));
             for counters in &description.operators {
-                let rejected = match counters.rejected {
+                let rejected = match counters.figures.rejected {
                     0 => String::new(),
                     rejected => format!(", {rejected} rejected"),
                 };
-                let (taken, given) = (counters.records_in, counters.records_out);
+                let (taken, given) = (counters.figures.records_in, counters.figures.records_out);
                 say::err(&format!("  {}: {taken} records in, {given} out{rejected}", counters.operator));
             }
             job.error.iter().for_each(|error| say::err(&format!("error: {}", printable(error))));

@@ -10,6 +10,7 @@
 //! | `GET /jobs` | [`Jobs`], newest first |
 //! | `GET /jobs/{id or name}` | [`Description`] |
 //! | `GET /jobs/{id or name}/plan` | [`Plan`] |
+//! | `GET /jobs/{id or name}/metrics` | [`Metrics`] |
 //! | `GET /jobs/{id or name}/logs?tail=n` | [`LogLine`]s, one a line |
 //! | `GET /jobs/{id or name}/logs?tail=n&follow=true` | the same as server-sent events, then one event `end` with the [`Job`] |
 //! | `POST /jobs/{id or name}/cancel` | [`Job`] |
@@ -21,6 +22,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::Diagnostic;
+pub use crate::figures::{Figures, StateFigures};
 use crate::ids::{JobId, OperatorName, PipelineName};
 use crate::plan::Plan;
 
@@ -129,16 +131,32 @@ pub struct Counters {
     pub operator: OperatorName,
     /// How many subtasks it has.
     pub subtasks: u32,
-    /// Records taken.
-    pub records_in: u64,
-    /// Records given.
-    pub records_out: u64,
-    /// Bytes of the values of the records taken.
-    pub bytes_in: u64,
-    /// Bytes of the values of the records given.
-    pub bytes_out: u64,
-    /// Records refused and skipped, as `on-error: skip` says.
-    pub rejected: u64,
+    /// The figures, as fields beside the others.
+    #[serde(flatten)]
+    pub figures: Figures,
+}
+
+/// What a job has done so far, subtask by subtask.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Metrics {
+    /// The job in short, its fields beside the others.
+    #[serde(flatten)]
+    pub job: Job,
+    /// The server's clock when it read the figures: two answers make a rate.
+    pub now: u64,
+    /// Sources, operators and sinks in topological order.
+    pub operators: Vec<OperatorMetrics>,
+}
+
+/// One source, operator or sink.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct OperatorMetrics {
+    /// Its name.
+    pub operator: OperatorName,
+    /// The figures of each of its subtasks, from the first. Subtask `i` of every operator is stepped by slot `i`.
+    pub subtasks: Vec<Figures>,
 }
 
 /// What a check finds: the pipeline can run, and so.

@@ -15,6 +15,7 @@
 //! | [`kind`] | what a component turned out to be: map, filter, flat-map or process |
 //! | [`plan`] | graph and kinds → chains → tasks and the exchanges between them |
 //! | [`key_group`] | key → key group → subtask |
+//! | [`figures`] | what a part of a running job has done so far |
 //! | [`ids`] | names and numbers that must not be mixed up |
 //! | [`api`] | what the REST API and its clients say to each other |
 //!
@@ -49,6 +50,7 @@
 
 pub mod api;
 pub mod diagnostic;
+pub mod figures;
 pub mod graph;
 pub mod ids;
 pub mod key_group;

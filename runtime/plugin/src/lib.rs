@@ -28,5 +28,6 @@ mod log;
 
 pub use engine::{Engine, Options};
 pub use error::Error;
+pub use interrupt::ThreadClock;
 pub use limits::Limits;
 pub use load::{Component, Digest, Setup};

@@ -5,9 +5,10 @@ use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::path::Path;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU64};
+use std::sync::atomic::AtomicBool;
 
 use flow_dataflow::call::{Blame, FunctionOperator, OnError, Setup};
+use flow_dataflow::counters::Counters;
 use flow_dataflow::exchange::{Reader, Wake, Writer, channel};
 use flow_dataflow::function::{Description, StateKind};
 use flow_dataflow::input_gate::InputGate;
@@ -15,7 +16,7 @@ use flow_dataflow::key_by::KeyBy;
 use flow_dataflow::output_gate::{Edge, OutputGate, Partitioner};
 use flow_dataflow::report::Report;
 use flow_dataflow::state::{Cached, KeyedState};
-use flow_dataflow::task::{BATCH_ROWS, Counters, Head, Link, Tail, Task};
+use flow_dataflow::task::{BATCH_ROWS, Head, Link, Tail, Task};
 use flow_model::ids::{ExchangeId, OperatorName};
 use flow_model::key_selector::KeySelector;
 use flow_model::plan::{ChainElement, Head as PlannedHead, Partitioning, Plan, Tail as PlannedTail, Task as Planned};
@@ -26,7 +27,7 @@ use crate::check::Checked;
 use crate::connect::{self, At, SharedSink, SharedSource};
 use crate::job::Parts;
 use crate::log::JobLog;
-use crate::metrics::Node;
+use crate::metrics::{Node, State};
 use crate::named::Named;
 use crate::report::{Places, SOURCE_SHIFT, ToLog};
 use crate::rocks::SharedRocks;
@@ -129,12 +130,14 @@ impl<'a> Deployment<'a> {
     }
 
     fn counters(&self, name: &OperatorName, subtask: u32) -> Result<Arc<Counters>, Error> {
-        Ok(self.node(name)?.subtasks[subtask as usize].clone())
+        Ok(self.node(name)?.subtasks[subtask as usize].counters.clone())
     }
 
     fn report(&self, name: &OperatorName, subtask: u32) -> Result<Arc<dyn Report>, Error> {
-        let rejected: Arc<AtomicU64> = self.node(name)?.rejected.clone();
-        Ok(Arc::new(ToLog::new(name.as_str(), subtask, self.log.clone(), self.places.clone(), rejected)))
+        let subtasks = &self.node(name)?.subtasks;
+        // Keys are taken upstream, where there may be more subtasks.
+        let counters = subtasks[subtask as usize % subtasks.len()].counters.clone();
+        Ok(Arc::new(ToLog::new(name.as_str(), subtask, self.log.clone(), self.places.clone(), counters)))
     }
 
     fn at(&self, name: &OperatorName, planned: &Planned, subtask: u32) -> Result<At, Error> {
@@ -157,7 +160,7 @@ impl<'a> Deployment<'a> {
             self.link(element, planned, subtask, &mut chain)?;
         }
         let tail = self.tail(planned, subtask)?;
-        Ok(Task::new(head, chain, tail))
+        Ok(Task::new(head, chain, tail, crate::slot::stopwatch))
     }
 
     fn head(&mut self, planned: &Planned, subtask: u32) -> Result<Head, Error> {
@@ -279,7 +282,11 @@ impl<'a> Deployment<'a> {
         let states = description.states.iter().enumerate();
         let scanned: Vec<u16> =
             states.filter(|(_, s)| s.kind != StateKind::Value).map(|(number, _)| number as u16).collect();
+        let size = store.size();
         let backend = Box::new(Cached::new(store, self.cache, &scanned));
+        let seen = State { cache: backend.stats().clone(), store: size };
+        // A subtask opens its state once.
+        _ = self.node(name)?.subtasks[subtask as usize].state.set(seen);
         Ok(KeyedState::new(backend, &description.states, self.checked.plan.key_groups))
     }
 }

@@ -291,7 +291,8 @@ mod tests {
             state_dir: std::env::temp_dir().join("flow-test-of-jobs-without-state"),
         };
         let task = |source| {
-            Task::new(Head::Source(Box::new(source), Arc::default()), vec![], Tail::Gate(OutputGate::new(vec![])))
+            let head = Head::Source(Box::new(source), Arc::default());
+            Task::new(head, vec![], Tail::Gate(OutputGate::new(vec![])), slot::stopwatch)
         };
         JobHandle::start(parts, sources.into_iter().map(|s| vec![task(s)]).collect(), Box::new(on_end))
     }

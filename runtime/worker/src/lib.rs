@@ -3,7 +3,7 @@
 //! Must never decide anything about checkpoints or placement: it runs what it is told and says what happened.
 //!
 //! - [`check`]: a pipeline and its components, whole, before anything starts; [`deploy`]: tasks, queues and state from it
-//! - [`job`]: a running job; [`slot`]: the threads that step its tasks
+//! - [`job`]: a running job; [`slot`]: the threads that step its tasks; [`cpu`]: who used their CPU time
 //! - [`log`], [`metrics`], [`report`]: what a job tells
 //! - [`connect`]: sources and sinks by name: [`kafka`], [`files`], [`generator`], [`stdout`], [`blackhole`]
 //! - [`rocks`]: keyed state on disk
@@ -12,6 +12,7 @@
 mod blackhole;
 mod check;
 mod connect;
+mod cpu;
 mod deploy;
 mod disk;
 mod files;

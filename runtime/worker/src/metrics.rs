@@ -1,53 +1,87 @@
-//! What the nodes of a running graph have done, added up over their subtasks.
+//! What the nodes of a running graph have done, subtask by subtask.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, OnceLock};
 
-use flow_dataflow::task::Counters;
+use flow_dataflow::counters::Counters;
+use flow_dataflow::state::cache::Stats;
+use flow_model::figures::{Figures, StateFigures};
+
+use crate::rocks::Size;
 
 /// One source, operator or sink of a job.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct OperatorMetrics {
     /// Its name in the pipeline.
     pub operator: String,
-    /// Its number of subtasks.
-    pub subtasks: u32,
-    /// Records taken.
-    pub records_in: u64,
-    /// Records given.
-    pub records_out: u64,
-    /// Bytes of values taken.
-    pub bytes_in: u64,
-    /// Bytes of values given.
-    pub bytes_out: u64,
-    /// Records that left the stream because of `on-error: skip`.
-    pub rejected: u64,
+    /// What each of its subtasks has done.
+    pub subtasks: Vec<Figures>,
 }
 
-/// The counters of one node, shared with its subtasks.
+/// One node of a job, shared with its subtasks.
 #[derive(Debug)]
 pub(crate) struct Node {
     pub(crate) name: String,
-    pub(crate) subtasks: Vec<Arc<Counters>>,
-    pub(crate) rejected: Arc<AtomicU64>,
+    pub(crate) subtasks: Vec<Subtask>,
+}
+
+/// One of its subtasks.
+#[derive(Debug, Default)]
+pub(crate) struct Subtask {
+    pub(crate) counters: Arc<Counters>,
+    /// Set once its state is open.
+    pub(crate) state: OnceLock<State>,
+}
+
+/// The keyed state of a subtask, from outside.
+#[derive(Debug)]
+pub(crate) struct State {
+    pub(crate) cache: Arc<Stats>,
+    pub(crate) store: Size,
 }
 
 impl Node {
     pub(crate) fn new(name: &str, parallelism: u32) -> Node {
-        let subtasks = (0..parallelism).map(|_| Arc::default()).collect();
-        Node { name: name.into(), subtasks, rejected: Arc::default() }
+        Node { name: name.into(), subtasks: (0..parallelism).map(|_| Subtask::default()).collect() }
     }
 
     pub(crate) fn metrics(&self) -> OperatorMetrics {
-        let sum = |of: fn(&Counters) -> &AtomicU64| self.subtasks.iter().map(|c| of(c).load(Relaxed)).sum();
-        OperatorMetrics {
-            operator: self.name.clone(),
-            subtasks: self.subtasks.len() as u32,
-            records_in: sum(|c| &c.records_in),
-            records_out: sum(|c| &c.records_out),
-            bytes_in: sum(|c| &c.bytes_in),
-            bytes_out: sum(|c| &c.bytes_out),
-            rejected: self.rejected.load(Relaxed),
+        OperatorMetrics { operator: self.name.clone(), subtasks: self.subtasks.iter().map(Subtask::figures).collect() }
+    }
+}
+
+impl Subtask {
+    fn figures(&self) -> Figures {
+        let c = &*self.counters;
+        let count = |of: &AtomicU64| of.load(Relaxed);
+        let us = |of: &AtomicU64| of.load(Relaxed) / 1000;
+        Figures {
+            records_in: count(&c.records_in),
+            records_out: count(&c.records_out),
+            bytes_in: count(&c.bytes_in),
+            bytes_out: count(&c.bytes_out),
+            rejected: count(&c.rejected),
+            busy_us: us(&c.busy_ns),
+            backpressured_us: us(&c.backpressured_ns),
+            idle_us: us(&c.idle_ns),
+            cpu_us: us(&c.cpu_ns),
+            state: self.state.get().and_then(State::figures),
         }
+    }
+}
+
+impl State {
+    /// None once it is closed.
+    fn figures(&self) -> Option<StateFigures> {
+        let (store_bytes, store_entries) = self.store.estimate()?;
+        let count = |of: &AtomicU64| of.load(Relaxed);
+        Some(StateFigures {
+            cache_bytes: count(&self.cache.bytes),
+            cache_entries: count(&self.cache.entries),
+            store_bytes,
+            store_entries,
+            hits: count(&self.cache.hits),
+            misses: count(&self.cache.misses),
+        })
     }
 }

@@ -1,9 +1,10 @@
 //! What tasks tell about themselves, on its way into the job's log and counters.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
+use flow_dataflow::counters::Counters;
 use flow_dataflow::report::{Level, Rejected, Report};
 use flow_dataflow::source::Locator;
 
@@ -77,7 +78,7 @@ pub(crate) struct ToLog {
     pub(crate) subtask: u32,
     log: Arc<JobLog>,
     places: Arc<Places>,
-    rejected: Arc<AtomicU64>,
+    counters: Arc<Counters>,
     rejections: Mutex<Rate>,
     failures: Mutex<Rate>,
 }
@@ -88,10 +89,10 @@ impl ToLog {
         subtask: u32,
         log: Arc<JobLog>,
         places: Arc<Places>,
-        rejected: Arc<AtomicU64>,
+        counters: Arc<Counters>,
     ) -> ToLog {
         let (rejections, failures) = (Rate::new(), Rate::new());
-        ToLog { operator: operator.into(), subtask, log, places, rejected, rejections, failures }
+        ToLog { operator: operator.into(), subtask, log, places, counters, rejections, failures }
     }
 
     fn tell_left_out(&self, records: u64, calls: u64) {
@@ -135,7 +136,7 @@ impl Report for ToLog {
     }
 
     fn rejected(&self, record: &Rejected) {
-        self.rejected.fetch_add(1, Relaxed);
+        self.counters.rejected.fetch_add(1, Relaxed);
         let (passes, left_out) = Rate::next(&self.rejections);
         self.tell_left_out(left_out, 0);
         if !passes {

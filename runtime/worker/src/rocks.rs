@@ -5,11 +5,12 @@
 //! what it holds counts only through generations that were written whole.
 //!
 //! - [`SharedRocks`]: memory, threads and settings; opens stores
-//! - [`RocksStore`]: [`flow_dataflow::state::Store`] over one directory
+//! - [`RocksStore`]: [`flow_dataflow::state::Store`] over one directory; [`Size`]: how much it holds
 //! - `writer`: the thread that writes generations; `value`: how a value is stored; `failure`: what an error means
 
 mod failure;
 mod shared;
+mod size;
 mod store;
 mod value;
 mod writer;
@@ -18,4 +19,5 @@ mod writer;
 mod tests;
 
 pub use shared::{Settings, SharedRocks};
+pub use size::Size;
 pub use store::RocksStore;

@@ -12,6 +12,7 @@ use flow_dataflow::Error;
 use flow_dataflow::exchange::Wake;
 use flow_dataflow::task::{Step, Task};
 
+use crate::cpu::CpuShares;
 use crate::log::unix_ms;
 
 /// How long a task may go on while others of its slot wait.
@@ -66,7 +67,9 @@ pub(crate) fn run(tasks: Vec<Task>, alarm: &Alarm, stop: &AtomicBool) -> Ended {
 }
 
 fn step(mut tasks: Vec<Task>, alarm: &Alarm, stop: &AtomicBool) -> Ended {
+    let mut cpu = CpuShares::of(&tasks);
     loop {
+        cpu.share_sometimes();
         if stop.load(Relaxed) {
             return Ended::Canceled;
         }

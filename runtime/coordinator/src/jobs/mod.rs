@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{fs, io, thread};
 
-use flow_model::api::{Checked, Description, Job};
+use flow_model::api::{Checked, Description, Job, Metrics};
 use flow_model::diagnostic::Diagnostic;
 use flow_model::ids::{JobId, PipelineName};
 use flow_model::plan::Plan;
@@ -195,6 +195,16 @@ impl Jobs {
             plan: entry.handle.plan().clone(),
             warnings: entry.warnings,
         })
+    }
+
+    /// What a job has done, subtask by subtask, by id or name.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`].
+    pub fn metrics(&self, key: &str) -> Result<Metrics, Error> {
+        let entry = self.find(key)?;
+        let operators = entry.handle.metrics().into_iter().filter_map(answer::by_subtask).collect();
+        Ok(Metrics { job: entry.job(), now: now(), operators })
     }
 
     /// A job's plan, by id or name.

@@ -1,9 +1,9 @@
-//! `GET /jobs`, `GET /jobs/{job}`, its plan, `POST /jobs/{job}/cancel`.
+//! `GET /jobs`, `GET /jobs/{job}`, its plan and metrics, `POST /jobs/{job}/cancel`.
 
 use axum::Json;
 use axum::extract::{FromRequestParts, Path, State};
 use axum::http::request::Parts;
-use flow_model::api::{Description, Job, Jobs, Refusal, RefusalCode};
+use flow_model::api::{Description, Job, Jobs, Metrics, Refusal, RefusalCode};
 use flow_model::plan::Plan;
 
 use super::Api;
@@ -33,6 +33,10 @@ pub async fn describe(State(api): State<Api>, Key(job): Key) -> Result<Json<Desc
 
 pub async fn plan(State(api): State<Api>, Key(job): Key) -> Result<Json<Plan>, Refused> {
     api.call(move |jobs| jobs.plan(&job).map(Json)).await
+}
+
+pub async fn metrics(State(api): State<Api>, Key(job): Key) -> Result<Json<Metrics>, Refused> {
+    api.call(move |jobs| jobs.metrics(&job).map(Json)).await
 }
 
 pub async fn cancel(State(api): State<Api>, Key(job): Key) -> Result<Json<Job>, Refused> {

@@ -89,6 +89,7 @@ fn router(jobs: Arc<Jobs>, options: Options, loopback: bool) -> Router {
         .route("/jobs/check", post(submit::check))
         .route("/jobs/{job}", get(jobs::describe))
         .route("/jobs/{job}/plan", get(jobs::plan))
+        .route("/jobs/{job}/metrics", get(jobs::metrics))
         .route("/jobs/{job}/logs", get(logs::logs))
         .route("/jobs/{job}/cancel", post(jobs::cancel))
         .route("/healthz", get(healthz))
@@ -102,7 +103,7 @@ fn router(jobs: Arc<Jobs>, options: Options, loopback: bool) -> Router {
 }
 
 const PATHS: &str = "there are GET /jobs, POST /jobs/submit, POST /jobs/check, GET /jobs/{job}, GET /jobs/{job}/plan, \
-                     GET /jobs/{job}/logs, POST /jobs/{job}/cancel, GET /healthz";
+                     GET /jobs/{job}/metrics, GET /jobs/{job}/logs, POST /jobs/{job}/cancel, GET /healthz";
 
 async fn healthz() -> Json<Health> {
     Json(Health { status: "ok".into(), version: env!("CARGO_PKG_VERSION").into() })

@@ -3,8 +3,9 @@
 use std::fs;
 use std::sync::Arc;
 use std::thread;
+use std::time::{Duration, Instant};
 
-use flow_model::api::{Description, Health, Job, JobState, Jobs, RefusalCode, part};
+use flow_model::api::{Counters, Description, Figures, Health, Job, JobState, Jobs, Metrics, RefusalCode, part};
 use flow_model::plan::Plan;
 
 use crate::server::{ENDLESS, FINITE, Server, form};
@@ -17,8 +18,9 @@ fn a_job_finishes_and_stays_known() {
     let ended = server.ended(job.id.as_str());
     assert_eq!((ended.job.state, &ended.job.error), (JobState::Finished, &None));
     assert!(ended.job.ended >= Some(ended.job.submitted), "{ended:?}");
-    let counters: Vec<_> = ended.operators.iter().map(|o| (o.operator.as_str(), o.records_in, o.records_out)).collect();
-    assert_eq!(counters, [("in", 10, 10), ("out", 10, 10)]);
+    let of = |o: &Counters| (o.operator.to_string(), o.figures.records_in, o.figures.records_out);
+    let counters: Vec<_> = ended.operators.iter().map(of).collect();
+    assert_eq!(counters, [("in".into(), 10, 10), ("out".into(), 10, 10)]);
 
     let by_name: Description = server.get("/jobs/finite").expect("a known name");
     assert_eq!(by_name.job, ended.job);
@@ -51,6 +53,39 @@ fn a_job_is_canceled_once() {
     assert_eq!(server.ended("endless").job.state, JobState::Canceled);
     let again: Job = server.post("/jobs/endless/cancel").expect("it stays canceled");
     assert_eq!(again.state, JobState::Canceled);
+}
+
+#[test]
+fn figures_tell_busy_from_idle_and_one_subtask_from_another() {
+    let server = Server::start();
+    let two =
+        ENDLESS.replace("value: x}", "value: x}, parallelism: 2").replace("from: in}", "from: in, parallelism: 2}");
+    server.submit(&two).expect("a good pipeline");
+    let deadline = Instant::now() + Duration::from_secs(30);
+    let metrics = loop {
+        let metrics: Metrics = server.get("/jobs/endless/metrics").expect("a known job");
+        let has_come_far = |figures: &Figures| figures.records_out > 5 && figures.cpu_us > 0;
+        if metrics.operators.iter().all(|operator| operator.subtasks.iter().all(has_come_far)) {
+            break metrics;
+        }
+        assert!(Instant::now() < deadline, "{metrics:?}");
+        thread::sleep(Duration::from_millis(5));
+    };
+    assert_eq!((metrics.job.name.as_str(), metrics.operators.len()), ("endless", 2));
+    for operator in &metrics.operators {
+        assert_eq!(operator.subtasks.len(), 2, "{operator:?}");
+        for figures in &operator.subtasks {
+            let passed = (metrics.now - metrics.job.submitted) * 1000;
+            let Figures { busy_us, backpressured_us, idle_us, cpu_us, .. } = *figures;
+            // A hundred records a second are little work: nearly all the time there is nothing to do.
+            assert!(idle_us > busy_us && cpu_us <= busy_us, "{figures:?}");
+            assert!(busy_us + backpressured_us + idle_us <= passed + 20_000, "{figures:?} in {passed} us");
+        }
+    }
+    let Description { operators, .. } = server.get("/jobs/endless").expect("a known job");
+    assert_eq!(operators[0].subtasks, 2);
+    let sum: u64 = metrics.operators[0].subtasks.iter().map(|figures| figures.records_in).sum();
+    assert!(operators[0].figures.records_in >= sum, "{operators:?} {metrics:?}");
 }
 
 #[test]

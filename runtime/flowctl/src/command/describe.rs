@@ -67,10 +67,10 @@ fn row(counters: &Counters) -> Vec<String> {
     vec![
         counters.operator.to_string(),
         counters.subtasks.to_string(),
-        count(counters.records_in),
-        count(counters.records_out),
-        size(counters.bytes_in),
-        size(counters.bytes_out),
-        count(counters.rejected),
+        count(counters.figures.records_in),
+        count(counters.figures.records_out),
+        size(counters.figures.bytes_in),
+        size(counters.figures.bytes_out),
+        count(counters.figures.rejected),
     ]
 }

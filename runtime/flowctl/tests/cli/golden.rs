@@ -26,7 +26,7 @@ fn steady(output: &str) -> String {
 
 fn steady_line(line: &str) -> String {
     let key = line.trim_start().split('"').nth(1).unwrap_or_default();
-    if matches!(key, "submitted" | "ended" | "now" | "time") {
+    if matches!(key, "submitted" | "ended" | "now" | "time") || key.ends_with("-us") {
         let (before, value) = line.split_once(": ").expect("a field");
         let after = value.trim_start_matches(|c: char| c.is_ascii_digit());
         return format!("{before}: \"TIME\"{after}");

@@ -17,6 +17,7 @@ mod module;
 mod page;
 mod watch;
 
+pub use clock::ThreadClock;
 pub use component::{PAGE, Refused, START, rewrite};
 pub use module::PAGE_BYTES;
 pub use page::Page;

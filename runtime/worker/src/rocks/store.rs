@@ -9,6 +9,7 @@ use flow_frame::BytesBuilder;
 use rocksdb::{DB, DEFAULT_COLUMN_FAMILY_NAME, Options, ReadOptions};
 
 use super::failure::failure;
+use super::size::Size;
 use super::value;
 use super::writer::Writer;
 use crate::disk;
@@ -36,6 +37,11 @@ impl RocksStore {
         let db = DB::open_cf_with_opts(options, dir, families).map_err(|e| failure(&e, "opening", dir))?;
         let db = Arc::new(db);
         Ok(RocksStore { writer: Writer::start(db.clone())?, db, longest: 0, order: Vec::new() })
+    }
+
+    /// How much it holds, as long as it is open.
+    pub fn size(&self) -> Size {
+        Size(Arc::downgrade(&self.db))
     }
 
     /// Writes everything and closes the store. Only after it has returned does the directory hold all generations.

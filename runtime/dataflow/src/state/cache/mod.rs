@@ -11,6 +11,8 @@ mod table;
 
 use std::collections::VecDeque;
 use std::ops::Bound;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use flow_frame::BytesBuilder;
 
@@ -28,22 +30,26 @@ pub struct Cached<S> {
     /// Sealed generations that the store has not confirmed: number and slots.
     on_the_way: VecDeque<(u64, Vec<Slot>)>,
     sealed: u64,
-    stats: Stats,
+    stats: Arc<Stats>,
 }
 
-/// What a cache has done so far.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What a cache has done so far, and what it holds. Written by the cache's thread, read by any.
+#[derive(Debug, Default)]
 pub struct Stats {
     /// Keys that were read and found here.
-    pub hits: u64,
+    pub hits: AtomicU64,
     /// Keys that were read from the store.
-    pub misses: u64,
+    pub misses: AtomicU64,
     /// Entries that left memory.
-    pub evicted: u64,
+    pub evicted: AtomicU64,
     /// Entries that went to the store.
-    pub written: u64,
+    pub written: AtomicU64,
     /// Times that the task waited for the store.
-    pub stalls: u64,
+    pub stalls: AtomicU64,
+    /// Bytes in use, bookkeeping included.
+    pub bytes: AtomicU64,
+    /// Entries that it holds, keys that are known to have no value among them.
+    pub entries: AtomicU64,
 }
 
 impl<S: Store> Cached<S> {
@@ -56,13 +62,13 @@ impl<S: Store> Cached<S> {
             budget,
             on_the_way: VecDeque::new(),
             sealed: 0,
-            stats: Stats::default(),
+            stats: Arc::default(),
         }
     }
 
-    /// What it has done so far.
-    pub fn stats(&self) -> Stats {
-        self.stats
+    /// What it has done so far, and goes on to do.
+    pub fn stats(&self) -> &Arc<Stats> {
+        &self.stats
     }
 
     /// Bytes in use, bookkeeping included.
@@ -83,7 +89,7 @@ impl<S: Store> Cached<S> {
             generation.values.push(value);
         }
         self.sealed += 1;
-        self.stats.written += slots.len() as u64;
+        self.stats.written.fetch_add(slots.len() as u64, Relaxed);
         self.on_the_way.push_back((self.sealed, slots));
         self.store.write(generation)
     }
@@ -100,6 +106,17 @@ impl<S: Store> Cached<S> {
         Ok(())
     }
 
+    fn evict(&mut self) {
+        let evicted = self.table.evict_to(self.budget);
+        self.stats.evicted.fetch_add(evicted, Relaxed);
+    }
+
+    /// Says what it holds by now.
+    fn tell(&self) {
+        self.stats.bytes.store(self.table.used() as u64, Relaxed);
+        self.stats.entries.store(self.table.len() as u64, Relaxed);
+    }
+
     /// Brings the cache back under its budget. Writing begins early, so that there is something to evict by the time the
     /// budget is full; when there is not, the task waits here.
     fn shrink(&mut self) -> Result<(), Error> {
@@ -110,16 +127,16 @@ impl<S: Store> Cached<S> {
         if self.on_the_way.is_empty() && self.table.dirty_bytes() > self.budget / 4 {
             self.seal()?;
         }
-        self.stats.evicted += self.table.evict_to(self.budget);
+        self.evict();
         if self.table.used() > self.budget {
-            self.stats.stalls += 1;
+            self.stats.stalls.fetch_add(1, Relaxed);
             self.settle(true)?;
-            self.stats.evicted += self.table.evict_to(self.budget);
+            self.evict();
         }
         if self.table.used() > self.budget {
             self.seal()?;
             self.settle(true)?;
-            self.stats.evicted += self.table.evict_to(self.budget);
+            self.evict();
         }
         Ok(())
     }
@@ -138,8 +155,8 @@ impl<S: Store> StateBackend for Cached<S> {
             }
             slots.push(slot);
         }
-        self.stats.misses += missing.rows() as u64;
-        self.stats.hits += (keys.rows() - missing.rows()) as u64;
+        self.stats.misses.fetch_add(missing.rows() as u64, Relaxed);
+        self.stats.hits.fetch_add((keys.rows() - missing.rows()) as u64, Relaxed);
         let mut loaded = BytesBuilder::default();
         if !missing.is_empty() {
             self.store.get_many(&missing, &mut loaded, most)?;
@@ -160,7 +177,9 @@ impl<S: Store> StateBackend for Cached<S> {
             };
             values.push(self.table.entry(slot).1);
         }
-        self.shrink()
+        self.shrink()?;
+        self.tell();
+        Ok(())
     }
 
     fn put_many(&mut self, keys: &BytesBuilder, values: &BytesBuilder) -> Result<(), Error> {
@@ -168,7 +187,9 @@ impl<S: Store> StateBackend for Cached<S> {
         for row in 0..keys.rows() {
             self.table.change(at.raw(row), to.get(row));
         }
-        self.shrink()
+        self.shrink()?;
+        self.tell();
+        Ok(())
     }
 
     fn scan(

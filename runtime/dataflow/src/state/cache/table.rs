@@ -88,6 +88,11 @@ impl Table {
         self.used
     }
 
+    /// How many entries there are.
+    pub(super) fn len(&self) -> usize {
+        self.index.len()
+    }
+
     /// Bytes of entries that were changed since the last generation.
     pub(super) fn dirty_bytes(&self) -> usize {
         self.dirty_bytes
