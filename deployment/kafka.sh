@@ -4,6 +4,7 @@
 #   deployment/kafka.sh run   DIR PORT   formats DIR if needed, then becomes the broker (exec), in the foreground
 #   deployment/kafka.sh start DIR PORT   the same in the background; returns when the broker answers
 #   deployment/kafka.sh stop  DIR        stops what `start` started and waits for it
+#   deployment/kafka.sh tool NAME ...    Kafka's own command: kafka-topics, kafka-console-producer, kafka-console-consumer
 #   deployment/kafka.sh port             prints a free port that no outgoing connection can take meanwhile
 #
 # DIR holds the settings, the log and the data; the caller removes it. Topics are not created by themselves.
@@ -19,14 +20,33 @@ usage() {
   exit 2
 }
 
-# broker DIR: how to start Kafka's programs. What they unpack goes below DIR: one that is killed leaves it there.
-broker() {
+# programs: how to start Kafka's programs.
+programs() {
   # shellcheck disable=SC2206 # a list of options
   local options=(${KAFKA_JAVA_OPTS:--XX:+UseSerialGC -XX:TieredStopAtLevel=1 -Xshare:auto})
   java=$(find_java17) || die "Kafka needs Java 17 or newer: deployment/setup.sh java"
   [ -e "$kafka_jars/complete" ] || die "the jars of Kafka $kafka_version are missing: deployment/setup.sh kafka"
+  command=("$java" "-Xmx${KAFKA_HEAP:-512m}" -XX:-UsePerfData "${options[@]}" -cp "$kafka_jars/*")
+}
+
+# broker DIR: the same for one with its data in DIR. What it unpacks goes below DIR: one that is killed leaves it there.
+broker() {
+  programs
   mkdir -p "$1/tmp"
-  command=("$java" "-Xmx${KAFKA_HEAP:-512m}" "-Djava.io.tmpdir=$1/tmp" -XX:-UsePerfData "${options[@]}" -cp "$kafka_jars/*")
+  command+=("-Djava.io.tmpdir=$1/tmp")
+}
+
+tool() {
+  local class
+  case "$1" in
+    kafka-topics) class=org.apache.kafka.tools.TopicCommand ;;
+    kafka-console-producer) class=org.apache.kafka.tools.ConsoleProducer ;;
+    kafka-console-consumer) class=org.apache.kafka.tools.consumer.ConsoleConsumer ;;
+    *) usage ;;
+  esac
+  shift
+  programs
+  exec "${command[@]}" "$class" "$@"
 }
 
 # The caller finds one free port; the controller, which only the broker itself talks to, listens 10000 below it.
@@ -125,6 +145,7 @@ port() {
   die "no free port between 20000 and 30000"
 }
 
+if [ "${1:-}" = tool ] && [ "$#" -ge 2 ]; then tool "${@:2}"; fi
 case "${1:-}:$#" in
   run:3) run "$2" "$3" ;;
   start:3) start "$2" "$3" ;;

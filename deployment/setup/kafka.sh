@@ -3,7 +3,8 @@
 
 kafka_system() { kafka_ready || java_system; }
 
-kafka_ready() { [ -e "$kafka_jars/complete" ]; }
+# One that was fetched before the tools were wanted lacks them.
+kafka_ready() { [ -e "$kafka_jars/complete" ] && [ -e "$kafka_jars/kafka-tools-$kafka_version.jar" ]; }
 
 kafka_fetch() {
   local jars
