@@ -1,6 +1,6 @@
 # One line a target; the work is in deployment/. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-kafka test test-all verify advisories bench bench-kafka build plugins setup clean
+.PHONY: help demo demo-kafka test test-all verify advisories bench bench-kafka build plugins book setup clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -25,7 +25,9 @@ build: ## the daemon flowd and the command flowctl
 plugins: ## the operators under plugins/ as Wasm components
 	@deployment/setup.sh build rocksdb wasm python
 	@deployment/plugins.sh
+book: setup ## the documentation, rendered
+	@deployment/book.sh
 setup: ## install what this machine lacks
 	@deployment/setup.sh
 clean: ## delete what was built, keep what was fetched
-	@bash -c '. deployment/paths.sh && rm -rf "$$flow_cache"/{target,operators,plugins,components}'
+	@bash -c '. deployment/paths.sh && rm -rf "$$flow_cache"/{target,operators,plugins,components,book}'

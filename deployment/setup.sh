@@ -9,7 +9,7 @@
 #   java     Java 17 or newer and Maven
 #   kafka    the jars of an Apache Kafka
 #   python   componentize-py, which turns a Python operator into a component
-#   tools    cargo-nextest, cargo-deny, shellcheck
+#   tools    cargo-nextest, cargo-deny, mdbook, shellcheck, curl
 set -euo pipefail
 
 # shellcheck source=deployment/paths.sh

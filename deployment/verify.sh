@@ -31,9 +31,15 @@ check "doctests" cargo test --release --workspace --doc
 check "tidy" cargo test --release --workspace --test tidy
 
 if command -v shellcheck >/dev/null; then
-  check "shell scripts" shellcheck -x deployment/*.sh deployment/setup/*.sh .ci/run
+  check "shell scripts" shellcheck -x deployment/*.sh deployment/setup/*.sh deployment/kafka/bin/*.sh .ci/run
 else
   left_out "shell scripts" "shellcheck is not installed"
+fi
+
+if command -v mdbook >/dev/null; then
+  check "book, rendered" deployment/book.sh
+else
+  left_out "book, rendered" "mdbook is not installed"
 fi
 
 if command -v cargo-deny >/dev/null; then
