@@ -195,7 +195,8 @@ fn home() -> PathBuf {
     env::var_os("HOME").expect("a home").into()
 }
 
-fn binary(name: &str) -> PathBuf {
+/// The program of that name.
+pub fn binary(name: &str) -> PathBuf {
     let own = env::current_exe().expect("a test program has a path");
     let path = own.parent().and_then(Path::parent).expect("it lies in deps").join(name);
     assert!(path.is_file(), "{} is missing: cargo build --release --workspace --bins", path.display());

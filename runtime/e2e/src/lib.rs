@@ -4,3 +4,10 @@
 pub mod broker;
 pub mod flowd;
 pub mod topic;
+
+/// The code in Rust that the book's pages show, each block as a documentation test.
+#[cfg(doctest)]
+mod book {
+    #[doc = include_str!("../../../docs/src/guide/operators.md")]
+    mod operators {}
+}
