@@ -9,7 +9,7 @@ use bytes::Bytes;
 use flow_model::api::{Refusal, RefusalCode};
 use flow_model::diagnostic::{Code, Diagnostic, Error as Diagnostics, Position};
 use flow_model::ids::{OperatorName, PipelineName};
-use flow_model::spec::Pipeline;
+use flow_model::spec::{Pipeline, SinkConnector, SourceConnector};
 use flow_worker::{Checked, Components, Worker};
 
 /// What was handed in.
@@ -156,7 +156,7 @@ fn assign(pipeline: &Pipeline, mut parts: BTreeMap<String, Bytes>) -> Result<Com
     }
 }
 
-/// Where each node stands in its file: for errors that come without a place.
+/// The place in the file that each node is to be mended at: for errors that come without one.
 pub(crate) struct Nodes {
     file: String,
     positions: BTreeMap<OperatorName, Position>,
@@ -164,13 +164,21 @@ pub(crate) struct Nodes {
 
 impl Nodes {
     pub fn of(pipeline: &Pipeline) -> Self {
-        let sources = pipeline.sources.iter().map(|source| (&source.name, source.position));
+        let sources = pipeline.sources.iter().map(|source| match &source.connector {
+            SourceConnector::Files(files) => (&source.name, files.path.position),
+            SourceConnector::Generator(_) | SourceConnector::Kafka(_) => (&source.name, source.position),
+        });
         // What an operator refuses when it starts is its configuration, if it has one.
         let operators = pipeline.operators.iter().map(|operator| match &operator.config {
             config if config.value.is_null() => (&operator.name, operator.position),
             config => (&operator.name, config.position),
         });
-        let sinks = pipeline.sinks.iter().map(|sink| (&sink.name, sink.position));
+        let sinks = pipeline.sinks.iter().map(|sink| match &sink.connector {
+            SinkConnector::Files(files) => (&sink.name, files.path.position),
+            SinkConnector::Kafka(_) | SinkConnector::Stdout(_) | SinkConnector::Blackhole => {
+                (&sink.name, sink.position)
+            }
+        });
         let positions = sources.chain(operators).chain(sinks).map(|(name, at)| (name.clone(), at)).collect();
         Self { file: pipeline.file.clone(), positions }
     }

@@ -20,11 +20,20 @@ pub enum Error {
 impl Error {
     /// The same error with a prefix that says where it happened.
     pub fn at(self, place: &str) -> Error {
+        self.reworded(|m| format!("{place}: {m}"))
+    }
+
+    /// The same error with what to do next behind it.
+    pub fn next(self, step: &str) -> Error {
+        self.reworded(|m| format!("{m}; {step}"))
+    }
+
+    fn reworded(self, words: impl FnOnce(String) -> String) -> Error {
         match self {
-            Error::Plugin(m) => Error::Plugin(format!("{place}: {m}")),
-            Error::Retryable(m) => Error::Retryable(format!("{place}: {m}")),
-            Error::Fatal(m) => Error::Fatal(format!("{place}: {m}")),
-            Error::Closed(m) => Error::Closed(format!("{place}: {m}")),
+            Error::Plugin(m) => Error::Plugin(words(m)),
+            Error::Retryable(m) => Error::Retryable(words(m)),
+            Error::Fatal(m) => Error::Fatal(words(m)),
+            Error::Closed(m) => Error::Closed(words(m)),
         }
     }
 }

@@ -76,13 +76,14 @@ fn components_that_are_none() {
 #[test]
 fn a_source_that_can_not_be_opened_refuses_the_job() {
     let server = Server::start();
-    let text = FINITE.replace("generator: {count: 10, value: 'record {{seq}}'}", "files: {path: nowhere}");
+    let text = FINITE.replace("generator: {count: 10, value: 'record {{seq}}'}", "files: {\n    path: nowhere}");
     let directory = server.data().to_str().expect("text").to_owned();
     let result = server.send::<Job>("/jobs/submit", form(&text).text(part::DIRECTORY, &directory));
     let (status, refusal) = result.expect_err("no such directory");
     assert_eq!((status, refusal.code), (400, RefusalCode::InvalidPipeline));
-    assert_eq!(place(&refusal.diagnostics[0]), (Code::Connector, "p.yaml", 6));
-    assert!(refusal.diagnostics[0].message.contains("nowhere"), "{refusal:?}");
+    assert_eq!(place(&refusal.diagnostics[0]), (Code::Connector, "p.yaml", 7), "the line of its path");
+    let message = &refusal.diagnostics[0].message;
+    assert!(message.contains("nowhere") && message.contains("; correct `path`, "), "{message}");
     assert_eq!(server.get::<Jobs>("/jobs").expect("a list").jobs, []);
     assert_eq!(fs::read_dir(server.data().join("jobs")).expect("it exists").count(), 0);
 }

@@ -10,12 +10,14 @@ use crate::deployment::{Deployment, invalid};
 use crate::exit::{Exit, Failure};
 use crate::flowd;
 use crate::output::Output;
-use crate::server::Server;
+use crate::server::{Server, Target};
 
 /// Check a pipeline and its components without starting anything
 ///
 /// Reads the pipeline file, loads its components under their limits, holds their kinds against their places, lets each
-/// operator read its config, and shows the plan. Needs no server: the flowd beside flowctl does it; with --server, that server does.
+/// operator read its config, and shows the plan. It does not ask Kafka, and opens no file of a source or sink: whether a
+/// topic or a path exists, the start of the job tells. Needs no server: the flowd beside flowctl does it; with --server,
+/// that server does.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -27,8 +29,12 @@ pub struct Args {
     file: PathBuf,
 
     /// Let this server check it instead of this machine
-    #[arg(long, value_name = "URL")]
+    #[arg(long, value_name = "URL", conflicts_with = "context")]
     server: Option<String>,
+
+    /// Let the server of this context check it
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
 
     #[command(flatten)]
     pub shown: Shown,
@@ -36,18 +42,19 @@ pub struct Args {
 
 /// Checks and shows the plan.
 pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
-    let checked = match &args.server {
-        Some(url) => {
-            let server = Server::new(Some(url), !output.is_json())?;
+    let checked = match (&args.server, &args.context) {
+        (None, None) => here(args)?,
+        (server, context) => {
+            let target = Target::find(server.as_deref(), context.as_deref())?;
+            let server = Server::new(target, !output.is_for_programs())?;
             let upload = Deployment::read(&args.file)?.upload(None, output.shows_progress())?;
             server.upload("/jobs/check", upload)?
         }
-        None => here(args)?,
     };
     for warning in &checked.warnings {
         output.note(&warning.to_string());
     }
-    output.print(&checked, || checked.plan.to_string())?;
+    output.print_named(&checked, || vec![checked.plan.pipeline.to_string()], || checked.plan.to_string())?;
     Ok(Exit::Ok)
 }
 

@@ -7,7 +7,6 @@ use flow_model::api::{Counters, Description, JobState, printable};
 use crate::cli::Remote;
 use crate::exit::{Exit, Failure};
 use crate::output::{Output, size};
-use crate::server::Server;
 use crate::table::{count, table};
 use crate::time;
 
@@ -28,9 +27,9 @@ pub struct Args {
 
 /// Shows it.
 pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
-    let server = Server::new(args.remote.server.as_deref(), !output.is_json())?;
+    let server = args.remote.server(output)?;
     let description: Description = server.get(&format!("/jobs/{}", super::segment(&args.job)?))?;
-    output.print(&description, || text(&description, output))?;
+    output.print_named(&description, || vec![description.job.id.to_string()], || text(&description, output))?;
     Ok(Exit::Ok)
 }
 
@@ -57,6 +56,11 @@ fn text(description: &Description, output: &Output) -> String {
     for (name, value) in lines {
         // Writing into a string never fails.
         _ = writeln!(text, "{name:<10} {value}");
+    }
+    if description.operators.is_empty() {
+        // A job that was lost with its flowd.
+        _ = writeln!(text, "\nnothing is known of what its operators have done\n");
+        return text + &description.plan.to_string();
     }
     let titles = ["OPERATOR", ">SUBTASKS", ">RECORDS IN", ">RECORDS OUT", ">BYTES IN", ">BYTES OUT", ">REJECTED"];
     _ = writeln!(text, "\n{}\n", table(&titles, description.operators.iter().map(row)));

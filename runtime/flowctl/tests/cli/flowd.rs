@@ -122,6 +122,20 @@ impl Drop for Standalone {
     }
 }
 
+#[test]
+fn a_lost_job_has_no_empty_table() {
+    let place = Place::new(&PIPELINE.replace("count: 3", "rate: 10").replace("stdout", "blackhole"));
+    let standalone = Standalone::start(&place);
+    assert_eq!(place.call(&["deploy", "p.yaml", "--server", &standalone.url]).code, 0);
+    standalone.signal("KILL");
+    drop(standalone);
+    let standalone = Standalone::start(&place);
+    let described = place.call(&["describe", "words", "--server", &standalone.url]);
+    assert_eq!(described.code, 0, "{}", described.stderr);
+    let expect = "\n\nnothing is known of what its operators have done\n\nwords: 1 task";
+    assert!(described.stdout.contains(expect) && !described.stdout.contains("OPERATOR"), "{}", described.stdout);
+}
+
 /// What who waits for a job hears when its flowd gets a signal.
 fn waiting_during(signal: &str) -> Called {
     let place = Place::new(&PIPELINE.replace("count: 3", "rate: 10").replace("stdout", "blackhole"));

@@ -17,6 +17,9 @@ use crate::disk;
 /// The most files that one source reads: more do not fit into the number of a split.
 const FILES_MAX: usize = 1 << 24;
 
+/// What to do about a path that names no input.
+const NEXT: &str = "correct `path`, which starts from the pipeline file's directory, or put the input there";
+
 /// Hidden files have to be named, and `*` stays in its directory, as in a shell.
 const LIKE_A_SHELL: MatchOptions =
     MatchOptions { case_sensitive: true, require_literal_separator: true, require_literal_leading_dot: true };
@@ -42,14 +45,15 @@ impl FileList {
             Ok(kind) if kind.is_dir() => (path.to_owned(), Walk::everything().below(path)?),
             Ok(kind) if kind.is_file() => (path.parent().unwrap_or(path).to_owned(), vec![path.to_owned()]),
             Ok(_) => {
-                return Err(Error::Fatal(format!("{} is neither a file nor a directory", path.display())));
+                return Err(Error::Fatal(format!("{} is neither a file nor a directory", path.display())).next(NEXT));
             }
             Err(e) if e.kind() == ErrorKind::NotFound && is_pattern(path) => matching(path)?,
-            Err(e) => return Err(disk::failure(&e, "looking for", path)),
+            Err(e) => return Err(disk::failure(&e, "looking for", path).next(NEXT)),
         };
         if files.is_empty() {
             let what = if path.is_dir() { "holds no files" } else { "matches no files" };
-            return Err(Error::Fatal(format!("{} {what}; hidden ones do not count", path.display())));
+            let message = format!("{} {what} (hidden ones do not count)", path.display());
+            return Err(Error::Fatal(message).next(NEXT));
         }
         if files.len() > FILES_MAX {
             let many = files.len();
@@ -185,19 +189,21 @@ mod tests {
             let path = dir.path().join(path);
             let error = FileList::find(&path).expect_err("no files");
             assert!(matches!(error, Error::Fatal(_)), "{error}");
-            assert_eq!(error.to_string(), expect.replace("PATH", &path.display().to_string()));
+            let expect = expect.replace("PATH", &path.display().to_string());
+            let error = error.to_string();
+            assert_eq!(error.strip_suffix(&format!("; {NEXT}")).unwrap_or(&error), expect);
         };
         check("missing.txt", "looking for PATH: No such file or directory (os error 2)");
         check("a.txt/more", "looking for PATH: Not a directory (os error 20)");
-        check("empty", "PATH holds no files; hidden ones do not count");
-        check("*.csv", "PATH matches no files; hidden ones do not count");
+        check("empty", "PATH holds no files (hidden ones do not count)");
+        check("*.csv", "PATH matches no files (hidden ones do not count)");
         check("a[.txt", "PATH: no pattern: invalid range pattern");
     }
 
     #[test]
     fn a_device_is_no_file() {
         let error = FileList::find(Path::new("/dev/null")).expect_err("no file");
-        assert_eq!(error.to_string(), "/dev/null is neither a file nor a directory");
+        assert_eq!(error.to_string(), format!("/dev/null is neither a file nor a directory; {NEXT}"));
     }
 
     #[test]

@@ -130,10 +130,13 @@ pub(crate) fn parse_config<C: DeserializeOwned>(config: &str) -> Result<C, Failu
         parsed => parsed,
     };
     parsed.map_err(|e| {
-        let path = e.path().to_string();
+        let (path, cause) = (e.path().to_string(), e.inner());
+        // The JSON is the host's, made of the pipeline file: its line and column tell an author nothing.
+        let (whole, place) = (cause.to_string(), format!(" at line {} column {}", cause.line(), cause.column()));
+        let cause = whole.strip_suffix(&place).unwrap_or(&whole);
         let message = match path.as_str() {
-            "." => format!("config: {}", e.inner()),
-            path => format!("config.{path}: {}", e.inner()),
+            "." => format!("config: {cause}"),
+            path => format!("config.{path}: {cause}"),
         };
         Failure { code: "bad-config".into(), message, retryable: false }
     })
