@@ -18,6 +18,7 @@
 //! | [`figures`] | what a part of a running job has done so far |
 //! | [`ids`] | names and numbers that must not be mixed up |
 //! | [`api`] | what the REST API and its clients say to each other |
+//! | [`trial`] | a `*.test.yaml`, and what flowctl and flowd say to each other about it |
 //!
 //! ```
 //! use std::collections::BTreeMap;
@@ -60,3 +61,4 @@ mod nearest;
 pub mod plan;
 pub mod quantity;
 pub mod spec;
+pub mod trial;

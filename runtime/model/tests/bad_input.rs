@@ -1,7 +1,11 @@
 //! Bad pipeline files: the exact text that a user reads for each of them. Nothing here may panic or stay silent.
 
+mod validator;
+
+use std::sync::LazyLock;
+
 use flow_model::diagnostic::{Code, Diagnostic, Error};
-use flow_model::spec::{FILE_MAX, Pipeline};
+use flow_model::spec::{FILE_MAX, Pipeline, schema};
 
 const GOOD: &str = "\
 apiVersion: flow/v1
@@ -28,10 +32,19 @@ fn errors(bytes: &[u8]) -> Vec<String> {
     }
 }
 
-/// The whole file and every message that it gives.
+/// The whole file and every message that it gives. What is wrong with its form the schema for editors refuses too.
 #[track_caller]
 fn check(file: &str, expect: &[&str]) {
     assert_eq!(errors(file.as_bytes()), expect);
+    let formal =
+        |code: Code| matches!(code, Code::UnknownField | Code::MissingField | Code::WrongType | Code::Connector);
+    let Err(error) = Pipeline::parse("p.yaml", file.as_bytes()) else { return };
+    if error.diagnostics.iter().any(|diagnostic| formal(diagnostic.code))
+        && let Ok(document) = serde_saphyr::from_str::<serde_json::Value>(file)
+    {
+        static SCHEMA: LazyLock<serde_json::Value> = LazyLock::new(|| schema::schema().expect("the reference is good"));
+        assert!(!validator::errors(&SCHEMA, &document).is_empty(), "the schema takes it: {file}");
+    }
 }
 
 /// The good file with one part replaced, and every message that this gives.

@@ -7,13 +7,14 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use super::report::Report;
+use super::trace::Shape;
 use super::yaml::{Entry, Node, Value};
 use crate::diagnostic::{Code, Located, Position};
 use crate::nearest::{nearest, quoted};
 use crate::quantity::{ByteSize, parse_duration};
 
 /// The fields of one map, checked against the names that it may have.
-pub(super) struct Fields<'n> {
+pub(crate) struct Fields<'n> {
     /// What the map describes, for messages: `operator "counts"`.
     what: String,
     position: Position,
@@ -23,6 +24,7 @@ pub(super) struct Fields<'n> {
 impl<'n> Fields<'n> {
     /// Reads `node` as a map whose field names are all in `known`; nothing at all counts as an empty map.
     pub fn read(report: &mut Report, node: &'n Node, what: &str, known: &[&str]) -> Option<Self> {
+        report.saw_map(node.position, known);
         let mut fields = Self { what: what.into(), position: node.position, entries: Vec::new() };
         let entries = match &node.value {
             Value::Map(entries) => entries.as_slice(),
@@ -72,6 +74,7 @@ impl<'n> Fields<'n> {
 
     /// The field, or an error that shows how to add it.
     pub fn require(&self, report: &mut Report, name: &str, example: &str) -> Option<&'n Node> {
+        report.saw_required(self.position, name);
         let node = self.get(name);
         if node.is_none() {
             let message = format!("{} has no {}", self.what, quoted(name));
@@ -111,6 +114,11 @@ impl<'n> Fields<'n> {
 
     /// Text that is not empty.
     pub fn text(&self, report: &mut Report, name: &str) -> Option<Located<&'n str>> {
+        report.saw(self.position, name, || Shape::Text);
+        self.text_unseen(report, name)
+    }
+
+    fn text_unseen(&self, report: &mut Report, name: &str) -> Option<Located<&'n str>> {
         let node = self.get(name)?;
         Some(Located { value: self.as_text(report, name, node)?, position: node.position })
     }
@@ -132,7 +140,8 @@ impl<'n> Fields<'n> {
 
     /// One of a few words.
     pub fn choice<T: Copy>(&self, report: &mut Report, name: &str, choices: &[(&str, T)]) -> Option<T> {
-        let text = self.text(report, name)?;
+        report.saw(self.position, name, || Shape::Words(choices.iter().map(|(word, _)| (*word).to_owned()).collect()));
+        let text = self.text_unseen(report, name)?;
         let found = choices.iter().find(|(word, _)| *word == text.value).map(|(_, value)| *value);
         if found.is_none() {
             let words = || choices.iter().map(|(word, _)| *word);
@@ -148,6 +157,7 @@ impl<'n> Fields<'n> {
 
     /// A whole number in `range`.
     pub fn number(&self, report: &mut Report, name: &str, range: RangeInclusive<u64>) -> Option<u64> {
+        report.saw(self.position, name, || Shape::Number(range.clone()));
         let node = self.get(name)?;
         let out_of_range = match node.value {
             Value::Unsigned(number) if range.contains(&number) => return Some(number),
@@ -170,6 +180,7 @@ impl<'n> Fields<'n> {
 
     /// A byte size in `range`: `64Mi`, or a plain number of bytes.
     pub fn bytes(&self, report: &mut Report, name: &str, range: RangeInclusive<ByteSize>) -> Option<ByteSize> {
+        report.saw(self.position, name, || Shape::Bytes(range.clone()));
         let node = self.get(name)?;
         let size = match &node.value {
             Value::Unsigned(bytes) => ByteSize(*bytes),
@@ -190,6 +201,7 @@ impl<'n> Fields<'n> {
 
     /// A duration of more than nothing: `500ms`.
     pub fn duration(&self, report: &mut Report, name: &str) -> Option<Duration> {
+        report.saw(self.position, name, || Shape::Duration);
         let node = self.get(name)?;
         let Value::Text(text) = &node.value else {
             self.wrong_type(report, name, node, "a duration such as 500ms");
@@ -226,6 +238,7 @@ impl<'n> Fields<'n> {
 
     /// One text or a list of texts.
     pub fn texts(&self, report: &mut Report, name: &str) -> Option<Vec<Located<&'n str>>> {
+        report.saw(self.position, name, || Shape::Texts);
         let node = self.get(name)?;
         match &node.value {
             Value::List(nodes) if !nodes.is_empty() => Some(
@@ -234,7 +247,7 @@ impl<'n> Fields<'n> {
                     .filter_map(|n| Some(Located { value: self.as_text(report, name, n)?, position: n.position }))
                     .collect(),
             ),
-            Value::Text(_) => self.text(report, name).map(|text| vec![text]),
+            Value::Text(_) => self.text_unseen(report, name).map(|text| vec![text]),
             Value::List(_) => {
                 self.invalid(report, name, node.position, "must not be empty");
                 None

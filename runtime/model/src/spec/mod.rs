@@ -14,13 +14,15 @@ use crate::key_selector::KeySelector;
 use crate::quantity::ByteSize;
 
 mod connector;
-mod fields;
-mod parse;
+pub(crate) mod fields;
+pub(crate) mod parse;
 mod parse_connector;
 pub mod property;
 pub(crate) mod report;
+pub mod schema;
 pub mod template;
-mod yaml;
+pub(crate) mod trace;
+pub(crate) mod yaml;
 
 pub use connector::{
     FilesSink, FilesSource, Generator, KafkaSink, KafkaSource, KafkaStart, KafkaStop, LineFormat, Properties,

@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use super::fields::Fields;
 use super::parse_connector;
 use super::report::Report;
+use super::trace::Shape;
 use super::yaml::{self, Entry, Node, Value};
 use super::{API_VERSION, Limits, OPERATORS_MAX, OnError, Operator, PARALLELISM_MAX, Pipeline, SOURCES_MAX};
 use crate::diagnostic::{Code, Diagnostic, Error, Located, Position, Severity};
@@ -43,7 +44,7 @@ pub(super) fn pipeline(file: &str, bytes: &[u8]) -> Result<Pipeline, Error> {
 }
 
 /// `None` only after an error was reported.
-fn read(report: &mut Report, root: &Node) -> Option<Pipeline> {
+pub(super) fn read(report: &mut Report, root: &Node) -> Option<Pipeline> {
     let fields = Fields::read(report, root, "the pipeline", &FILE_FIELDS)?;
     constant(report, &fields, "apiVersion", API_VERSION);
     constant(report, &fields, "kind", "Pipeline");
@@ -101,6 +102,7 @@ fn all<'n, T>(entries: &'n [Entry], read: impl FnMut(&'n Entry) -> Option<T>) ->
 
 fn constant(report: &mut Report, fields: &Fields, name: &str, value: &str) {
     let example = format!("{name}: {value}");
+    report.saw(fields.position(), name, || Shape::Words(vec![value.to_owned()]));
     if let Some(text) = fields.required_text(report, name, &example).filter(|text| text.value != value) {
         let message = format!("{} must be {value}, found {}", quoted(name), quoted(text.value));
         report.error_with(Code::InvalidValue, text.position, message, format!("write `{example}`"));
@@ -109,6 +111,7 @@ fn constant(report: &mut Report, fields: &Fields, name: &str, value: &str) {
 
 /// The entries of a section, none if it is left out; `None` after an error.
 fn section<'n>(report: &mut Report, fields: &Fields<'n>, name: &str) -> Option<&'n [Entry]> {
+    report.saw(fields.position(), name, || Shape::Named);
     match fields.get(name).map(|node| (node, &node.value)) {
         Some((_, Value::Map(entries))) => Some(entries),
         None | Some((_, Value::Null)) => Some(&[]),
@@ -216,8 +219,9 @@ fn operator(report: &mut Report, entry: &Entry, defaults: &Defaults) -> Option<O
         let hint = format!("write at most `parallelism: {groups}`, or more `key-groups`");
         report.error_with(Code::InvalidValue, at, message, hint);
     }
+    report.saw(fields.position(), "config", || Shape::Any);
     let config = match fields.get("config") {
-        Some(node) => Located { value: json(report, node, &what), position: node.position },
+        Some(node) => Located { value: json(report, node, &format!("the config of {what}")), position: node.position },
         None => Located { value: serde_json::Value::Null, position: entry.position },
     };
     let on_error = fields.choice(report, "on-error", &[("fail", OnError::Fail), ("skip", OnError::Skip)]);
@@ -249,8 +253,8 @@ fn limits(report: &mut Report, node: &Node, what: &str) -> Option<Limits> {
     })
 }
 
-/// Any value as JSON. A field given twice is an error; the depth is bounded by the YAML reader.
-fn json(report: &mut Report, node: &Node, what: &str) -> serde_json::Value {
+/// Any value as JSON; `what` is what it belongs to, for messages. A field given twice is an error; the depth is bounded by the YAML reader.
+pub(crate) fn json(report: &mut Report, node: &Node, what: &str) -> serde_json::Value {
     use serde_json::Value as Json;
     match &node.value {
         Value::Null => Json::Null,
@@ -265,7 +269,7 @@ fn json(report: &mut Report, node: &Node, what: &str) -> serde_json::Value {
             for entry in entries {
                 let value = json(report, &entry.value, what);
                 if object.insert(entry.key.clone(), value).is_some() {
-                    let message = format!("field {} given twice in the config of {what}", quoted(&entry.key));
+                    let message = format!("field {} given twice in {what}", quoted(&entry.key));
                     report.error(Code::Duplicate, entry.position, message);
                 }
             }

@@ -10,6 +10,7 @@ use super::fields::Fields;
 use super::parse::{Defaults, from, name, parallelism};
 use super::property;
 use super::report::Report;
+use super::trace::Shape;
 use super::yaml::{Entry, Node, Value};
 use crate::diagnostic::{Code, Located};
 use crate::nearest::quoted;
@@ -63,6 +64,7 @@ pub(super) fn sink(report: &mut Report, entry: &Entry, defaults: &Defaults) -> O
 
 /// The one field that is a connector.
 fn connector<'n>(report: &mut Report, fields: &Fields<'n>, known: &[&'static str]) -> Option<(&'static str, &'n Node)> {
+    report.saw_one_of(fields.position(), known);
     let found: Vec<(&'static str, &Entry)> =
         known.iter().filter_map(|name| Some((*name, fields.entry(name)?))).collect();
     match found.as_slice() {
@@ -170,6 +172,7 @@ fn topic(report: &mut Report, fields: &Fields) -> Option<Located<String>> {
 fn properties(report: &mut Report, fields: &Fields) -> Properties {
     let mut properties = BTreeMap::new();
     let what = format!("properties of {}", fields.what());
+    report.saw(fields.position(), "properties", || Shape::Scalars);
     let entries = match fields.get("properties").map(|node| (node, &node.value)) {
         Some((_, Value::Map(entries))) => entries.as_slice(),
         None | Some((_, Value::Null)) => &[],

@@ -22,13 +22,13 @@ const TEXT_MAX: usize = 20 << 20;
 const REPLAYED_MAX: usize = 20_000;
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Node {
+pub(crate) struct Node {
     pub position: Position,
     pub value: Value,
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) enum Value {
+pub(crate) enum Value {
     Null,
     Bool(bool),
     Unsigned(u64),
@@ -41,14 +41,14 @@ pub(super) enum Value {
 }
 
 #[derive(Debug, Clone, PartialEq)]
-pub(super) struct Entry {
+pub(crate) struct Entry {
     pub key: String,
     pub position: Position,
     pub value: Node,
 }
 
 /// Reads one YAML document.
-pub(super) fn read(file: &str, bytes: &[u8]) -> Result<Node, Diagnostic> {
+pub(crate) fn read(file: &str, bytes: &[u8]) -> Result<Node, Diagnostic> {
     if bytes.len() > FILE_MAX {
         let mib = bytes.len().div_ceil(1 << 20);
         return Err(Diagnostic::error(Code::TooLarge, file, None, format!("the file has {mib} MiB"))
