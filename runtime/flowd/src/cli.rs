@@ -28,6 +28,7 @@ pub enum Command {
     Standalone(Standalone),
     Check(Check),
     Run(Run),
+    Trial(Trial),
 }
 
 /// Coordinator and worker in one process
@@ -94,6 +95,14 @@ pub struct Run {
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table")]
     pub output: Format,
 
+    #[command(flatten)]
+    pub process: Process,
+}
+
+/// Run an operator over the records of a JSON request on the standard input, for `flowctl test`
+#[derive(Debug, clap::Args)]
+#[command(hide = true)]
+pub struct Trial {
     #[command(flatten)]
     pub process: Process,
 }

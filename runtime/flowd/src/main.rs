@@ -1,4 +1,4 @@
-//! `flowd`: the daemon, and the engine behind `flowctl check` and `flowctl run`. It only puts the parts together; what
+//! `flowd`: the daemon, and the engine behind `flowctl check`, `run` and `test`. It only puts the parts together; what
 //! a job does is the worker's, what the API says the coordinator's.
 
 mod check;
@@ -10,6 +10,7 @@ mod run;
 mod say;
 mod signals;
 mod standalone;
+mod trial;
 
 use std::process::ExitCode;
 
@@ -34,6 +35,7 @@ fn main() -> ExitCode {
         Command::Standalone(args) => standalone::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Run(args) => run::run(&args),
+        Command::Trial(args) => trial::run(&args),
     };
     done.unwrap_or_else(|error| {
         say::err(&format!("error: {error:#}"));

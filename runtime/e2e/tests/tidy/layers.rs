@@ -32,7 +32,11 @@ pub const RUNTIME: &[Layer] = &[
     ),
     layer("flow-worker", &["flow-dataflow", "flow-frame", "flow-model", "flow-plugin"], &["wasmtime", "axum", "ureq"]),
     layer("flow-coordinator", &["flow-model", "flow-worker"], &["rdkafka", "rocksdb", "wasmtime", "ureq"]),
-    layer("flowd", &["flow-coordinator", "flow-model", "flow-worker"], &["rdkafka", "rocksdb", "wasmtime"]),
+    layer(
+        "flowd",
+        &["flow-coordinator", "flow-model", "flow-sdk-test", "flow-worker"],
+        &["rdkafka", "rocksdb", "wasmtime"],
+    ),
     layer("flowctl", &["flow-model"], &["tokio", "rdkafka", "rocksdb", "wasmtime", "axum"]),
     layer("flow-sdk", &["flow-frame"], SHELL),
     layer(

@@ -13,17 +13,20 @@
 #![deny(missing_docs)]
 
 mod collect;
+mod state;
 mod store;
 
+pub use flow_dataflow::function::{Description, StateKind};
 pub use flow_plugin::Limits;
 pub use flow_sdk::testing::{Emitted, Input, Output, Rejected};
+pub use state::StateEntry;
 
 use std::fmt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use flow_dataflow::call::{Blame, FunctionOperator, OnError, Setup};
-use flow_dataflow::function::{StateDescriptor, StateKind};
+use flow_dataflow::function::StateDescriptor;
 use flow_dataflow::state::KeyedState;
 use flow_dataflow::{Batch, BatchBuilder, Moment, Operator, Row};
 use flow_model::key_group::{DEFAULT_KEY_GROUPS, KeyGroups};
@@ -53,6 +56,22 @@ pub enum Error {
     Job(#[from] flow_dataflow::Error),
 }
 
+/// What people call a column of a description.
+pub fn column_name(id: u16) -> String {
+    use flow_frame::id;
+    match id {
+        id::KEY => "key",
+        id::VALUE => "value",
+        id::TIMESTAMP => "timestamp",
+        id::HEADERS => "headers",
+        id::SPLIT => "split",
+        id::POSITION => "position",
+        id::CHANGE => "change",
+        other => return format!("column {other}"),
+    }
+    .to_owned()
+}
+
 /// A component at work, as the only subtask of its operator. Records that it refuses, or that make it trap or run out of
 /// time, are told in the output; the others go on.
 pub struct Component {
@@ -67,6 +86,59 @@ pub struct Component {
     store: SharedStore,
     /// None until the first record, and after a change of settings.
     operator: Option<FunctionOperator>,
+}
+
+/// A component that is loaded, for any number of operators.
+#[derive(Clone)]
+pub struct Compiled {
+    engine: Engine,
+    component: flow_plugin::Component,
+}
+
+impl fmt::Debug for Compiled {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Compiled").field("digest", &self.digest()).finish_non_exhaustive()
+    }
+}
+
+impl Compiled {
+    /// Compiles a component, or takes its code from `cache`, a directory for it. `name` is what errors call it.
+    pub fn new(name: &str, bytes: &[u8], cache: Option<PathBuf>) -> Result<Compiled, Error> {
+        let engine = Engine::new(Options { cache_dir: cache, ..Options::default() })?;
+        let component = engine.load(name, bytes, &Limits::default())?;
+        Ok(Compiled { engine, component })
+    }
+
+    /// What it says of itself.
+    pub fn description(&self) -> &Description {
+        self.component.description()
+    }
+
+    /// SHA-256 of its bytes, as hex.
+    pub fn digest(&self) -> String {
+        self.component.digest().to_string()
+    }
+
+    /// Starts an operator with this config and with nothing in its state.
+    ///
+    /// # Panics
+    /// If the config can't be written as JSON.
+    pub fn start(&self, config: impl Serialize) -> Result<Component, Error> {
+        let config = serde_json::to_string(&config).expect("a test's config can be written as JSON");
+        let mut new = Component {
+            _engine: self.engine.clone(),
+            component: self.component.clone(),
+            config,
+            limits: Limits::default(),
+            batch: 1024,
+            at: Moment { now: 0, watermark: i64::MIN },
+            collector: Arc::default(),
+            store: SharedStore::default(),
+            operator: None,
+        };
+        new.operator()?;
+        Ok(new)
+    }
 }
 
 impl fmt::Debug for Component {
@@ -92,23 +164,7 @@ impl Component {
     /// # Panics
     /// If the config can't be written as JSON.
     pub fn from_bytes(name: &str, bytes: &[u8], config: impl Serialize) -> Result<Component, Error> {
-        let engine = Engine::new(Options::default())?;
-        let limits = Limits::default();
-        let component = engine.load(name, bytes, &limits)?;
-        let config = serde_json::to_string(&config).expect("a test's config can be written as JSON");
-        let mut new = Component {
-            _engine: engine,
-            component,
-            config,
-            limits,
-            batch: 1024,
-            at: Moment { now: 0, watermark: i64::MIN },
-            collector: Arc::default(),
-            store: SharedStore::default(),
-            operator: None,
-        };
-        new.operator()?;
-        Ok(new)
+        Compiled::new(name, bytes, None)?.start(config)
     }
 
     /// Sets how many records a call gets at most; 1024 at first.
@@ -140,6 +196,17 @@ impl Component {
     pub fn restart(&mut self) -> Result<(), Error> {
         self.operator = None;
         self.operator().map(|_| ())
+    }
+
+    /// Forgets all state and puts a new instance in place.
+    pub fn reset(&mut self) -> Result<(), Error> {
+        self.store = SharedStore::default();
+        self.restart()
+    }
+
+    /// All that is in the operator's state, in the order of the keys.
+    pub fn states(&self) -> Vec<StateEntry> {
+        state::entries(&self.component.description().states, &self.store)
     }
 
     /// Runs records through the component. An error means that it stopped the job.
