@@ -3,12 +3,13 @@
 use clap::{Parser, Subcommand};
 
 use crate::command;
-use crate::exit;
-use crate::output::Format;
+use crate::exit::{self, Failure};
+use crate::output::{Format, Output};
+use crate::server::{self, Server};
 
-/// Check, build, deploy and watch Flow pipelines
+/// Make, test, build, run, deploy and watch Flow operators and pipelines
 #[derive(Debug, Parser)]
-#[command(name = "flowctl", version, after_help = exit::CODES, arg_required_else_help = true, max_term_width = 110)]
+#[command(name = "flowctl", version = env!("FLOW_VERSION"), after_help = exit::CODES, arg_required_else_help = true, max_term_width = 110)]
 pub struct Cli {
     /// For people or for programs; may also follow the command [default: table]
     #[arg(short, long, value_enum, value_name = "FORMAT")]
@@ -21,6 +22,9 @@ pub struct Cli {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    New(command::new::Args),
+    Build(command::build::Args),
+    Test(command::test::Args),
     Check(command::check::Args),
     Run(command::run::Args),
     Deploy(command::deploy::Args),
@@ -28,16 +32,24 @@ pub enum Command {
     Describe(command::describe::Args),
     Logs(command::logs::Args),
     Cancel(command::cancel::Args),
-    Build(command::build::Args),
+    Graph(command::graph::Args),
+    Plugin(command::plugin::Args),
+    Context(command::context::Args),
+    Explain(command::explain::Args),
+    Schema(command::schema::Args),
     Completion(command::completion::Args),
 }
 
 /// What every subcommand takes that asks the server.
 #[derive(Debug, clap::Args)]
 pub struct Remote {
-    /// Address of the coordinator [env: FLOW_SERVER] [default: http://127.0.0.1:8081]
-    #[arg(long, value_name = "URL")]
-    pub server: Option<String>,
+    /// Address of the coordinator [env: FLOW_SERVER] [default: the current context's, else http://127.0.0.1:8081]
+    #[arg(long, value_name = "URL", conflicts_with = "context")]
+    server: Option<String>,
+
+    /// A cluster by its name, as of `flowctl context` [env: FLOW_CONTEXT]
+    #[arg(long, value_name = "NAME")]
+    context: Option<String>,
 
     #[command(flatten)]
     pub shown: Shown,
@@ -51,10 +63,24 @@ pub struct Shown {
     pub output: Option<Format>,
 }
 
+impl Remote {
+    /// Of options of a command's own.
+    pub fn of(server: Option<String>, context: Option<String>) -> Self {
+        Self { server, context, shown: Shown { output: None } }
+    }
+
+    /// The server that is meant. Nothing is sent yet.
+    pub fn server(&self, output: &Output) -> Result<Server, Failure> {
+        Server::new(server::Target::find(self.server.as_deref(), self.context.as_deref())?, !output.is_for_programs())
+    }
+}
+
 impl Cli {
     /// What `-o` says; the one after the command counts.
     pub fn format(&self) -> Format {
         let own = match &self.command {
+            Command::New(args) => args.shown.output,
+            Command::Test(args) => args.shown.output,
             Command::Check(args) => args.shown.output,
             Command::Run(args) => args.shown.output,
             Command::Deploy(args) => args.remote.shown.output,
@@ -63,7 +89,10 @@ impl Cli {
             Command::Logs(args) => args.remote.shown.output,
             Command::Cancel(args) => args.remote.shown.output,
             Command::Build(args) => args.output,
-            Command::Completion(_) => None,
+            Command::Plugin(args) => args.shown.output,
+            Command::Context(args) => args.shown.output,
+            Command::Explain(args) => args.shown.output,
+            Command::Completion(_) | Command::Graph(_) | Command::Schema(_) => None,
         };
         own.or(self.output).unwrap_or(Format::Table)
     }

@@ -3,15 +3,20 @@
 
 mod build;
 mod cli;
+mod codes;
 mod command;
+mod contexts;
 mod deployment;
+mod drawing;
 mod exit;
 mod flowd;
 mod output;
 mod patience;
+mod project;
 mod server;
 mod table;
 mod time;
+mod trial;
 mod upload;
 mod wait;
 

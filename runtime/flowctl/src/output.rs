@@ -10,10 +10,16 @@ use crate::exit::Failure;
 /// `-o`: for people or for programs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, clap::ValueEnum)]
 pub enum Format {
-    /// Aligned columns for people.
+    /// Aligned columns for people
     Table,
-    /// JSON for programs; its fields stay as they are.
+    /// The same with more columns, where there are more
+    Wide,
+    /// JSON for programs; its fields stay as they are
     Json,
+    /// The same fields as YAML
+    Yaml,
+    /// Names or ids alone, one a line
+    Name,
 }
 
 /// Where a command writes.
@@ -31,26 +37,49 @@ impl Output {
             && std::env::var_os("TERM").is_none_or(|term| term != "dumb");
         Self {
             format,
-            colour: wanted && format == Format::Table && io::stdout().is_terminal(),
+            colour: wanted && matches!(format, Format::Table | Format::Wide) && io::stdout().is_terminal(),
             error_colour: wanted && io::stderr().is_terminal(),
         }
     }
 
     /// Programs read it.
-    pub fn is_json(&self) -> bool {
-        self.format == Format::Json
+    pub fn is_for_programs(&self) -> bool {
+        matches!(self.format, Format::Json | Format::Yaml | Format::Name)
+    }
+
+    /// People want to see more.
+    pub fn is_wide(&self) -> bool {
+        self.format == Format::Wide
     }
 
     /// A person looks on while something takes long.
     pub fn shows_progress(&self) -> bool {
-        !self.is_json() && io::stderr().is_terminal()
+        !self.is_for_programs() && io::stderr().is_terminal()
     }
 
-    /// `value` as indented JSON, or what `text` makes for people.
+    /// `value` as JSON or YAML, or what `text` makes for people. It has no name.
     pub fn print(&self, value: &impl Serialize, text: impl FnOnce() -> String) -> Result<(), Failure> {
+        if self.format == Format::Name {
+            return Err(Failure::invalid("this command has no names to show").hint("leave out -o name"));
+        }
+        self.print_named(value, Vec::new, text)
+    }
+
+    /// The same for what has names.
+    pub fn print_named(
+        &self,
+        value: &impl Serialize,
+        names: impl FnOnce() -> Vec<String>,
+        text: impl FnOnce() -> String,
+    ) -> Result<(), Failure> {
         let out = match self.format {
             Format::Json => serde_json::to_string_pretty(value).map_err(Failure::failed)?,
-            Format::Table => text(),
+            Format::Yaml => serde_saphyr::to_string(value).map_err(Failure::failed)?,
+            Format::Name => match names() {
+                names if names.is_empty() => return Ok(()),
+                names => names.join("\n"),
+            },
+            Format::Table | Format::Wide => text(),
         };
         self.line(&out)
     }
@@ -66,7 +95,7 @@ impl Output {
 
     /// A remark beside the result, to stderr: progress, the next step. Programs get none.
     pub fn note(&self, text: &str) {
-        if !self.is_json() {
+        if !self.is_for_programs() {
             to_stderr(&printable(text));
         }
     }
@@ -76,9 +105,9 @@ impl Output {
         paint(self.colour, style, text)
     }
 
-    /// Says on stderr why the command failed; with `-o json` as one JSON object.
+    /// Says on stderr why the command failed; with `-o json` or `yaml` as one JSON object, which is YAML too.
     pub fn failure(&self, failure: &Failure) {
-        if self.is_json() {
+        if matches!(self.format, Format::Json | Format::Yaml) {
             let error = serde_json::json!({
                 "code": failure.code, "message": failure.message, "hint": failure.hint,
                 "diagnostics": failure.diagnostics,

@@ -1,13 +1,16 @@
 //! The coordinator's REST API, as seen from here. Every refusal becomes a [`Failure`] with its exit code.
 
+use std::env;
 use std::io::{BufRead, BufReader};
 use std::time::Duration;
 
 use flow_model::api::Refusal;
 use serde::de::DeserializeOwned;
-use ureq::http::Response;
+use ureq::http::{HeaderValue, Request, Response, header};
+use ureq::middleware::{Middleware, MiddlewareNext};
 use ureq::{Agent, Body, Error, SendBody, Timeout};
 
+use crate::contexts::{self, Contexts, Token};
 use crate::exit::{Exit, Failure};
 use crate::output;
 use crate::patience::{self, Pulse};
@@ -30,6 +33,71 @@ const SILENCE: Duration = Duration::from_secs(60);
 /// An answer in memory, at most; a pipeline of the largest size has a description of a few MiB.
 const ANSWER_MAX: u64 = 64 << 20;
 
+/// Which coordinator is meant, and what proves who asks it.
+#[derive(Debug)]
+pub struct Target {
+    url: String,
+    token: Option<Token>,
+}
+
+impl Target {
+    /// The server that is named, else the context that is named, else what the environment says, else the current
+    /// context, else this machine.
+    pub fn find(server: Option<&str>, context: Option<&str>) -> Result<Self, Failure> {
+        let variable = |name: &str| env::var(name).ok().filter(|value| !value.is_empty());
+        let server = server.map(str::to_owned).or_else(|| context.is_none().then(|| variable("FLOW_SERVER"))?);
+        let (url, own) = match server {
+            Some(url) => (url, None),
+            None => {
+                let contexts = Contexts::load()?;
+                let name = context.map(str::to_owned).or_else(|| variable(contexts::VARIABLE));
+                let name = name.or_else(|| contexts.current.as_ref().map(ToString::to_string));
+                match name.map(|name| contexts.get(&name).cloned()).transpose()? {
+                    Some(context) => (context.server.clone(), Some(context)),
+                    None => (DEFAULT.to_owned(), None),
+                }
+            }
+        };
+        let token = match variable("FLOW_TOKEN") {
+            Some(token) => Some(Token::new(&token, "FLOW_TOKEN")?),
+            None => own.map(|context| context.token()).transpose()?.flatten(),
+        };
+        Ok(Self { url, token })
+    }
+}
+
+/// The address without a slash at its end, if it is one.
+pub fn address(url: &str) -> Result<String, Failure> {
+    let bad = |why: &str| {
+        Failure::invalid(format!("the server address {url} {why}"))
+            .hint(format!("write it like {DEFAULT}: --server URL, or the variable FLOW_SERVER"))
+    };
+    let rest = match url.split_once("://") {
+        Some(("http", rest)) => rest,
+        Some(("https", _)) => return Err(bad("is https, which this version does not speak")),
+        Some(_) => return Err(bad("is not http")),
+        None => return Err(bad("has no http:// in front")),
+    };
+    let authority = rest.trim_end_matches('/');
+    if authority.is_empty() || authority.contains(['/', '?', '#', ' ', '@']) {
+        return Err(bad("is not just http://host:port"));
+    }
+    Ok(format!("http://{authority}"))
+}
+
+/// Puts the token into each request.
+struct Bearer(Token);
+
+impl Middleware for Bearer {
+    fn handle(&self, mut request: Request<SendBody<'_>>, next: MiddlewareNext<'_>) -> Result<Response<Body>, Error> {
+        if let Ok(mut value) = HeaderValue::try_from(format!("Bearer {}", self.0.reveal())) {
+            value.set_sensitive(true);
+            request.headers_mut().insert(header::AUTHORIZATION, value);
+        }
+        next.handle(request)
+    }
+}
+
 /// A coordinator to talk to.
 pub struct Server {
     agent: Agent,
@@ -39,36 +107,21 @@ pub struct Server {
 }
 
 impl Server {
-    /// The server that `--server`, else `FLOW_SERVER`, else nobody names. Nothing is sent yet. `tells` on stderr when it
-    /// takes long.
-    pub fn new(url: Option<&str>, tells: bool) -> Result<Self, Failure> {
-        let env = std::env::var("FLOW_SERVER").ok().filter(|url| !url.is_empty());
-        let url = url.map(str::to_owned).or(env).unwrap_or_else(|| DEFAULT.to_owned());
-        let bad = |why: &str| {
-            Failure::invalid(format!("the server address {url} {why}"))
-                .hint(format!("write it like {DEFAULT}: --server URL, or the variable FLOW_SERVER"))
-        };
-        let rest = match url.split_once("://") {
-            Some(("http", rest)) => rest,
-            Some(("https", _)) => return Err(bad("is https, which this version does not speak")),
-            Some(_) => return Err(bad("is not http")),
-            None => return Err(bad("has no http:// in front")),
-        };
-        let authority = rest.trim_end_matches('/');
-        if authority.is_empty() || authority.contains(['/', '?', '#', ' ', '@']) {
-            return Err(bad("is not just http://host:port"));
-        }
-        let url = format!("http://{authority}");
+    /// That server. Nothing is sent yet. `tells` on stderr when it takes long.
+    pub fn new(target: Target, tells: bool) -> Result<Self, Failure> {
+        let url = address(&target.url)?;
         let agent = Agent::config_builder()
             .http_status_as_error(false)
             // The environment's proxy is for the internet; the coordinator is near.
             .proxy(None)
             .timeout_connect(Some(CONNECT_PATIENCE))
             .max_redirects(0)
-            .user_agent(concat!("flowctl/", env!("CARGO_PKG_VERSION")))
-            .build()
-            .new_agent();
-        Ok(Self { agent, url, tells })
+            .user_agent(concat!("flowctl/", env!("CARGO_PKG_VERSION")));
+        let agent = match target.token {
+            Some(token) => agent.middleware(Bearer(token)),
+            None => agent,
+        };
+        Ok(Self { agent: agent.build().new_agent(), url, tells })
     }
 
     /// Where it is.
@@ -193,7 +246,7 @@ mod tests {
     #[test]
     fn addresses() {
         let check = |url: &str, expect: Result<&str, &str>| {
-            let found = Server::new(Some(url), false).map(|server| server.url).map_err(|failure| failure.message);
+            let found = address(url).map_err(|failure| failure.message);
             assert_eq!(found.as_deref().map_err(String::as_str), expect);
         };
         check("http://127.0.0.1:8081", Ok("http://127.0.0.1:8081"));

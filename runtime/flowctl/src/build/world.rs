@@ -26,8 +26,8 @@ pub struct World {
     pub id: String,
 }
 
-/// Which world of `flow:operator` the component in `bytes` targets. `name` is for errors.
-pub fn check(name: &str, bytes: &[u8]) -> Result<World, Failure> {
+/// Names of what a component exports and imports. `name` is for errors.
+pub fn interfaces(name: &str, bytes: &[u8]) -> Result<(Vec<String>, Vec<String>), Failure> {
     let decoded = wit_component::decode(bytes)
         .map_err(|error| Failure::invalid(format!("{name} is no valid component: {error:#}")))?;
     let DecodedWasm::Component(resolve, world) = decoded else {
@@ -43,8 +43,14 @@ pub fn check(name: &str, bytes: &[u8]) -> Result<World, Failure> {
             })
             .collect()
     };
-    let kind = exported_kind(name, &names(&mut world.exports.values()))?;
-    check_imports(name, &names(&mut world.imports.values()))?;
+    Ok((names(&mut world.exports.values()), names(&mut world.imports.values())))
+}
+
+/// Which world of `flow:operator` the component in `bytes` targets. `name` is for errors.
+pub fn check(name: &str, bytes: &[u8]) -> Result<World, Failure> {
+    let (exports, imports) = interfaces(name, bytes)?;
+    let kind = exported_kind(name, &exports)?;
+    check_imports(name, &imports)?;
     let id = format!("{PACKAGE}/{kind}-operator@{VERSION}");
     conforms(kind, bytes).map_err(|error| {
         Failure::invalid(format!("{name} differs from the world {id}: {error:#}"))

@@ -1,14 +1,13 @@
 //! `flowctl build`: a Rust operator, or a core module from elsewhere, becomes a component ready to deploy.
 
 use std::ffi::OsString;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::time::Instant;
-use std::{env, fs};
 
 use serde::Serialize;
 
-use crate::build::{cargo, component, toolchain, world};
+use crate::build::world::World;
+use crate::build::{self, How, Operator, toolchain};
 use crate::exit::{Exit, Failure};
 use crate::output::{Format, Output, size};
 
@@ -67,76 +66,34 @@ struct Built {
 /// Builds and says what came out.
 pub fn run(args: Args, output: &Output) -> Result<Exit, Failure> {
     let start = Instant::now();
-    let (name, module) = match &args.module {
-        Some(module) => (stem(module)?, module.clone()),
-        None => compile(&args, output)?,
+    let built = match &args.module {
+        Some(module) => wrap(module)?,
+        None => {
+            let how = How { std: args.std, target_dir: args.target_dir.as_deref(), cargo: &args.cargo };
+            build::operator(&args.dir, &how, output)?
+        }
     };
-    let out = args.out.unwrap_or_else(|| PathBuf::from(format!("{name}.wasm")));
-    let shown = module.display().to_string();
-    let bytes = fs::read(&module).map_err(|error| Failure::invalid(format!("can't read {shown}: {error}")))?;
-    let component = component::componentize(&shown, bytes)?;
-    let world = world::check(&shown, &component)?;
-    write(&out, &component)?;
+    let out = args.out.unwrap_or_else(|| PathBuf::from(format!("{}.wasm", built.name)));
+    build::write(&out, &built.component)?;
     let seconds = (start.elapsed().as_secs_f64() * 100.0).round() / 100.0;
-    let built = Built { file: out, kind: world.kind, world: world.id, bytes: component.len(), seconds };
-    output.print(&built, || {
-        let Built { file, kind, world, seconds, .. } = &built;
-        format!("{}: {kind} operator ({world}), {}, {seconds:.1} s", file.display(), size(built.bytes as u64))
-    })?;
+    let World { kind, id } = built.world;
+    let built = Built { file: out, kind, world: id, bytes: built.component.len(), seconds };
+    output.print_named(
+        &built,
+        || vec![built.file.display().to_string()],
+        || {
+            let Built { file, kind, world, seconds, .. } = &built;
+            format!("{}: {kind} operator ({world}), {}, {seconds:.1} s", file.display(), size(built.bytes as u64))
+        },
+    )?;
     Ok(Exit::Ok)
 }
 
-/// Compiles the crate: its name and the module.
-fn compile(args: &Args, output: &Output) -> Result<(String, PathBuf), Failure> {
-    let dir = args
-        .dir
-        .canonicalize()
-        .ok()
-        .filter(|dir| dir.is_dir())
-        .ok_or_else(|| Failure::invalid(format!("no directory {}", args.dir.display())))?;
-    let toolchain = toolchain::find(&dir, args.std)?;
-    let package = cargo::package(&toolchain, &dir)?;
-    if toolchain.std == toolchain::Std::Source {
-        output.note("compiling the standard library for Wasm too: two minutes the first time, then seconds");
-    }
-    let target_dir = match &args.target_dir {
-        Some(dir) => std::path::absolute(dir).map_err(Failure::failed)?,
-        None => cache()?.join("operators"),
-    };
-    let module = cargo::compile(&toolchain, &dir, &package, &target_dir, &args.cargo)?;
-    Ok((package.name, module))
-}
-
-/// The name for the component of a module without one: `core.wasm` stays as it is, beside it comes `core.component.wasm`.
-fn stem(module: &Path) -> Result<String, Failure> {
-    module
+/// The component of a module at hand. `core.wasm` stays as it is; the component is called `core.component`.
+fn wrap(module: &Path) -> Result<Operator, Failure> {
+    let name = module
         .file_stem()
         .map(|stem| format!("{}.component", stem.to_string_lossy()))
-        .ok_or_else(|| Failure::invalid(format!("{} names no file", module.display())))
-}
-
-/// Flow's directory in the user's cache.
-fn cache() -> Result<PathBuf, Failure> {
-    let set = |name: &str| env::var_os(name).map(PathBuf::from).filter(|path| path.is_absolute());
-    set("XDG_CACHE_HOME")
-        .or_else(|| set("HOME").map(|home| home.join(".cache")))
-        .map(|cache| cache.join("flow"))
-        .ok_or_else(|| {
-            Failure::invalid("HOME is not set, so there is no cache directory").hint("give --target-dir DIR")
-        })
-}
-
-/// Writes the whole file or nothing: who reads it meanwhile sees the old one.
-fn write(path: &Path, component: &[u8]) -> Result<(), Failure> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
-    let unable = |error: std::io::Error| Failure::failed(format!("can't write {}: {error}", path.display()));
-    fs::create_dir_all(dir).map_err(unable)?;
-    let mut builder = tempfile::Builder::new();
-    // A temporary file is private unless told otherwise; a component is not secret.
-    #[cfg(unix)]
-    builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
-    let mut file = builder.tempfile_in(dir).map_err(unable)?;
-    file.write_all(component).map_err(unable)?;
-    file.persist(path).map_err(|error| unable(error.error))?;
-    Ok(())
+        .ok_or_else(|| Failure::invalid(format!("{} names no file", module.display())))?;
+    build::of_module(name, module)
 }

@@ -5,7 +5,6 @@ use flow_model::api::{Job, JobState};
 use crate::cli::Remote;
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
-use crate::server::Server;
 use crate::wait;
 
 /// Stop a job
@@ -28,12 +27,12 @@ pub struct Args {
 
 /// Asks the server to stop it.
 pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
-    let server = Server::new(args.remote.server.as_deref(), !output.is_json())?;
+    let server = args.remote.server(output)?;
     let mut job: Job = server.post(&format!("/jobs/{}/cancel", super::segment(&args.job)?))?;
     if args.wait {
         job = wait::until_ended(&server, job)?;
     }
-    output.print(&job, || format!("{} {}", job.id, job.state))?;
+    output.print_named(&job, || vec![job.id.to_string()], || format!("{} {}", job.id, job.state))?;
     // It may have failed, or come to its end, before it could be stopped.
     if job.state == JobState::Failed { wait::outcome(&job) } else { Ok(Exit::Ok) }
 }

@@ -9,7 +9,6 @@ use crate::cli::Remote;
 use crate::deployment::Deployment;
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
-use crate::server::Server;
 use crate::wait;
 
 /// Send a pipeline with its components to the server and start it
@@ -40,7 +39,7 @@ pub struct Args {
 
 /// Deploys and shows the job.
 pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
-    let server = Server::new(args.remote.server.as_deref(), !output.is_json())?;
+    let server = args.remote.server(output)?;
     let deployment = Deployment::read(&args.file)?;
     for warning in deployment.warnings() {
         output.note(&warning.to_string());
@@ -48,12 +47,12 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
     let upload = deployment.upload(args.name.as_ref().map(PipelineName::as_str), output.shows_progress())?;
     let job: Job = server.upload("/jobs/submit", upload)?;
     if !args.wait {
-        output.print(&job, || format!("{} {}", job.id, job.state))?;
+        output.print_named(&job, || vec![job.id.to_string()], || format!("{} {}", job.id, job.state))?;
         output.note(&format!("watch it with `flowctl describe {0}`, stop it with `flowctl cancel {0}`", job.id));
         return Ok(Exit::Ok);
     }
     output.note(&format!("{} runs; waiting for its end", job.id));
     let job = wait::until_ended(&server, job)?;
-    output.print(&job, || format!("{} {}", job.id, job.state))?;
+    output.print_named(&job, || vec![job.id.to_string()], || format!("{} {}", job.id, job.state))?;
     wait::outcome(&job)
 }

@@ -1,11 +1,10 @@
 //! `flowctl list`: the jobs that the server knows.
 
-use flow_model::api::{Job, Jobs};
+use flow_model::api::{Job, Jobs, one_line};
 
 use crate::cli::Remote;
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
-use crate::server::Server;
 use crate::table::table;
 use crate::time;
 
@@ -16,6 +15,7 @@ use crate::time;
     after_help = "\
 Examples:
   flowctl list
+  flowctl list -o wide                       with ends and errors
   flowctl list -o json | jq -r '.jobs[] | select(.state == \"running\") | .id'"
 )]
 pub struct Args {
@@ -25,19 +25,32 @@ pub struct Args {
 
 /// Shows them.
 pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
-    let jobs: Jobs = Server::new(args.remote.server.as_deref(), !output.is_json())?.get("/jobs")?;
+    let jobs: Jobs = args.remote.server(output)?.get("/jobs")?;
     if jobs.jobs.is_empty() {
         output.note("no jobs; start one with `flowctl deploy FILE`");
     }
-    output.print(&jobs, || {
-        if jobs.jobs.is_empty() { String::new() } else { table(&TITLES, jobs.jobs.iter().map(row)) }
-    })?;
+    let names = || jobs.jobs.iter().map(|job| job.id.to_string()).collect();
+    output.print_named(&jobs, names, || text(&jobs.jobs, output))?;
     Ok(Exit::Ok)
 }
 
-const TITLES: [&str; 5] = ["ID", "NAME", "STATE", "SUBMITTED", "RAN"];
+fn text(jobs: &[Job], output: &Output) -> String {
+    if jobs.is_empty() {
+        return String::new();
+    }
+    let mut titles = vec!["ID", "NAME", "STATE", "SUBMITTED", "RAN"];
+    if output.is_wide() {
+        titles.extend(["ENDED", "ERROR"]);
+    }
+    table(&titles, jobs.iter().map(|job| row(job, output.is_wide())))
+}
 
-fn row(job: &Job) -> Vec<String> {
+fn row(job: &Job, is_wide: bool) -> Vec<String> {
     let ran = job.ended.map_or(String::new(), |ended| time::duration(ended.saturating_sub(job.submitted)));
-    vec![job.id.to_string(), job.name.to_string(), job.state.to_string(), time::utc(job.submitted), ran]
+    let mut row = vec![job.id.to_string(), job.name.to_string(), job.state.to_string(), time::utc(job.submitted), ran];
+    if is_wide {
+        row.push(job.ended.map_or(String::new(), time::utc));
+        row.push(one_line(job.error.as_deref().unwrap_or_default()));
+    }
+    row
 }

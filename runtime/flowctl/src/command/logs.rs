@@ -4,8 +4,7 @@ use flow_model::api::{LogLevel, LogLine, one_line};
 
 use crate::cli::Remote;
 use crate::exit::{Exit, Failure};
-use crate::output::Output;
-use crate::server::Server;
+use crate::output::{Format, Output};
 use crate::time;
 
 /// Show the log of a job and its operators
@@ -35,7 +34,7 @@ pub struct Args {
 
 /// Shows them.
 pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
-    let server = Server::new(args.remote.server.as_deref(), !output.is_json())?;
+    let server = args.remote.server(output)?;
     let tail = args.tail.map_or(String::new(), |tail| format!("&tail={tail}"));
     let path = format!("/jobs/{}/logs?follow={}{tail}", super::segment(&args.job)?, args.follow);
     let (mut ended, mut next) = (false, None);
@@ -82,8 +81,11 @@ fn event(line: &str) -> Event<'_> {
 
 /// Shows a line; `next` is the number that it should have, none for the first.
 fn show(json: &str, next: &mut Option<u64>, output: &Output) -> Result<(), Failure> {
-    if output.is_json() {
-        return output.line(json);
+    match output.format {
+        Format::Json => return output.line(json),
+        // The lines are then one list.
+        Format::Yaml => return output.line(&format!("- {json}")),
+        Format::Table | Format::Wide | Format::Name => {}
     }
     let line: LogLine =
         serde_json::from_str(json).map_err(|error| Failure::failed(format!("not a log line ({error}): {json}")))?;
@@ -123,7 +125,6 @@ fn text(line: &LogLine, output: &Output) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::output::Format;
 
     #[test]
     fn lines_for_people() {

@@ -4,11 +4,18 @@ pub mod build;
 pub mod cancel;
 pub mod check;
 pub mod completion;
+pub mod context;
 pub mod deploy;
 pub mod describe;
+pub mod explain;
+pub mod graph;
 pub mod list;
 pub mod logs;
+pub mod new;
+pub mod plugin;
 pub mod run;
+pub mod schema;
+pub mod test;
 
 use flow_model::ids::JobId;
 
@@ -19,6 +26,8 @@ use crate::output::Output;
 /// Runs the subcommand.
 pub fn run(cli: Cli, output: &Output) -> Result<Exit, Failure> {
     match cli.command {
+        Command::New(args) => new::run(&args, output),
+        Command::Test(args) => test::run(&args, output),
         Command::Check(args) => check::run(&args, output),
         Command::Run(args) => run::run(&args, output),
         Command::Deploy(args) => deploy::run(&args, output),
@@ -27,6 +36,11 @@ pub fn run(cli: Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Logs(args) => logs::run(&args, output),
         Command::Cancel(args) => cancel::run(&args, output),
         Command::Build(args) => build::run(args, output),
+        Command::Graph(args) => graph::run(&args, output),
+        Command::Plugin(args) => plugin::run(&args, output),
+        Command::Context(args) => context::run(&args, output),
+        Command::Explain(args) => explain::run(&args, output),
+        Command::Schema(_) => schema::run(output),
         Command::Completion(args) => completion::run(&args, output),
     }
 }

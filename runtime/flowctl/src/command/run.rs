@@ -31,7 +31,7 @@ pub struct Args {
 pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
     let mut command = flowd::command()?;
     command.arg("run").arg(&args.file);
-    if output.is_json() {
+    if output.is_for_programs() {
         command.args(["--output", "json"]);
     }
     Err(Failure::failed(format!("can't run flowd: {}", command.exec())))

@@ -2,9 +2,12 @@
 //! coordinator in this process, on a free port.
 
 mod build;
+mod contexts;
 mod errors;
 mod flowd;
 mod golden;
+mod look;
+mod new;
 mod pipes;
 mod remote;
 mod server;
@@ -23,7 +26,10 @@ pub struct Called {
 /// A command line of flowctl that knows no server and no home of this machine.
 pub fn flowctl(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_flowctl"));
-    command.current_dir(directory).env_remove("FLOW_SERVER").env_remove("NO_COLOR");
+    command.current_dir(directory).env("XDG_CONFIG_HOME", directory.join(".config"));
+    for variable in ["FLOW_SERVER", "FLOW_CONTEXT", "FLOW_TOKEN", "NO_COLOR"] {
+        command.env_remove(variable);
+    }
     command
 }
 

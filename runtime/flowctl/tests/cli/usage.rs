@@ -2,7 +2,24 @@
 
 use crate::run;
 
-const COMMANDS: [&str; 9] = ["check", "run", "deploy", "list", "describe", "logs", "cancel", "build", "completion"];
+const COMMANDS: [&str; 16] = [
+    "graph",
+    "plugin",
+    "context",
+    "explain",
+    "schema",
+    "new",
+    "test",
+    "check",
+    "run",
+    "deploy",
+    "list",
+    "describe",
+    "logs",
+    "cancel",
+    "build",
+    "completion",
+];
 
 #[test]
 fn every_command_has_examples() {
@@ -29,7 +46,7 @@ fn wrong_usage_ends_with_2() {
     check(&[], "Usage: flowctl");
     check(&["deploi"], "similar subcommands exist: 'completion', 'deploy'");
     check(&["check"], "<FILE>");
-    check(&["list", "-o", "xml"], "possible values: table, json");
+    check(&["list", "-o", "xml"], "possible values: table, wide, json, yaml, name");
     check(&["deploy", "p.yaml", "--name", "Not a name"], "is no valid name");
     check(&["logs", "x", "--tail", "few"], "--tail <N>");
     check(&["completion", "tcsh"], "it is bash, zsh or fish");
