@@ -77,6 +77,9 @@ fn workspace(repository: &Path) -> Result<String, Box<dyn Error>> {
     for line in whole.lines() {
         if line.starts_with('[') {
             section = line;
+        } else if line.starts_with('#') {
+            // It may belong to what is left out.
+            continue;
         }
         let wanted = match section {
             "[workspace]" => !line.starts_with("exclude"),

@@ -126,6 +126,12 @@ impl Output {
     }
 }
 
+/// A line to stdout, of who has nothing else to do if nobody reads it.
+pub fn to_stdout(text: &str) {
+    let mut stdout = io::stdout().lock();
+    _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+}
+
 /// Lines to stderr. Where nobody reads it there is no place left to say so, and the macro for it would panic.
 pub fn to_stderr(text: &str) {
     _ = writeln!(io::stderr(), "{text}");

@@ -41,6 +41,11 @@ pub struct Target {
 }
 
 impl Target {
+    /// A server that wants no token.
+    pub fn of(url: &str) -> Self {
+        Self { url: url.to_owned(), token: None }
+    }
+
     /// The server that is named, else the context that is named, else what the environment says, else the current
     /// context, else this machine.
     pub fn find(server: Option<&str>, context: Option<&str>) -> Result<Self, Failure> {

@@ -85,7 +85,7 @@ fn bad_files() {
         "{name: x, input: [{value-base64: '?'}]}",
         "t:3:38: \"value-base64\" of a record of the input is no base64: Invalid symbol 63, offset 0.",
     );
-    one("{name: x, expect: {rejects: [{code: a}]}}", "t:3:33: a reject has no \"input\"; add for example `input: 0`");
+    one("{name: x, expect: {rejects: [{code: a}]}}", "t:3:34: a reject has no \"input\"; add for example `input: 0`");
     one(
         "{name: x, expect: {state: {k: 1}}}",
         "t:3:35: the state of key \"k\", from names to contents, must be a map, found the number 1",

@@ -7,10 +7,9 @@ use clap::Subcommand;
 use flow_model::ids::PipelineName;
 use serde::Serialize;
 
-use crate::cli::Shown;
 use crate::contexts::{Context, Contexts, Token, VARIABLE};
 use crate::exit::{Exit, Failure};
-use crate::output::Output;
+use crate::output::{Format, Output};
 use crate::server;
 use crate::table::table;
 
@@ -31,8 +30,9 @@ pub struct Args {
     #[command(subcommand)]
     what: What,
 
-    #[command(flatten)]
-    pub shown: Shown,
+    /// For people or for programs [default: table]
+    #[arg(short, long, value_enum, value_name = "FORMAT", global = true)]
+    pub output: Option<Format>,
 }
 
 #[derive(Debug, Subcommand)]

@@ -27,7 +27,7 @@ pub struct Args {
     what: String,
 
     /// What to draw with
-    #[arg(short, long = "output", value_enum, value_name = "FORM", default_value = "text")]
+    #[arg(short = 'o', long = "output", value_enum, value_name = "FORM", default_value = "text")]
     form: Form,
 
     /// Address of the coordinator [env: FLOW_SERVER]

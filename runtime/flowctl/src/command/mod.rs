@@ -7,6 +7,7 @@ pub mod completion;
 pub mod context;
 pub mod deploy;
 pub mod describe;
+pub mod dev;
 pub mod explain;
 pub mod graph;
 pub mod list;
@@ -16,6 +17,7 @@ pub mod plugin;
 pub mod run;
 pub mod schema;
 pub mod test;
+pub mod top;
 
 use flow_model::ids::JobId;
 
@@ -27,6 +29,8 @@ use crate::output::Output;
 pub fn run(cli: Cli, output: &Output) -> Result<Exit, Failure> {
     match cli.command {
         Command::New(args) => new::run(&args, output),
+        Command::Dev(args) => dev::run(&args, output),
+        Command::Top(args) => top::run(&args, output),
         Command::Test(args) => test::run(&args, output),
         Command::Check(args) => check::run(&args, output),
         Command::Run(args) => run::run(&args, output),

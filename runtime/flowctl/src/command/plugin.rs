@@ -9,9 +9,8 @@ use sha2::{Digest as _, Sha256};
 use wasm_metadata::Producers;
 
 use crate::build::world;
-use crate::cli::Shown;
 use crate::exit::{Exit, Failure};
-use crate::output::{Output, size};
+use crate::output::{Format, Output, size};
 use crate::trial::ask;
 
 /// Look at components
@@ -23,8 +22,9 @@ pub struct Args {
     #[command(subcommand)]
     what: What,
 
-    #[command(flatten)]
-    pub shown: Shown,
+    /// For people or for programs [default: table]
+    #[arg(short, long, value_enum, value_name = "FORMAT", global = true)]
+    pub output: Option<Format>,
 }
 
 #[derive(Debug, Subcommand)]

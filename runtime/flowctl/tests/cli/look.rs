@@ -92,7 +92,7 @@ fn fields_are_explained() {
     assert_eq!(called.code, 0, "{}", called.stderr);
     assert_eq!(called.stdout, "sources.files.max-line  (byte size)\n\nA longer line fails the job. Default: 32Mi.\n");
     let whole = run(&here, &["explain"]).stdout;
-    assert!(whole.contains("\nsources     map from names"), "{whole}");
+    assert!(whole.contains("\nsources      map from names"), "{whole}");
     let code = run(&here, &["explain", "kind-mismatch"]).stdout;
     assert!(code.starts_with("kind-mismatch  (a problem in a pipeline file)\n\nAn operator's kind"), "{code}");
     let wrong = run(&here, &["explain", "sinks.blackhole.fast"]);

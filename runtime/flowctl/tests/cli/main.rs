@@ -3,6 +3,7 @@
 
 mod build;
 mod contexts;
+mod dev;
 mod errors;
 mod flowd;
 mod golden;
@@ -11,6 +12,7 @@ mod new;
 mod pipes;
 mod remote;
 mod server;
+mod top;
 mod usage;
 
 use std::path::Path;

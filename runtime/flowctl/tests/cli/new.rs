@@ -135,7 +135,7 @@ fn a_test_file_is_held_against_what_comes() {
         assert!(
             called
                 .stdout
-                .contains("  FAILED each customer has a total (4 in, 3 out, 1 rejected)\n         t.test.yaml:6\n"),
+                .contains("  FAILED each customer has a total (4 in, 3 out, 1 rejected)\n         t.test.yaml:5\n"),
             "{}",
             called.stdout
         );
@@ -156,7 +156,7 @@ fn a_test_file_is_held_against_what_comes() {
     let case = &json["files"][0]["cases"][0];
     assert_eq!(
         (&json["failed"], &case["line"], &case["outcome"]["state"]["c1"]["orders"]),
-        (&1.into(), &6.into(), &2.into())
+        (&1.into(), &5.into(), &2.into())
     );
 
     let called = compiled.test("cases:", "cases:", &["--case", "nobody"]);

@@ -2,7 +2,9 @@
 
 use crate::run;
 
-const COMMANDS: [&str; 16] = [
+const COMMANDS: [&str; 18] = [
+    "dev",
+    "top",
     "graph",
     "plugin",
     "context",
@@ -44,7 +46,7 @@ fn wrong_usage_ends_with_2() {
         assert!(called.stdout.is_empty() && called.stderr.contains(expect), "{arguments:?}: {}", called.stderr);
     };
     check(&[], "Usage: flowctl");
-    check(&["deploi"], "similar subcommands exist: 'completion', 'deploy'");
+    check(&["deploi"], "similar subcommands exist: 'completion', 'explain', 'deploy'");
     check(&["check"], "<FILE>");
     check(&["list", "-o", "xml"], "possible values: table, wide, json, yaml, name");
     check(&["deploy", "p.yaml", "--name", "Not a name"], "is no valid name");
@@ -68,7 +70,7 @@ fn bash_completes_with_the_script() {
     let called = crate::call(bash.args(["--norc", "-c", script, env!("CARGO_BIN_EXE_flowctl")]));
     assert_eq!((called.code, called.stderr.as_str()), (0, ""));
     let lines: Vec<&str> = called.stdout.lines().collect();
-    assert_eq!(lines[..4], ["deploy describe", "--output", "json", ""]);
+    assert_eq!(lines[..4], ["dev deploy describe", "--output", "json", ""]);
     assert!(lines[4].contains("-o default"), "where it knows nothing, bash completes names of files: {lines:?}");
 }
 

@@ -1,0 +1,140 @@
+//! `flowctl top`: what goes on in jobs right now.
+
+use std::collections::BTreeMap;
+use std::io::{IsTerminal, stdout};
+use std::thread;
+use std::time::Duration;
+
+use flow_model::api::{Description, Job, JobState, Jobs, printable};
+use flow_model::quantity::parse_duration;
+use serde::Serialize;
+
+use crate::cli::Remote;
+use crate::exit::{Exit, Failure};
+use crate::output::{Output, size};
+use crate::rates::{self, JobRates, OperatorRates};
+use crate::screen;
+use crate::server::Server;
+use crate::table::{count, table};
+
+/// Watch the operators of jobs: records a second, how busy they are, CPU, state
+///
+/// BUSY, BLOCKED and IDLE are shares of the time of an operator's subtasks: at work, unable to pass on output because what
+/// is behind it is slower, without input. CPU is in cores. On a terminal it is drawn anew until q or Ctrl-C; elsewhere it
+/// is printed once.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  flowctl top                                all running jobs
+  flowctl top wordcount --interval 5s
+  flowctl top wordcount -o json | jq '.jobs[0].operators[] | {operator, busy}'")]
+pub struct Args {
+    /// Id or name of a job; all running jobs if absent
+    job: Option<String>,
+
+    /// Over how long rates are taken
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
+    interval: Duration,
+
+    /// Print it once, also on a terminal
+    #[arg(long)]
+    once: bool,
+
+    #[command(flatten)]
+    pub remote: Remote,
+}
+
+fn time(text: &str) -> Result<Duration, String> {
+    let time = parse_duration(text).map_err(|error| error.to_string())?;
+    if time < Duration::from_millis(100) { Err("at least 100ms".to_owned()) } else { Ok(time) }
+}
+
+/// All jobs that are shown.
+#[derive(Serialize)]
+struct Top {
+    jobs: Vec<JobRates>,
+}
+
+/// Shows it, once or until the user has seen enough.
+pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
+    let server = args.remote.server(output)?;
+    let job = args.job.as_deref().map(super::segment).transpose()?;
+    let mut before = descriptions(&server, job)?;
+    if args.once || output.is_for_programs() || !stdout().is_terminal() {
+        thread::sleep(args.interval);
+        let top = Top { jobs: next(&mut before, descriptions(&server, job)?) };
+        let names = || top.jobs.iter().map(|job| job.id.clone()).collect();
+        output.print_named(&top, names, || text(&top.jobs, output.is_wide()))?;
+        return Ok(Exit::Ok);
+    }
+    let mut shown = "the first figures come in a moment\n".to_owned();
+    let mut is_first = true;
+    screen::show(args.interval, || {
+        if !std::mem::take(&mut is_first) {
+            shown = match descriptions(&server, job) {
+                Ok(now) => {
+                    format!("{}  (q quits)\n\n{}", server.url(), text(&next(&mut before, now), output.is_wide()))
+                }
+                Err(failure) => format!("{}\n\n{shown}", printable(&failure.message)),
+            };
+        }
+        shown.clone()
+    })?;
+    Ok(Exit::Ok)
+}
+
+/// The job, or all that run.
+fn descriptions(server: &Server, job: Option<&str>) -> Result<Vec<Description>, Failure> {
+    let get = |job: &str| server.get::<Description>(&format!("/jobs/{job}"));
+    if let Some(job) = job {
+        return Ok(vec![get(job)?]);
+    }
+    let jobs: Jobs = server.get("/jobs")?;
+    let running = jobs.jobs.iter().filter(|job: &&Job| matches!(job.state, JobState::Running | JobState::Canceling));
+    running.map(|job| get(job.id.as_str())).collect()
+}
+
+/// The rates since `before`, which becomes `now`. A job that has begun since then comes with the next ones.
+fn next(before: &mut Vec<Description>, now: Vec<Description>) -> Vec<JobRates> {
+    let earlier: BTreeMap<_, _> = before.iter().map(|description| (&description.job.id, description)).collect();
+    let rates = now.iter().filter_map(|now| Some(rates::between(earlier.get(&now.job.id)?, now))).collect();
+    *before = now;
+    rates
+}
+
+fn text(jobs: &[JobRates], is_wide: bool) -> String {
+    if jobs.is_empty() {
+        return "no job runs; start one with `flowctl deploy FILE`".to_owned();
+    }
+    let mut titles =
+        vec!["OPERATOR", ">SUBTASKS", ">IN/S", ">OUT/S", ">BUSY", ">BLOCKED", ">IDLE", ">CPU", ">STATE", ">REJECTED"];
+    if is_wide {
+        titles.extend([">BYTES IN/S", ">BYTES OUT/S"]);
+    }
+    let one = |job: &JobRates| {
+        let rows = job.operators.iter().map(|operator| row(operator, is_wide));
+        format!("{} {}\n{}", job.id, job.state, table(&titles, rows))
+    };
+    jobs.iter().map(one).collect::<Vec<_>>().join("\n\n")
+}
+
+fn row(rates: &OperatorRates, is_wide: bool) -> Vec<String> {
+    let share = |share: f64| format!("{:.0}%", share * 100.0);
+    let per_second = |rate: f64| count(rate.round() as u64);
+    let mut row = vec![
+        rates.operator.clone(),
+        rates.subtasks.to_string(),
+        per_second(rates.records_in_per_second),
+        per_second(rates.records_out_per_second),
+        share(rates.busy),
+        share(rates.backpressured),
+        share(rates.idle),
+        format!("{:.2}", rates.cpu),
+        rates.state_bytes.map_or(String::new(), size),
+        count(rates.rejected),
+    ];
+    if is_wide {
+        row.extend([rates.bytes_in_per_second, rates.bytes_out_per_second].map(|rate| size(rate.round() as u64)));
+    }
+    row
+}

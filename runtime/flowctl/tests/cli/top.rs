@@ -1,0 +1,96 @@
+//! `flowctl top`: what goes on in a job, once and on a terminal.
+
+use std::fs;
+use std::io::{Read, Write};
+use std::process::{Command, Stdio};
+use std::thread;
+use std::time::Duration;
+
+use serde_json::Value;
+use tempfile::TempDir;
+
+use crate::server::Server;
+use crate::{Called, run};
+
+const PIPELINE: &str = "\
+apiVersion: flow/v1
+kind: Pipeline
+metadata: {name: steady}
+sources:
+  in: {generator: {rate: 1000, value: '0123456789'}}
+sinks:
+  out: {blackhole: {}, from: in}
+";
+
+struct Session {
+    server: Server,
+    directory: TempDir,
+}
+
+impl Session {
+    fn new() -> Self {
+        let directory = tempfile::tempdir().expect("a directory");
+        fs::write(directory.path().join("p.yaml"), PIPELINE).expect("a file");
+        Self { server: Server::start(), directory }
+    }
+
+    fn run(&self, line: &str) -> Called {
+        let mut arguments: Vec<&str> = line.split(' ').collect();
+        arguments.extend(["--server", &self.server.url]);
+        run(self.directory.path(), &arguments)
+    }
+}
+
+#[test]
+fn a_snapshot() {
+    let session = Session::new();
+    let none = session.run("top --interval 100ms");
+    assert_eq!((none.code, none.stdout.as_str()), (0, "no job runs; start one with `flowctl deploy FILE`\n"));
+    assert_eq!(session.run("deploy p.yaml").code, 0);
+    // The generator begins with what it is behind.
+    thread::sleep(Duration::from_secs(1));
+    let called = session.run("top steady -o json --interval 2s");
+    assert_eq!(called.code, 0, "{}", called.stderr);
+    let json: Value = serde_json::from_str(&called.stdout).expect("JSON");
+    let operators = &json["jobs"][0]["operators"];
+    assert_eq!((&operators[0]["operator"], &operators[1]["operator"]), (&"in".into(), &"out".into()));
+    let rate = operators[1]["records-out-per-second"].as_f64().expect("a number");
+    // A machine with much to do may stutter, but not by that much.
+    assert!((500.0..1500.0).contains(&rate), "{rate} instead of 1000 a second: {json}");
+    let shares = ["busy", "backpressured", "idle"].map(|share| operators[0][share].as_f64().expect("a number"));
+    let sum: f64 = shares.iter().sum();
+    assert!(shares.iter().all(|share| (0.0..=1.1).contains(share)) && sum > 0.3 && sum < 1.3, "{shares:?}");
+
+    let table = session.run("top --once --interval 200ms").stdout;
+    let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
+    assert!(lines[0][0].starts_with("steady-") && lines[0][1] == "running", "{table}");
+    assert_eq!(lines[1][..7], ["OPERATOR", "SUBTASKS", "IN/S", "OUT/S", "BUSY", "BLOCKED", "IDLE"]);
+    let wide = session.run("top -o wide --interval 200ms").stdout;
+    assert!(wide.contains("BYTES IN/S"), "{wide}");
+    let unknown = session.run("top nobody");
+    assert_eq!((unknown.code, unknown.stdout.as_str()), (4, ""));
+    let quick = session.run("top --interval 1ms");
+    assert!(quick.code == 2 && quick.stderr.contains("at least 100ms"), "{}", quick.stderr);
+}
+
+/// `script` gives it a terminal.
+#[test]
+fn on_a_terminal_it_is_drawn_until_q() {
+    let session = Session::new();
+    assert_eq!(session.run("deploy p.yaml").code, 0);
+    let line =
+        format!("'{}' top steady --interval 200ms --server {}", env!("CARGO_BIN_EXE_flowctl"), session.server.url);
+    let mut command = Command::new("script");
+    command.args(["-qefc", &line, "/dev/null"]).env("TERM", "xterm").env("XDG_CONFIG_HOME", session.directory.path());
+    let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script is there");
+    thread::sleep(Duration::from_secs(2));
+    child.stdin.as_mut().expect("piped").write_all(b"q").expect("it reads");
+    let mut shown = String::new();
+    child.stdout.take().expect("piped").read_to_string(&mut shown).expect("text");
+    assert!(child.wait().expect("it ends").success(), "{shown}");
+    let screens = shown.matches("(q quits)").count();
+    assert!(screens >= 3, "{screens} screens in {shown:?}");
+    let (enter, leave) = ("\x1b[?1049h", "\x1b[?1049l");
+    assert!(shown.contains(enter) && shown.contains(leave), "{shown:?}");
+    assert!(shown.contains("OPERATOR") && shown.rfind(leave) > shown.rfind("OPERATOR"), "{shown:?}");
+}
