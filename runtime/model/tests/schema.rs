@@ -65,6 +65,11 @@ fn every_example_is_valid() {
     for (path, text) in examples {
         // A template of a project has names to fill in.
         let text = text.replace("@options@", "").replace("@name@", "example");
+        // A page may show what is wrong.
+        if path.extension().is_some_and(|extension| extension == "md") && Pipeline::parse("p", text.as_bytes()).is_err()
+        {
+            continue;
+        }
         let document: Value =
             serde_saphyr::from_str(&text).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
         let errors = validator::errors(&schema, &document);
