@@ -9,12 +9,13 @@
 #   java     Java 17 or newer and Maven
 #   kafka    the jars of an Apache Kafka
 #   python   componentize-py, which turns a Python operator into a component
+#   chromium the browser that the page is tested in
 #   tools    cargo-nextest, cargo-deny, mdbook, shellcheck, curl
 set -euo pipefail
 
 # shellcheck source=deployment/paths.sh
 . "$(dirname "$0")/paths.sh"
-all_parts="build rocksdb wasm java kafka python tools"
+all_parts="build rocksdb wasm java kafka python chromium tools"
 begun=$SECONDS
 
 # What the system's package manager has to bring. Each part names it with `want`; all parts together are one

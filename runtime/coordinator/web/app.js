@@ -79,7 +79,7 @@ function table(operators) {
   const body = element("tbody");
   for (const name of operators) {
     const row = COLUMNS.map(() => element("td", {}, "–"));
-    body.append(element("tr", {}, element("th", { scope: "row" }, name), ...row));
+    body.append(element("tr", {}, element("th", { scope: "row", title: name }, name), ...row));
     cells.set(name, row);
   }
   const head = COLUMNS.map(([title, explanation]) => element("th", { scope: "col", title: explanation }, title));

@@ -3,8 +3,10 @@
 
 import { percent, rate, shorten } from "./format.js";
 
-const NODE = { width: 190, height: 94 };
-const GAP = { x: 92, y: 26 };
+const NODE = { width: 176, height: 94 };
+const GAP = { x: 74, y: 26 };
+// So far it is made smaller before it has to be scrolled.
+const SCALE_MIN = 0.75;
 const MARGIN = 8;
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -129,11 +131,11 @@ export function draw(plan) {
   const picture = svg("svg", {
     class: "graph",
     width: placed.width,
-    height: placed.height,
     viewBox: `0 0 ${placed.width} ${placed.height}`,
     role: "img",
     "aria-label": `Graph: ${plan.tasks.map((task) => task.name).join("; ")}. The table below has the figures.`,
   });
+  picture.style.minWidth = `${placed.width * SCALE_MIN}px`;
   const arrow = svg("path", { d: "M0,0 L8,4 L0,8 z" });
   const marker = { id: "arrow", markerWidth: 8, markerHeight: 8, refX: 8, refY: 4, orient: "auto", class: "arrow" };
   picture.append(svg("defs", {}, svg("marker", { ...marker, markerUnits: "userSpaceOnUse" }, arrow)));
@@ -142,7 +144,7 @@ export function draw(plan) {
     if (edge.label) {
       const [[fromX, fromY], [, toY]] = points;
       const at = { x: fromX + NODE.width + GAP.x / 2, y: (fromY + toY) / 2 - 6, class: "edge-label", "text-anchor": "middle" };
-      picture.append(svg("text", at, svg("title", {}, edge.label), shorten(edge.label, 13)));
+      picture.append(svg("text", at, svg("title", {}, edge.label), shorten(edge.label, 11)));
     }
   }
   for (const { node, x, y } of placed.places) {
@@ -155,7 +157,7 @@ export function draw(plan) {
     group.append(
       svg("title", {}, `${node.role} ${node.name}`),
       svg("rect", { class: "box", width: NODE.width, height: NODE.height, rx: 6 }),
-      line(shorten(node.name, 22), 22, "node-name"),
+      line(shorten(node.name, 17), 22, "node-name"),
       line(`${node.role === "operator" ? node.kind : `${node.kind} ${node.role}`}${subtasks}`, 39, "node-dim"),
       rates,
       load,

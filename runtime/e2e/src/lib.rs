@@ -2,6 +2,7 @@
 //! on it other than for its own tests.
 
 pub mod broker;
+pub mod chromium;
 pub mod flowd;
 pub mod topic;
 

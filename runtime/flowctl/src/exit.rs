@@ -86,11 +86,13 @@ impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let exit = match refusal.code {
             RefusalCode::InvalidPipeline | RefusalCode::BadRequest | RefusalCode::TooLarge => Exit::Invalid,
-            RefusalCode::NotFound | RefusalCode::Conflict => Exit::Refused,
+            RefusalCode::NotFound | RefusalCode::Conflict | RefusalCode::Unauthorized => Exit::Refused,
             RefusalCode::Unavailable => Exit::Unreachable,
-            RefusalCode::Forbidden | RefusalCode::MethodNotAllowed | RefusalCode::Internal | RefusalCode::Unknown => {
-                Exit::Failed
-            }
+            RefusalCode::Forbidden
+            | RefusalCode::MethodNotAllowed
+            | RefusalCode::TooSlow
+            | RefusalCode::Internal
+            | RefusalCode::Unknown => Exit::Failed,
         };
         let Refusal { code, message, hint, diagnostics } = refusal;
         Self { hint, diagnostics, ..Self::new(exit, code.as_str(), message) }

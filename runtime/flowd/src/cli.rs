@@ -40,20 +40,29 @@ pub enum Command {
 Examples:
   flowd standalone
   flowd standalone --data /var/lib/flow --listen 127.0.0.1:9000
-  flowd standalone --listen 127.0.0.1:0      a free port; DATA/flowd.address says which")]
+  flowd standalone --listen 127.0.0.1:0      a free port; DATA/flowd.address says which
+  flowd standalone --listen 0.0.0.0:8081 --token-file /etc/flow/token")]
 pub struct Standalone {
     /// Where jobs keep what they need while they run; a directory of flowd's own
     /// [default: $XDG_STATE_HOME/flow/standalone, else ~/.local/state/flow/standalone]
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
 
-    /// Where the REST API listens; there is no authentication, so keep it to this machine
+    /// Where the REST API and the page listen; beyond this machine only with a token
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
     pub listen: SocketAddr,
 
     /// The largest pipeline with its components that a client may send
     #[arg(long, value_name = "SIZE", default_value = "256Mi")]
     pub body_max: ByteSize,
+
+    /// The file with the token that requests have to carry, 16 characters or more; or the variable FLOW_TOKEN_FILE
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+
+    /// Listen beyond this machine without a token: whoever reaches the address can run code on it
+    #[arg(long)]
+    pub insecure: bool,
 
     #[command(flatten)]
     pub process: Process,

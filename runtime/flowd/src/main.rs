@@ -10,6 +10,7 @@ mod run;
 mod say;
 mod signals;
 mod standalone;
+mod token;
 mod trial;
 
 use std::process::ExitCode;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use flow_coordinator::jobs::Jobs;
-use flow_coordinator::rest;
+use flow_coordinator::rest::{self, Token};
 use flow_worker::{Options, Worker};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
@@ -17,7 +17,7 @@ use crate::cli::Standalone;
 use crate::data::{self, DataDir};
 use crate::logging::{self, Quiet};
 use crate::signals::Signals;
-use crate::{parent, say};
+use crate::{exit, parent, say, token};
 
 /// How long jobs may take to stop.
 const JOBS_PATIENCE: Duration = Duration::from_secs(30);
@@ -30,30 +30,38 @@ pub fn run(args: &Standalone) -> Result<ExitCode> {
         parent::die_with_it()?;
     }
     logging::start(&args.process, Quiet::Daemon);
+    let token = match token::of(args) {
+        Ok(token) => token,
+        Err(error) => {
+            say::err(&format!("error: {error:#}"));
+            return Ok(ExitCode::from(exit::INVALID));
+        }
+    };
     let path = args.data.clone().map_or_else(data::default_dir, Ok)?;
     let data = DataDir::open(&path, "--data DIR")?;
     data.remove_address();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let done = runtime.block_on(serve(args, &data));
+    let done = runtime.block_on(serve(args, token, &data));
     data.remove_address();
     // A request that hangs in a blocking call must not keep the process.
     runtime.shutdown_timeout(REQUESTS_PATIENCE);
     done.map(|()| ExitCode::SUCCESS)
 }
 
-async fn serve(args: &Standalone, data: &DataDir) -> Result<()> {
+async fn serve(args: &Standalone, token: Option<Token>, data: &DataDir) -> Result<()> {
     let mut signals = Signals::catch()?;
     let listener = TcpListener::bind(args.listen).await.map_err(|error| explain(args.listen, &error))?;
     let address = listener.local_addr()?;
     let options = Options { data_dir: data.path().to_owned(), component_cache_dir: data::component_cache() };
     let jobs = Arc::new(Jobs::new(Worker::new(options)?, data.path().to_owned())?);
-    if !address.ip().is_loopback() {
-        tracing::warn!("{address} can be reached from other machines, and there is no authentication");
+    if !address.ip().is_loopback() && token.is_none() {
+        tracing::warn!("{address} can be reached from other machines, and whoever reaches it can run code here");
     }
     let body_max = usize::try_from(args.body_max.0).context("--body-max is too large for this machine")?;
+    let options = rest::Options { body_max, token, ..Default::default() };
     let (stop, stopped) = oneshot::channel::<()>();
     let shutdown = async move { _ = stopped.await };
-    let mut server = tokio::spawn(rest::serve(listener, jobs.clone(), rest::Options { body_max }, shutdown));
+    let mut server = tokio::spawn(rest::serve(listener, jobs.clone(), options, shutdown));
     data.write_address(&address.to_string())?;
     say::out(&format!("flowd listens on http://{address}"))?;
     tokio::select! {

@@ -15,6 +15,10 @@
 //! | `GET /jobs/{id or name}/logs?tail=n&follow=true` | the same as server-sent events, then one event `end` with the [`Job`] |
 //! | `POST /jobs/{id or name}/cancel` | [`Job`] |
 //! | `GET /healthz` | [`Health`] |
+//! | `GET /metrics` | OpenMetrics text, for Prometheus |
+//!
+//! A server with a token wants the header `Authorization: Bearer TOKEN` with each of them but `/healthz`. Log lines as
+//! events have ids: who sends the last one it got as `Last-Event-ID` goes on behind it.
 //!
 //! A name stands for the job of that name that was submitted last. Everything that is not done is answered with
 //! [`Refusal`].
@@ -101,6 +105,9 @@ pub struct Job {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Jobs {
+    /// The server's clock.
+    #[serde(default)]
+    pub now: u64,
     /// Newest first.
     pub jobs: Vec<Job>,
 }
@@ -238,6 +245,8 @@ pub enum RefusalCode {
     BadRequest,
     /// The pipeline or a component of it can't run: see the diagnostics. Status 400.
     InvalidPipeline,
+    /// The request does not carry the server's token. Status 401.
+    Unauthorized,
     /// A web page of another origin asks. Status 403.
     Forbidden,
     /// No such path or job. Status 404.
@@ -248,9 +257,11 @@ pub enum RefusalCode {
     Conflict,
     /// More than the server takes. Status 413.
     TooLarge,
+    /// The request's body comes too slowly. Status 408.
+    TooSlow,
     /// The server could not do it; its log says more. Status 500.
     Internal,
-    /// The server is stopping. Status 503.
+    /// The server is stopping, or has too many connections. Status 503.
     Unavailable,
     /// One that this version does not know.
     #[serde(other)]
@@ -263,11 +274,13 @@ impl RefusalCode {
         match self {
             Self::BadRequest => "bad-request",
             Self::InvalidPipeline => "invalid-pipeline",
+            Self::Unauthorized => "unauthorized",
             Self::Forbidden => "forbidden",
             Self::NotFound => "not-found",
             Self::MethodNotAllowed => "method-not-allowed",
             Self::Conflict => "conflict",
             Self::TooLarge => "too-large",
+            Self::TooSlow => "too-slow",
             Self::Internal => "internal",
             Self::Unavailable => "unavailable",
             Self::Unknown => "unknown",

@@ -3,12 +3,13 @@
 //!
 //! Everything here blocks for as long as components take to load: call it from a thread that may.
 
+use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{fs, io, thread};
 
-use flow_model::api::{Checked, Description, Job, Metrics};
+use flow_model::api::{self, Checked, Counters, Description, Job, Metrics};
 use flow_model::diagnostic::Diagnostic;
 use flow_model::ids::{JobId, PipelineName};
 use flow_model::plan::Plan;
@@ -27,6 +28,9 @@ use record::Record;
 
 /// So many jobs that have ended are remembered; the oldest go first.
 const ENDED_KEPT: usize = 100;
+/// So long, in milliseconds, the metrics of a job that has ended are still told, so that whoever collects them gets the
+/// last ones.
+const ENDED_TOLD: u64 = 5 * 60 * 1000;
 
 /// Why a request about jobs is refused.
 #[derive(Debug, thiserror::Error)]
@@ -54,6 +58,15 @@ pub enum Error {
         /// Why.
         error: io::Error,
     },
+}
+
+/// A job with what its operators have done.
+#[derive(Debug)]
+pub struct Tally {
+    /// The job in short.
+    pub job: Job,
+    /// Its operators; none if it ended long ago.
+    pub operators: Vec<Counters>,
 }
 
 /// All jobs of this process.
@@ -177,9 +190,23 @@ impl Jobs {
     }
 
     /// All jobs, newest first.
-    pub fn list(&self) -> Vec<Job> {
+    pub fn list(&self) -> api::Jobs {
         let entries = self.lock().known.clone();
-        entries.iter().rev().map(Entry::job).collect()
+        api::Jobs { now: now(), jobs: entries.iter().rev().map(Entry::job).collect() }
+    }
+
+    /// The newest job of each name, with what its operators have done: while it runs, and for a while after its end.
+    pub fn tallies(&self) -> Vec<Tally> {
+        let entries = self.lock().known.clone();
+        let (mut names, now) = (BTreeSet::new(), now());
+        let newest = entries.into_iter().rev().filter(|entry| names.insert(entry.name.clone()));
+        let tally = |entry: Entry| {
+            let job = entry.job();
+            let is_shown = job.ended.is_none_or(|ended| now.saturating_sub(ended) < ENDED_TOLD);
+            let metrics = if is_shown { entry.handle.metrics() } else { Vec::new() };
+            Tally { job, operators: metrics.into_iter().filter_map(answer::counters).collect() }
+        };
+        newest.map(tally).collect()
     }
 
     /// One job in full, by id or name.

@@ -24,7 +24,7 @@ impl<S: Send + Sync> FromRequestParts<S> for Key {
 }
 
 pub async fn list(State(api): State<Api>) -> Result<Json<Jobs>, Refused> {
-    api.call(|jobs| Ok::<_, Refused>(Json(Jobs { jobs: jobs.list() }))).await
+    api.call(|jobs| Ok::<_, Refused>(Json(jobs.list()))).await
 }
 
 pub async fn describe(State(api): State<Api>, Key(job): Key) -> Result<Json<Description>, Refused> {

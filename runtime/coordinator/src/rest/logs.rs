@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use axum::extract::rejection::QueryRejection;
 use axum::extract::{Query, State};
+use axum::http::HeaderMap;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
@@ -28,6 +29,9 @@ const TURN: Duration = Duration::from_millis(100);
 /// back, never the job.
 const QUEUED: usize = 64;
 
+/// What a client that was cut off has read last (HTML standard, server-sent events).
+const LAST_EVENT_ID: &str = "last-event-id";
+
 #[derive(Deserialize)]
 pub struct Wanted {
     #[serde(default)]
@@ -39,6 +43,7 @@ pub struct Wanted {
 pub async fn logs(
     State(api): State<Api>,
     Key(job): Key,
+    headers: HeaderMap,
     wanted: Result<Query<Wanted>, QueryRejection>,
 ) -> Result<Response, Refused> {
     let Query(wanted) = wanted.map_err(|error| {
@@ -49,7 +54,11 @@ pub async fn logs(
     if wanted.follow {
         let key = job.clone();
         let (found, handle) = api.call(move |jobs| jobs.handle(&key)).await?;
-        return Ok(follow(api, found, handle, tail).into_response());
+        let from = match headers.get(LAST_EVENT_ID) {
+            None => handle.log().tail(tail),
+            Some(id) => behind(id.to_str().unwrap_or_default(), &found)?,
+        };
+        return Ok(follow(api, found, handle, from).into_response());
     }
     let lines = api.call(move |jobs| recent(jobs, &job, tail)).await?;
     Ok(([(CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
@@ -69,11 +78,11 @@ fn follow(
     api: Api,
     job: Job,
     handle: JobHandle,
-    tail: usize,
+    from: u64,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>> + Send + 'static> {
     let (sender, receiver) = mpsc::channel(QUEUED);
     tokio::spawn(async move {
-        if send_log(handle.log(), tail, &sender).await.is_some() {
+        if send_log(&job, handle.log(), from, &sender).await.is_some() {
             let id = job.id.clone();
             // The job has ended: its entry may be gone by now, but then its end is of no more interest than its start.
             let ended = api.call(move |jobs| jobs.handle(id.as_str())).await.map_or(job, |(job, _)| job);
@@ -84,9 +93,22 @@ fn follow(
     Sse::new(ReceiverStream::new(receiver).map(Ok)).keep_alive(KeepAlive::default())
 }
 
+/// The number of the line behind the one of this event. The name of a job may stand for a newer one by now, whose log
+/// begins at its beginning.
+fn behind(event: &str, job: &Job) -> Result<u64, Refused> {
+    let parts = event.split_once('/').and_then(|(id, number)| Some((id, number.parse::<u64>().ok()?)));
+    match parts {
+        Some((id, number)) if id == job.id.as_str() => Ok(number.saturating_add(1)),
+        Some(_) => Ok(0),
+        None => {
+            let refusal = Refusal::new(RefusalCode::BadRequest, "the Last-Event-ID is not one of a log");
+            Err(Refused(refusal.hint("it is JOB/NUMBER, as the events have it in `id:`")))
+        }
+    }
+}
+
 /// Sends lines until the log is closed; nothing if the reader went away before.
-async fn send_log(log: &JobLog, tail: usize, sender: &Sender<Event>) -> Option<()> {
-    let mut next = log.tail(tail);
+async fn send_log(job: &Job, log: &JobLog, mut next: u64, sender: &Sender<Event>) -> Option<()> {
     while let Some(lines) = log.since(next, QUEUED) {
         if lines.is_empty() {
             tokio::select! {
@@ -96,7 +118,8 @@ async fn send_log(log: &JobLog, tail: usize, sender: &Sender<Event>) -> Option<(
         }
         for line in lines {
             next = line.number + 1;
-            sender.send(Event::default().data(json(&answer::line(line)))).await.ok()?;
+            let event = Event::default().id(format!("{}/{}", job.id, line.number));
+            sender.send(event.data(json(&answer::line(line)))).await.ok()?;
         }
     }
     Some(())

@@ -1,7 +1,14 @@
-//! The REST API over [`Jobs`]. Handlers only translate: bytes to a call, what comes back to JSON.
+//! The REST API over [`Jobs`], the metrics and the page. Handlers only translate: bytes to a call, what comes back to JSON.
 //!
-//! There is no authentication yet, so it must never listen beyond the own machine unless someone asks for it, and a web
-//! page of another origin gets nothing: see [`origin`].
+//! | file | what it holds |
+//! |---|---|
+//! | `connections.rs`, `body.rs` | how many clients there may be, how slow and how large what they send |
+//! | `access.rs`, `token.rs` | who is let in |
+//! | `jobs.rs`, `submit.rs`, `logs.rs` | the API |
+//! | `metrics.rs`, `page.rs` | for Prometheus; for people |
+//! | `refusal.rs` | which error has which status |
+//!
+//! Must never hold up a job, whatever clients do.
 
 use std::future::Future;
 use std::io;
@@ -16,13 +23,21 @@ use tokio::sync::Semaphore;
 
 use crate::jobs::Jobs;
 
+mod access;
+mod body;
+mod connections;
 mod jobs;
 mod logs;
-mod origin;
+mod metrics;
+mod page;
 mod refusal;
 mod submit;
+pub mod token;
 
+use access::Access;
+pub use connections::{CONNECTIONS_MAX, Patience};
 use refusal::Refused;
+pub use token::Token;
 
 /// The largest body unless it is set otherwise: a dozen components in Python, the largest there are.
 pub const BODY_MAX: usize = 256 << 20;
@@ -31,15 +46,19 @@ pub const BODY_MAX: usize = 256 << 20;
 const UPLOADS_AT_ONCE: usize = 4;
 
 /// How the API behaves.
-#[derive(Debug, Clone, Copy)]
+#[derive(Debug, Clone)]
 pub struct Options {
     /// The largest body of a submission, in bytes.
     pub body_max: usize,
+    /// What requests have to carry; without it whoever reaches the server is let in.
+    pub token: Option<Token>,
+    /// How long clients may take.
+    pub patience: Patience,
 }
 
 impl Default for Options {
     fn default() -> Self {
-        Self { body_max: BODY_MAX }
+        Self { body_max: BODY_MAX, token: None, patience: Patience::default() }
     }
 }
 
@@ -78,12 +97,16 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let loopback = listener.local_addr()?.ip().is_loopback();
-    axum::serve(listener, router(jobs, options, loopback)).with_graceful_shutdown(shutdown).await
+    let patience = options.patience;
+    connections::serve(listener, router(jobs, options, loopback), patience, shutdown).await;
+    Ok(())
 }
 
 fn router(jobs: Arc<Jobs>, options: Options, loopback: bool) -> Router {
+    let access = Arc::new(Access { loopback, token: options.token.clone() });
+    let body_max = options.body_max;
     let api = Api { jobs, options, uploads: Arc::new(Semaphore::new(UPLOADS_AT_ONCE)) };
-    Router::new()
+    let guarded = Router::new()
         .route("/jobs", get(jobs::list))
         .route("/jobs/submit", post(submit::submit))
         .route("/jobs/check", post(submit::check))
@@ -92,18 +115,24 @@ fn router(jobs: Arc<Jobs>, options: Options, loopback: bool) -> Router {
         .route("/jobs/{job}/metrics", get(jobs::metrics))
         .route("/jobs/{job}/logs", get(logs::logs))
         .route("/jobs/{job}/cancel", post(jobs::cancel))
-        .route("/healthz", get(healthz))
+        .route("/metrics", get(metrics::metrics))
         .fallback(|| async { Refused(Refusal::new(RefusalCode::NotFound, "no such path").hint(PATHS)) })
+        .layer(DefaultBodyLimit::max(body_max))
+        .layer(middleware::from_fn_with_state(access.clone(), access::want_token));
+    page::router()
+        .route("/healthz", get(healthz))
+        .merge(guarded)
         .method_not_allowed_fallback(|| async {
             Refused(Refusal::new(RefusalCode::MethodNotAllowed, "the path takes another method").hint(PATHS))
         })
-        .layer(DefaultBodyLimit::max(options.body_max))
-        .layer(middleware::from_fn(move |request, next| origin::guard(loopback, request, next)))
+        .layer(middleware::from_fn_with_state(access, access::keep_pages_out))
+        .layer(middleware::from_fn(page::with_headers))
         .with_state(api)
 }
 
 const PATHS: &str = "there are GET /jobs, POST /jobs/submit, POST /jobs/check, GET /jobs/{job}, GET /jobs/{job}/plan, \
-                     GET /jobs/{job}/metrics, GET /jobs/{job}/logs, POST /jobs/{job}/cancel, GET /healthz";
+                     GET /jobs/{job}/metrics, GET /jobs/{job}/logs, POST /jobs/{job}/cancel, GET /metrics, \
+                     GET /healthz, and the page at /";
 
 async fn healthz() -> Json<Health> {
     Json(Health { status: "ok".into(), version: env!("CARGO_PKG_VERSION").into() })

@@ -1,7 +1,8 @@
 //! Errors → status and JSON. The only place that knows which error has which status.
 
 use axum::Json;
-use axum::http::StatusCode;
+use axum::http::header::WWW_AUTHENTICATE;
+use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use flow_model::api::{Refusal, RefusalCode};
 
@@ -14,6 +15,8 @@ impl IntoResponse for Refused {
     fn into_response(self) -> Response {
         let status = match self.0.code {
             RefusalCode::BadRequest | RefusalCode::InvalidPipeline => StatusCode::BAD_REQUEST,
+            RefusalCode::Unauthorized => StatusCode::UNAUTHORIZED,
+            RefusalCode::TooSlow => StatusCode::REQUEST_TIMEOUT,
             RefusalCode::Forbidden => StatusCode::FORBIDDEN,
             RefusalCode::NotFound => StatusCode::NOT_FOUND,
             RefusalCode::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
@@ -25,7 +28,11 @@ impl IntoResponse for Refused {
         if status.is_server_error() {
             tracing::error!("{}", self.0.message);
         }
-        (status, Json(self.0)).into_response()
+        let mut response = (status, Json(self.0)).into_response();
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static("Bearer realm=\"flow\""));
+        }
+        response
     }
 }
 

@@ -1,28 +1,22 @@
 //! `POST /jobs/submit` and `POST /jobs/check`: a multipart form with the pipeline file and its components.
 
-use std::time::Duration;
-
 use axum::Json;
-use axum::body::Body;
 use axum::extract::multipart::{Field, MultipartError};
 use axum::extract::{FromRequest, Multipart, Request, State};
 use axum::http::StatusCode;
-use axum::http::header::{CONTENT_LENGTH, EXPECT};
+use axum::http::header::CONTENT_LENGTH;
 use flow_model::api::{Checked, Job, Refusal, RefusalCode, part};
 use flow_model::ids::PipelineName;
 use flow_model::quantity::ByteSize;
 use flow_model::spec::OPERATORS_MAX;
 use tokio::sync::OwnedSemaphorePermit;
-use tokio_stream::StreamExt;
 
 use super::Api;
+use super::body::{self, TooSlow};
 use super::refusal::Refused;
 use crate::jobs::Jobs;
 use crate::submission::Submission;
 
-/// Past the limit so much is read and thrown away, for clients that listen only when they have said everything.
-const DRAINED_MAX: usize = 64 << 20;
-const DRAIN_PATIENCE: Duration = Duration::from_secs(5);
 /// The longest text of a part that is no file.
 const TEXT_MAX: usize = 4096;
 
@@ -55,17 +49,16 @@ where
 }
 
 async fn receive(api: &Api, request: Request) -> Result<(Submission, OwnedSemaphorePermit), Refused> {
+    let request = body::patient(request, api.options.patience.body);
     if announced(&request).is_some_and(|length| length > api.options.body_max as u64) {
-        if !request.headers().contains_key(EXPECT) {
-            drain(request.into_body()).await;
-        }
         return Err(too_large(api));
     }
     let mut form = Multipart::from_request(request, &()).await.map_err(|error| bad(error.body_text()))?;
     let turn = api.uploads.clone().acquire_owned().await.expect("nobody closes it");
-    let failed = |error: MultipartError| match error.status() {
-        StatusCode::PAYLOAD_TOO_LARGE => too_large(api),
-        _ => bad(format!("the form can't be read: {}", error.body_text())),
+    let failed = |error: MultipartError| match TooSlow::behind(&error) {
+        Some(slow) => Refused(Refusal::new(RefusalCode::TooSlow, slow.to_string()).hint("send it again")),
+        None if error.status() == StatusCode::PAYLOAD_TOO_LARGE => too_large(api),
+        None => bad(format!("the form can't be read: {}", error.body_text())),
     };
     let mut submission = Submission::default();
     let mut has_pipeline = false;
@@ -81,10 +74,10 @@ async fn receive(api: &Api, request: Request) -> Result<(Submission, OwnedSemaph
                 submission.text = field.bytes().await.map_err(failed)?.into();
             }
             part::NAME => {
-                let text = text(field, &name).await?;
+                let text = text(field, &name, failed).await?;
                 submission.name = Some(PipelineName::new(text).map_err(|error| bad(error.to_string()))?);
             }
-            part::DIRECTORY => submission.directory = Some(text(field, &name).await?.into()),
+            part::DIRECTORY => submission.directory = Some(text(field, &name, failed).await?.into()),
             _ if submission.components.len() == OPERATORS_MAX => {
                 return Err(bad(format!("the form has more than {OPERATORS_MAX} components")));
             }
@@ -106,25 +99,9 @@ fn announced(request: &Request) -> Option<u64> {
     request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-/// Reads what a client goes on to send, so that it gets to the answer instead of a broken connection.
-async fn drain(body: Body) {
-    let mut chunks = body.into_data_stream();
-    let all = async {
-        let mut drained = 0;
-        while let Some(Ok(chunk)) = chunks.next().await {
-            drained += chunk.len();
-            if drained > DRAINED_MAX {
-                break;
-            }
-        }
-    };
-    // Too slow is as good as too much: the answer goes out either way.
-    _ = tokio::time::timeout(DRAIN_PATIENCE, all).await;
-}
-
-async fn text(mut field: Field<'_>, name: &str) -> Result<String, Refused> {
+async fn text(mut field: Field<'_>, name: &str, failed: impl Fn(MultipartError) -> Refused) -> Result<String, Refused> {
     let mut bytes = Vec::new();
-    while let Some(chunk) = field.chunk().await.map_err(|error| bad(error.body_text()))? {
+    while let Some(chunk) = field.chunk().await.map_err(&failed)? {
         bytes.extend_from_slice(&chunk);
         if bytes.len() > TEXT_MAX {
             return Err(bad(format!("the part \"{name}\" is longer than {TEXT_MAX} bytes")));
@@ -152,9 +129,12 @@ fn bad(message: impl Into<String>) -> Refused {
 #[cfg(test)]
 mod tests {
     use std::sync::{Arc, mpsc};
+    use std::time::Duration;
 
     use flow_worker::Worker;
     use tokio::sync::{Semaphore, oneshot};
+
+    use axum::body::Body;
 
     use super::*;
 

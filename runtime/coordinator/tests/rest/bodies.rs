@@ -11,7 +11,7 @@ use ureq::unversioned::multipart::Part;
 use crate::server::{FINITE, OPERATOR, Server, form};
 
 /// Sends `head` and then `body`; returns all that the server answers until it closes.
-fn exchange(server: &Server, head: &str, body: &[u8]) -> String {
+pub fn exchange(server: &Server, head: &str, body: &[u8]) -> String {
     let mut socket = TcpStream::connect(("127.0.0.1", server.port)).expect("it listens");
     socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket");
     socket.write_all(head.as_bytes()).expect("it reads");
@@ -21,7 +21,7 @@ fn exchange(server: &Server, head: &str, body: &[u8]) -> String {
     String::from_utf8(answer).expect("text")
 }
 
-fn post(length: usize, more: &str) -> String {
+pub fn post(length: usize, more: &str) -> String {
     format!(
         "POST /jobs/submit HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
          content-type: multipart/form-data; boundary=b\r\ncontent-length: {length}\r\n{more}\r\n"
@@ -30,7 +30,7 @@ fn post(length: usize, more: &str) -> String {
 
 #[test]
 fn a_large_body_is_refused_and_the_client_hears_it() {
-    let server = Server::with(Options { body_max: 1 << 20 });
+    let server = Server::with(Options { body_max: 1 << 20, ..Options::default() });
     let big = vec![0; 9 << 20];
     // Over a socket, without asking first: everything is sent, then the answer is read.
     let answer = exchange(&server, &post(big.len(), ""), &big);

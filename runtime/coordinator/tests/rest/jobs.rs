@@ -38,7 +38,7 @@ fn the_newest_job_comes_first_and_has_the_name() {
     server.ended(first.id.as_str());
     let second = server.submit(FINITE).expect("the name is free again");
     server.ended(second.id.as_str());
-    let Jobs { jobs } = server.get("/jobs").expect("a list");
+    let Jobs { jobs, .. } = server.get("/jobs").expect("a list");
     let ids: Vec<_> = jobs.iter().map(|job| &job.id).collect();
     assert_eq!(ids, [&second.id, &first.id]);
     assert_eq!(server.get::<Description>("/jobs/finite").expect("a known name").job.id, second.id);
@@ -144,7 +144,7 @@ fn unknown_jobs_and_paths() {
     check(server.post("/jobs/nobody/cancel"), 404, "no job \"nobody\"");
     let (status, refusal) = server.get::<Job>("/jobs/%ff").expect_err("no text");
     assert_eq!((status, refusal.code), (400, RefusalCode::BadRequest));
-    check(server.get("/"), 404, "no such path");
+    check(server.get("/job"), 404, "no such path");
     check(server.get("/jobs/a/b/c"), 404, "no such path");
     check(server.post("/jobs"), 405, "the path takes another method");
 }

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use flow_model::api::{Job, JobState, Jobs, LogLine, RefusalCode};
 
+use crate::bodies::exchange;
 use crate::server::{BLOCKING_THREADS, ENDLESS, FINITE, Server};
 
 fn lines(text: &str) -> Vec<LogLine> {
@@ -34,11 +35,11 @@ fn following_an_ended_job_ends() {
     server.ended("finite");
     let text = server.body("/jobs/finite/logs?follow=true&tail=1");
     let events: Vec<&str> = text.lines().filter(|line| !line.is_empty()).collect();
-    let [line, event, end] = events[..] else { panic!("one line and the end: {text}") };
+    let [id, line, event, end] = events[..] else { panic!("one line and the end: {text}") };
     let line: LogLine = serde_json::from_str(line.strip_prefix("data: ").expect("an event")).expect("a log line");
     assert_eq!((line.message.as_str(), event), ("job is finished", "event: end"));
     let job: Job = serde_json::from_str(end.strip_prefix("data: ").expect("an event")).expect("a job");
-    assert_eq!(job.state, JobState::Finished);
+    assert_eq!((job.state, id), (JobState::Finished, format!("id: {}/{}", job.id, line.number).as_str()));
 }
 
 /// Follows the endless job; returns when its first line came, with all that was read.
@@ -80,6 +81,38 @@ fn a_reader_that_goes_away_holds_nothing() {
     }
     server.post::<Job>("/jobs/endless/cancel").expect("it runs");
     assert_eq!(server.ended("endless").job.state, JobState::Canceled);
+}
+
+#[test]
+fn who_was_cut_off_goes_on_behind_the_last_line() {
+    let server = Server::start();
+    let first = server.submit(FINITE).expect("a good pipeline").id;
+    server.ended(first.as_str());
+    let numbers = |last: &str| {
+        let head = format!(
+            "GET /jobs/finite/logs?follow=true&tail=1 HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\
+             last-event-id: {last}\r\n\r\n"
+        );
+        let answer = exchange(&server, &head, b"");
+        let data = answer.lines().filter_map(|line| line.strip_prefix("data: "));
+        let numbers: Vec<u64> =
+            data.filter_map(|json| serde_json::from_str::<LogLine>(json).ok()).map(|l| l.number).collect();
+        (answer, numbers)
+    };
+    let all = lines(&server.body("/jobs/finite/logs")).len() as u64;
+    assert_eq!(numbers(&format!("{first}/0")).1, (1..all).collect::<Vec<_>>());
+    assert_eq!(numbers(&format!("{first}/{}", all - 1)).1, [0; 0]);
+    let (answer, _) = numbers("7");
+    assert!(
+        answer.starts_with("HTTP/1.1 400 ") && answer.contains("the Last-Event-ID is not one of a log"),
+        "{answer}"
+    );
+    // The name is a newer job's by now, and nothing of that one's log is left out.
+    let second = server.submit(FINITE).expect("the name is free").id;
+    server.ended(second.as_str());
+    let (_, found) = numbers(&format!("{first}/1000"));
+    assert_eq!(found, (0..found.len() as u64).collect::<Vec<_>>());
+    assert!(!found.is_empty());
 }
 
 #[test]

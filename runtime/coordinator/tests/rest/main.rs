@@ -1,7 +1,11 @@
 //! The REST API over real jobs, in this process, on a free port of the loopback address.
 
+mod access;
 mod bodies;
 mod jobs;
 mod logs;
+mod metrics;
+mod page;
 mod server;
+mod slow;
 mod submit;

@@ -125,7 +125,8 @@ fn waiting_tells_how_it_ended() {
 
 #[test]
 fn more_than_the_server_takes() {
-    let session = Session { server: Server::with(Options { body_max: 1 << 20 }), ..Session::new() };
+    let session =
+        Session { server: Server::with(Options { body_max: 1 << 20, ..Options::default() }), ..Session::new() };
     let here = session.directory.path();
     fs::write(here.join("big.wasm"), vec![0; 9 << 20]).expect("a file");
     let operators = "operators:\n  a: {component: ./big.wasm, from: in}\nsinks:";

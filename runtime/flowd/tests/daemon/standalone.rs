@@ -93,6 +93,54 @@ fn a_data_directory_that_is_taken_or_not_its_own() {
 }
 
 #[test]
+fn beyond_the_own_machine_a_token_is_wanted() {
+    let place = Place::new("");
+    let write = |text: &str| fs::write(place.path().join("token"), text).expect("a file");
+    let check = |more: &[&str], expect: &[&str]| {
+        let (code, stdout, stderr) = place.call(&[&["standalone", "--data", "data"], more].concat());
+        assert_eq!((code, stdout.as_str()), (2, ""), "{stderr}");
+        expect.iter().for_each(|text| assert!(stderr.contains(text), "{text} in {stderr}"));
+    };
+    let open = ["--listen", "0.0.0.0:0"];
+    let token = ["--token-file", "token"];
+    check(&open, &["error: 0.0.0.0:0 can be reached from other machines", "next: --token-file FILE", "--insecure"]);
+    check(&token, &["can't read the token file token", "No such file"]);
+    write("too short\n");
+    check(&token, &["the token file token holds no token", "other characters than visible ASCII"]);
+    write("short\n");
+    check(&token, &["it has 5 characters; it must have at least 16", "head -c 24 /dev/urandom"]);
+
+    write("0123456789abcdef-secret\n");
+    let mut with_token = place.flowd(&["standalone", "--data", "data", "--listen", "0.0.0.0:0", "-v"]);
+    with_token.env("FLOW_TOKEN_FILE", "token");
+    let mut running = Running::start(with_token);
+    let line = running.line();
+    let port = line.trim_end().rsplit_once(':').expect("a port").1.to_owned();
+    let url = format!("http://127.0.0.1:{port}");
+    let status = |token: &str| {
+        let request = agent().get(format!("{url}/jobs")).header("authorization", format!("Bearer {token}"));
+        match request.call() {
+            Ok(answer) => answer.status().as_u16(),
+            Err(ureq::Error::StatusCode(status)) => status,
+            Err(error) => panic!("{error}"),
+        }
+    };
+    assert_eq!((status("0123456789abcdef-secret"), status("0123456789abcdef-secreT")), (200, 401));
+    running.signal("TERM");
+    let log = running.log();
+    assert!(log.contains("every user of this machine can read the token in token; next: chmod o= token"), "{log}");
+    assert!(log.contains("DEBUG flow_coordinator::rest::access: refused GET /jobs"), "{log}");
+    assert!(!log.contains("secre"), "{log}");
+
+    let mut running =
+        Running::start(place.flowd(&["standalone", "--data", "data", "--listen", "0.0.0.0:0", "--insecure"]));
+    running.line();
+    running.signal("TERM");
+    let log = running.log();
+    assert!(log.contains("whoever reaches it can run code here"), "{log}");
+}
+
+#[test]
 fn the_ends_of_jobs_are_logged() {
     let place = Place::new(&endless());
     let (running, url) = start(&place);
@@ -140,7 +188,7 @@ fn a_killed_daemon_says_what_it_lost() {
 
     // It is told once, and a job that a signal stopped is not lost.
     let (_running, url) = start(&place);
-    assert_eq!(get(&url, "/jobs"), json!({"jobs": []}));
+    assert_eq!(get(&url, "/jobs")["jobs"], json!([]));
 }
 
 #[test]
