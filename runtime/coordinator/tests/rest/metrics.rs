@@ -70,6 +70,10 @@ fn prometheus_reads_what_jobs_do() {
     check(r#"flow_job_state{pipeline="finite",state="running"}"#, 0.0);
     check(r#"flow_job_state{pipeline="other",state="running"}"#, 1.0);
     check(r#"flow_operator_subtasks{pipeline="endless",operator="in"}"#, 2.0);
+    let page = include_str!("../../../../docs/src/reference/metrics.md");
+    for name in series.keys().filter_map(|series| series.split('{').next()) {
+        assert!(page.contains(&format!("`{name}`")), "{name} is not in the book");
+    }
     let of_endless = series.keys().filter(|name| name.contains("endless") && name.contains("operator=")).count();
     let of_other = series.keys().filter(|name| name.contains("other") && name.contains("operator=")).count();
     assert_eq!(of_endless, of_other, "more subtasks are no more series");

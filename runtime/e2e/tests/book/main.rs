@@ -67,6 +67,7 @@ pages! {
     daemon: "docs/src/guide/daemon.md",
     troubleshooting_kafka: "docs/src/guide/troubleshooting.md",
     exit_codes: "docs/src/reference/exit-codes.md",
+    metrics: "docs/src/reference/metrics.md",
 }
 
 #[test]
