@@ -60,6 +60,9 @@ fn of_refusal(code: RefusalCode) -> &'static str {
         RefusalCode::InvalidPipeline => {
             "The pipeline or a component can't run; its problems come with it, each with its place."
         }
+        RefusalCode::Unauthorized => {
+            "The server wants a token, and this is none or not its own: set FLOW_TOKEN, or the context's token."
+        }
         RefusalCode::Forbidden => "A web page of another origin asks.",
         RefusalCode::NotFound => "No such job; `flowctl list` shows those that the server knows.",
         RefusalCode::MethodNotAllowed => "The path of the API takes another method.",
@@ -67,8 +70,9 @@ fn of_refusal(code: RefusalCode) -> &'static str {
         RefusalCode::TooLarge => {
             "The pipeline with its components is larger than the server takes (`flowd standalone --body-max`)."
         }
+        RefusalCode::TooSlow => "The upload came too slowly. Send it again, from nearer.",
         RefusalCode::Internal => "The server could not do it, and its log says why.",
-        RefusalCode::Unavailable => "The server is stopping.",
+        RefusalCode::Unavailable => "The server is stopping, or has too many connections.",
         RefusalCode::Unknown => "A later server's word.",
     }
 }

@@ -85,8 +85,11 @@ impl Failure {
 impl From<Refusal> for Failure {
     fn from(refusal: Refusal) -> Self {
         let exit = match refusal.code {
-            RefusalCode::InvalidPipeline | RefusalCode::BadRequest | RefusalCode::TooLarge => Exit::Invalid,
-            RefusalCode::NotFound | RefusalCode::Conflict | RefusalCode::Unauthorized => Exit::Refused,
+            RefusalCode::InvalidPipeline
+            | RefusalCode::BadRequest
+            | RefusalCode::TooLarge
+            | RefusalCode::Unauthorized => Exit::Invalid,
+            RefusalCode::NotFound | RefusalCode::Conflict => Exit::Refused,
             RefusalCode::Unavailable => Exit::Unreachable,
             RefusalCode::Forbidden
             | RefusalCode::MethodNotAllowed
