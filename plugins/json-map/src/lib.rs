@@ -2,11 +2,12 @@
 //!
 //! - config: `expression` (needed), for example `{"id": value.id, "total": value.price * value.qty}`. It sees `value` (the
 //!   value parsed as JSON), `key`, `timestamp` and `headers`; whole numbers and others may be mixed in arithmetic. An
-//!   expression that does not compile stops the job with its place
+//!   expression that does not compile stops the job with its place. Three more are expressions too, each null where nothing is
+//!   to change: `key`, a string; `topic`, the Kafka topic that the record goes to, a string that the sink must allow by its
+//!   `topics` or `pattern`; `partition`, the partition of that topic, a whole number
 //! - input: JSON values. A record whose value is no JSON is refused with `bad-json`, one that the expression fails on (a
 //!   missing field, a division by zero) with `expression`, a result that JSON can't hold with `not-json`
-//! - output: the result as JSON; an object that the expression spells out keeps its order. Key, event time and headers
-//!   stay
+//! - output: the result as JSON; an object that the expression spells out keeps its order. Event time and headers stay
 //! - state: none
 
 use cel_json::Expression;
@@ -18,12 +19,18 @@ use serde::Deserialize;
 #[serde(deny_unknown_fields)]
 pub struct Config {
     expression: String,
+    key: Option<String>,
+    topic: Option<String>,
+    partition: Option<String>,
 }
 
 /// The operator.
 #[derive(Debug)]
 pub struct JsonMap {
     expression: Expression,
+    key: Option<Expression>,
+    topic: Option<Expression>,
+    partition: Option<Expression>,
 }
 
 impl Map for JsonMap {
@@ -31,10 +38,31 @@ impl Map for JsonMap {
     const READS: &'static [Column] = cel_json::READS;
 
     fn new(config: Config, _: &Context) -> Result<Self> {
-        Ok(JsonMap { expression: Expression::compile("expression", &config.expression)? })
+        let compile = |field, source: Option<String>| source.map(|source| Expression::compile(field, &source)).transpose();
+        Ok(JsonMap {
+            expression: Expression::compile("expression", &config.expression)?,
+            key: compile("key", config.key)?,
+            topic: compile("topic", config.topic)?,
+            partition: compile("partition", config.partition)?,
+        })
     }
 
     fn map(&mut self, record: &Record, out: &mut MapOutput) -> Result<()> {
+        if let Some(key) = &self.key
+            && let Some(key) = key.text(record)?
+        {
+            out.key(key);
+        }
+        if let Some(topic) = &self.topic
+            && let Some(topic) = topic.text(record)?
+        {
+            out.topic(&topic);
+        }
+        if let Some(partition) = &self.partition
+            && let Some(partition) = partition.number(record)?
+        {
+            out.partition(partition);
+        }
         self.expression.write(record, &mut out.begin())
     }
 }
@@ -90,6 +118,28 @@ mod tests {
         assert_eq!(map("[key, timestamp, headers.h, value]", record), r#"["k",5,"2",1]"#);
         assert_eq!(map("[key, timestamp, headers, value]", Input::default()), "[null,null,{},null]");
         assert_eq!(map("type(key) == bytes", Input::default().key(b"\xff")), "true");
+    }
+
+    #[test]
+    fn records_go_where_expressions_say() {
+        let config = json!({
+            "expression": "value",
+            "key": "value.id",
+            "topic": "has(value.region) ? 'orders.' + value.region : null",
+            "partition": "value.n",
+        });
+        let mut harness = Harness::<JsonMap>::new(config).expect("they compile");
+        let inputs = [
+            r#"{"id":"a","region":"eu","n":3}"#,
+            r#"{"id":null,"n":null}"#,
+            r#"{"id":7,"n":0}"#,
+            r#"{"id":"b","n":-1}"#,
+            r#"{"id":"c","region":1,"n":0}"#,
+        ];
+        let output = harness.run(inputs.map(|input| Input::from(input).key("own"))).expect("no call fails");
+        let places: Vec<_> = output.records.iter().map(|r| (r.key.as_deref(), r.topic.as_deref(), r.partition)).collect();
+        assert_eq!(places, [(Some(&b"a"[..]), Some("orders.eu"), Some(3)), (Some(b"own"), None, None)]);
+        assert_eq!(output.codes(), ["not-a-string", "not-a-number", "expression"]);
     }
 
     #[test]

@@ -109,6 +109,12 @@ impl Batch {
         self.column(id).filter(|c| c.ty == Type::U32).map(|c| c.data.as_chunks::<4>().0)
     }
 
+    /// A row of a column of u32; none where it is null or there is no such column.
+    pub fn u32(&self, id: u16, row: usize) -> Option<u32> {
+        let null = self.column(id)?.nulls.as_ref().is_some_and(|n| n.get(row) != Some(&PRESENT));
+        if null { None } else { self.u32s(id)?.get(row).map(|b| u32::from_le_bytes(*b)) }
+    }
+
     /// The rows of a column of u8.
     pub fn u8s(&self, id: u16) -> Option<&[u8]> {
         self.column(id).filter(|c| c.ty == Type::U8).map(|c| &c.data[..])

@@ -25,6 +25,10 @@ pub mod id {
     pub const MASK: u16 = 10;
     /// Rows of a key in a keyed call, u32.
     pub const GROUP_ROWS: u16 = 11;
+    /// The topic that a sink sends the record to, bytes with nulls; null for the sink's own.
+    pub const TO_TOPIC: u16 = 12;
+    /// The partition that a sink sends the record to, u32 with nulls; null for the sink's choice.
+    pub const TO_PARTITION: u16 = 13;
     /// The first id that operators declare; value state `i` is `DECLARED + i`.
     pub const DECLARED: u16 = 16;
 }

@@ -85,6 +85,31 @@ impl Expression {
         }
     }
 
+    /// The expression's result for the record, which must be a string: any other refuses the record. None for null.
+    pub fn text(&self, record: &Record<'_>) -> Result<Option<String>> {
+        let context = self.context(record)?;
+        let result = evaluate(&self.expression, &context)?;
+        if result.downcast_ref::<cel::common::types::CelNull>().is_some() {
+            return Ok(None);
+        }
+        match result.downcast_ref::<cel::common::types::CelString>() {
+            Some(text) => Ok(Some(text.inner().to_owned())),
+            None => Err(reject("not-a-string", "the expression gives no string for this record")),
+        }
+    }
+
+    /// The expression's result for the record, which must be a whole number from 0 on: any other refuses the record. None for
+    /// null.
+    pub fn number(&self, record: &Record<'_>) -> Result<Option<u32>> {
+        let context = self.context(record)?;
+        let result = evaluate(&self.expression, &context)?;
+        if result.downcast_ref::<cel::common::types::CelNull>().is_some() {
+            return Ok(None);
+        }
+        let number = result.downcast_ref::<cel::common::types::CelInt>().and_then(|n| u32::try_from(*n.inner()).ok());
+        number.map(Some).ok_or_else(|| reject("not-a-number", "the expression gives no whole number from 0 on for this record"))
+    }
+
     /// Writes the expression's result for the record as JSON. The fields of an object that the expression spells out come
     /// in its order; those of other maps by name, so that the same record always gives the same bytes.
     pub fn write(&self, record: &Record<'_>, out: &mut ValueWriter<'_>) -> Result<()> {

@@ -6,12 +6,13 @@ use std::collections::BTreeSet;
 use flow_frame::headers;
 use flow_frame::layout::{Type, id};
 
-use super::kept;
+use super::{destination, kept};
 use crate::function::{CallError, Rejection};
 use crate::{Batch, Column};
 
 /// Columns of the input that an output row inherits when the function did not set them.
-const INHERITED: [u16; 6] = [id::KEY, id::TIMESTAMP, id::HEADERS, id::SPLIT, id::POSITION, id::CHANGE];
+const INHERITED: [u16; 8] =
+    [id::KEY, id::TIMESTAMP, id::HEADERS, id::SPLIT, id::POSITION, id::CHANGE, id::TO_TOPIC, id::TO_PARTITION];
 
 fn bad<T>(what: impl Into<String>) -> Result<T, CallError> {
     Err(CallError::Answer(what.into()))
@@ -32,8 +33,9 @@ pub(super) fn checked(rejected: Vec<Rejection>, rows: usize) -> Result<Vec<Rejec
 /// Checks that an output column is one that functions may set, of its type.
 fn check_column(column: &Column) -> Result<(), CallError> {
     let want = match column.id {
-        id::KEY | id::VALUE | id::HEADERS => Type::Bytes,
+        id::KEY | id::VALUE | id::HEADERS | id::TO_TOPIC => Type::Bytes,
         id::TIMESTAMP => Type::I64,
+        id::TO_PARTITION => Type::U32,
         id::CHANGE | id::TARGET => Type::U8,
         other => return bad(format!("column {other} is not one that an operator may set")),
     };
@@ -72,6 +74,7 @@ pub(super) fn map(batch: &Batch, answer: Batch, rejected: &[Rejection]) -> Resul
             return bad(format!("{} rows came back for {}; a map gives one for each", answer.rows(), batch.rows()));
         }
         set_checked(&mut out, answer)?;
+        destination::keep(&mut out, |id| batch.column(id).cloned());
     }
     Ok(match kept(batch.rows(), rejected) {
         Some(rows) => out.select(&rows),
@@ -146,6 +149,7 @@ pub(super) fn complete(
     let inherited = batch.project(&absent);
     let mut out = if one_to_one { inherited } else { inherited.select(&inputs) };
     set_checked(&mut out, answer)?;
+    destination::keep(&mut out, |id| batch.project(&[id]).select(&inputs).remove(id));
     Ok(out)
 }
 

@@ -10,6 +10,7 @@
 
 mod answer;
 mod blame;
+mod destination;
 mod group;
 
 use std::collections::BTreeSet;

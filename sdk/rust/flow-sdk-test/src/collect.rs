@@ -38,6 +38,8 @@ fn emitted(batch: &Batch, row: usize, asked: bool) -> Emitted {
         value: bytes(id::VALUE),
         timestamp: batch.i64(id::TIMESTAMP, row),
         headers: headers::decode(blob).map(|(k, v)| (text(k), v.map(<[u8]>::to_vec))).collect(),
+        topic: bytes(id::TO_TOPIC).map(|topic| text(&topic)),
+        partition: batch.u32(id::TO_PARTITION, row),
     }
 }
 

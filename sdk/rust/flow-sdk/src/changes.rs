@@ -1,5 +1,6 @@
-//! Key, timestamp and headers of output rows. An operator that never sets one costs nothing: the column comes into being
-//! when the first row sets it, the rows before and the rows that do not set it get their input's.
+//! Key, timestamp and headers of output rows, and where a sink sends them. An operator that never sets one costs nothing: the
+//! column comes into being when the first row sets it. The rows before and the rows that do not set it get their input's; of
+//! where a sink sends them the host knows, so those are null.
 
 use flow_frame::layout::{NULL, PRESENT, Type, id};
 use flow_frame::{BytesBuilder, Parts, headers};
@@ -10,6 +11,8 @@ use crate::record::{Column, Rows};
 const KEY: u8 = 1;
 const TIMESTAMP: u8 = 2;
 const HEADERS: u8 = 4;
+const TOPIC: u8 = 8;
+const PARTITION: u8 = 16;
 
 /// The columns, aligned with the rows of the output.
 #[derive(Debug, Default)]
@@ -19,9 +22,26 @@ pub(crate) struct Changes {
     row_key: Option<Vec<u8>>,
     row_timestamp: Option<i64>,
     row_headers: Vec<u8>,
+    row_topic: Vec<u8>,
+    row_partition: u32,
     key: Option<BytesBuilder>,
     timestamp: Option<Timestamps>,
     headers: Option<BytesBuilder>,
+    topic: Option<BytesBuilder>,
+    partition: Option<Partitions>,
+}
+
+#[derive(Debug, Default)]
+struct Partitions {
+    data: Vec<u8>,
+    nulls: Vec<u8>,
+}
+
+impl Partitions {
+    fn push(&mut self, partition: Option<u32>) {
+        self.data.extend(partition.unwrap_or(0).to_le_bytes());
+        self.nulls.push(if partition.is_some() { PRESENT } else { NULL });
+    }
 }
 
 #[derive(Debug, Default)]
@@ -62,12 +82,25 @@ impl Changes {
         headers::encode(all.into_iter(), &mut self.row_headers);
     }
 
+    pub fn topic(&mut self, topic: &str) {
+        self.set |= TOPIC;
+        self.row_topic.clear();
+        self.row_topic.extend_from_slice(topic.as_bytes());
+    }
+
+    pub fn partition(&mut self, partition: u32) {
+        self.set |= PARTITION;
+        self.row_partition = partition;
+    }
+
     /// Ends a row that stands for nothing: what it has set is forgotten.
     pub fn fill_row(&mut self) {
         self.set = 0;
         self.key.iter_mut().for_each(BytesBuilder::push_null);
         self.timestamp.iter_mut().for_each(|c| c.push(None));
         self.headers.iter_mut().for_each(|c| c.push(Some(&[])));
+        self.topic.iter_mut().for_each(BytesBuilder::push_null);
+        self.partition.iter_mut().for_each(|c| c.push(None));
     }
 
     /// Forgets what the row at hand has set.
@@ -78,7 +111,8 @@ impl Changes {
     /// Ends a row: `done` rows are there before it, `input_of` says which input row each of them and this one belongs to.
     #[inline]
     pub fn end_row(&mut self, input: &Rows<'_>, done: usize, input_of: impl Fn(usize) -> Option<usize>) -> Result<()> {
-        if self.set == 0 && self.key.is_none() && self.timestamp.is_none() && self.headers.is_none() {
+        let no_column = self.key.is_none() && self.timestamp.is_none() && self.headers.is_none();
+        if self.set == 0 && no_column && self.topic.is_none() && self.partition.is_none() {
             return Ok(());
         }
         self.end_changed_row(input, done, &input_of)
@@ -92,6 +126,7 @@ impl Changes {
     ) -> Result<()> {
         let set = std::mem::take(&mut self.set);
         let here = input_of(done);
+        self.end_destination(set, done);
         if set & KEY != 0 {
             if self.key.is_none() {
                 may_keep(input, Column::Key, done)?;
@@ -131,11 +166,35 @@ impl Changes {
         Ok(())
     }
 
+    fn end_destination(&mut self, set: u8, done: usize) {
+        if set & TOPIC != 0 && self.topic.is_none() {
+            let mut column = BytesBuilder::default();
+            (0..done).for_each(|_| column.push_null());
+            self.topic = Some(column);
+        }
+        if let Some(column) = &mut self.topic {
+            column.push((set & TOPIC != 0).then_some(self.row_topic.as_slice()));
+        }
+        if set & PARTITION != 0 && self.partition.is_none() {
+            let mut column = Partitions::default();
+            (0..done).for_each(|_| column.push(None));
+            self.partition = Some(column);
+        }
+        if let Some(column) = &mut self.partition {
+            column.push((set & PARTITION != 0).then_some(self.row_partition));
+        }
+    }
+
     /// Takes back the rows from `rows` on.
     pub fn truncate(&mut self, rows: usize) {
         self.set = 0;
         self.key.iter_mut().for_each(|c| c.truncate(rows));
         self.headers.iter_mut().for_each(|c| c.truncate(rows));
+        self.topic.iter_mut().for_each(|c| c.truncate(rows));
+        if let Some(column) = &mut self.partition {
+            column.data.truncate(rows * 4);
+            column.nulls.truncate(rows);
+        }
         if let Some(column) = &mut self.timestamp {
             column.data.truncate(rows * 8);
             column.nulls.truncate(rows);
@@ -152,8 +211,18 @@ impl Changes {
             offsets: None,
             nulls: Some(&c.nulls),
         });
+        let partition = self.partition.as_ref().map(|c| Parts {
+            id: id::TO_PARTITION,
+            ty: Type::U32,
+            flags: 0,
+            data: &c.data,
+            offsets: None,
+            nulls: Some(&c.nulls),
+        });
         let key = self.key.as_ref().map(|c| c.parts(id::KEY));
-        [key, timestamp, self.headers.as_ref().map(|c| c.parts(id::HEADERS))].into_iter().flatten()
+        let headers = self.headers.as_ref().map(|c| c.parts(id::HEADERS));
+        let topic = self.topic.as_ref().map(|c| c.parts(id::TO_TOPIC));
+        [key, timestamp, headers, topic, partition].into_iter().flatten()
     }
 }
 

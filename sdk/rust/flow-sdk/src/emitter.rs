@@ -187,6 +187,22 @@ impl Draft<'_, '_> {
         self
     }
 
+    /// Sends the record to this topic, if its sink writes to Kafka and allows it: `topics` or `pattern` of the sink. Empty for the
+    /// sink's own.
+    #[inline]
+    pub fn topic(self, topic: &str) -> Self {
+        self.out.changes.topic(topic);
+        self
+    }
+
+    /// Sends the record to this partition of its topic instead of that of its key, if its sink writes to Kafka. A partition that
+    /// the topic does not have fails the job.
+    #[inline]
+    pub fn partition(self, partition: u32) -> Self {
+        self.out.changes.partition(partition);
+        self
+    }
+
     /// Sends the record to a named output, which the operator must list in its `PORTS`; another name panics.
     pub fn to(self, port: &str) -> Self {
         match self.out.ports.iter().position(|p| *p == port) {

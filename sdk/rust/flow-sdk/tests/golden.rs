@@ -84,6 +84,16 @@ fn good() -> Vec<(&'static str, Vec<u8>)> {
             ),
         ),
         ("states", frame(3, &[changed.parts(id::DECLARED)])),
+        (
+            "destinations",
+            frame(
+                3,
+                &[
+                    column(&[Some(b"orders.eu"), None, Some(b"")]).parts(id::TO_TOPIC),
+                    fixed(id::TO_PARTITION, Type::U32, &numbers(&[3, 0, 0]), Some(&[1, 0, 1])),
+                ],
+            ),
+        ),
     ]
 }
 

@@ -20,6 +20,8 @@ impl Map for Parts {
             1 => out.key("one"),
             2 => out.timestamp(2),
             3 => out.headers([("h", Some(b"3".as_slice()))]),
+            4 => out.topic("four"),
+            5 => out.partition(5),
             _ => {}
         }
         Ok(())
@@ -40,7 +42,7 @@ impl FlatMap for Count {
     fn flat_map(&mut self, record: &Record, out: &mut Emitter) -> Result<()> {
         for number in 0..record.json::<u32>()? {
             match number % 2 {
-                0 => out.record().no_key().json(&number)?,
+                0 => out.record().no_key().topic("even").partition(number).json(&number)?,
                 _ => out.json(&number)?,
             }
         }
@@ -71,6 +73,20 @@ fn a_map_may_change_all_but_the_value() {
         let headers: Vec<_> = output.records.iter().map(|r| r.headers[0].1.as_deref()).collect();
         assert_eq!(headers, [None, None, None, None, None, Some(b"3".as_slice()), None]);
     }
+}
+
+#[test]
+fn a_record_goes_where_it_is_sent() {
+    for batch in [1, 2, 100] {
+        let mut harness = Harness::<Parts>::new(()).expect("no config");
+        harness.batch(batch);
+        let output = harness.run(["9", "4", "x", "5", "9"]).expect("no call fails");
+        let places: Vec<_> = output.records.iter().map(|r| (r.topic.as_deref(), r.partition)).collect();
+        assert_eq!(places, [(None, None), (Some("four"), None), (None, Some(5)), (None, None)], "batch {batch}");
+    }
+    let output = Harness::<Count>::new(()).expect("no config").run([Input::from("3").key("a")]).expect("no call fails");
+    let places: Vec<_> = output.records.iter().map(|r| (r.topic.as_deref(), r.partition)).collect();
+    assert_eq!(places, [(Some("even"), Some(0)), (None, None), (Some("even"), Some(2))]);
 }
 
 #[test]

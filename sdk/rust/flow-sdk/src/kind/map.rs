@@ -124,6 +124,18 @@ impl<'a> MapOutput<'a> {
         self.changes.headers(headers);
     }
 
+    /// Sends the record to this topic, if its sink writes to Kafka and allows it: `topics` or `pattern` of the sink. Empty for the
+    /// sink's own.
+    pub fn topic(&mut self, topic: &str) {
+        self.changes.topic(topic);
+    }
+
+    /// Sends the record to this partition of its topic instead of that of its key, if its sink writes to Kafka. A partition that
+    /// the topic does not have fails the job.
+    pub fn partition(&mut self, partition: u32) {
+        self.changes.partition(partition);
+    }
+
     #[inline]
     fn end_row(&mut self, row: usize) -> Result<()> {
         match std::mem::replace(&mut self.value, Value::Keep) {

@@ -148,7 +148,13 @@ fn emitted(input: Option<(usize, &Input)>, answer: Option<&Frame<'_>>, row: usiz
         let present = nulls.is_none_or(|n| n[row] == PRESENT);
         present.then(|| i64::from_le_bytes(data[row]))
     });
+    let topic = bytes(id::TO_TOPIC).and_then(|c| c.get(row)).map(|topic| String::from_utf8_lossy(topic).into_owned());
+    let partition =
+        answer.and_then(|f| f.column(id::TO_PARTITION)).filter(|c| c.nulls().is_none_or(|n| n[row] == PRESENT));
+    let partition = partition.map(|c| u32::from_le_bytes(c.data().as_chunks::<4>().0[row]));
     Emitted {
+        topic,
+        partition,
         port: ports[usize::from(target)].into(),
         input: input.map(|(at, _)| at),
         key: bytes(id::KEY).map_or_else(|| own.and_then(|i| i.key.clone()), |c| owned(c.get(row))),

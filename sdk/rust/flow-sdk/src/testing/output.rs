@@ -19,6 +19,10 @@ pub struct Emitted {
     pub timestamp: Option<i64>,
     /// Headers, in order.
     pub headers: Vec<(String, Option<Vec<u8>>)>,
+    /// The topic that a Kafka sink is to send it to; none for the sink's own.
+    pub topic: Option<String>,
+    /// The partition that a Kafka sink is to send it to; none for that of its key.
+    pub partition: Option<u32>,
 }
 
 impl Emitted {
