@@ -4,10 +4,12 @@
 #   deployment/kafka.sh run   DIR PORT   formats DIR if needed, then becomes the broker (exec), in the foreground
 #   deployment/kafka.sh start DIR PORT   the same in the background; returns when the broker answers
 #   deployment/kafka.sh stop  DIR        stops what `start` started and waits for it
-#   deployment/kafka.sh tool NAME ...    Kafka's own command: kafka-topics, kafka-console-producer, kafka-console-consumer
+#   deployment/kafka.sh tool NAME ...    Kafka's own command: kafka-topics, kafka-console-producer, kafka-console-consumer,
+#                                        kafka-configs
 #   deployment/kafka.sh port             prints a free port that no outgoing connection can take meanwhile
 #
-# DIR holds the settings, the log and the data; the caller removes it. Topics are not created by themselves.
+# DIR holds the settings, the log and the data; the caller removes it. Topics are not created by themselves. A file
+# DIR/extra.properties goes over the settings below; with another node.id in it, this is a further node of a cluster.
 # `run` keeps a parent-death signal set by its parent, since it ends in exec. KAFKA_HEAP (512m) bounds the heap,
 # KAFKA_JAVA_OPTS replaces the options below, which start fast and stay small.
 set -euo pipefail
@@ -40,6 +42,7 @@ tool() {
   local class
   case "$1" in
     kafka-topics) class=org.apache.kafka.tools.TopicCommand ;;
+    kafka-configs) class=kafka.admin.ConfigCommand ;;
     kafka-console-producer) class=org.apache.kafka.tools.ConsoleProducer ;;
     kafka-console-consumer) class=org.apache.kafka.tools.consumer.ConsoleConsumer ;;
     *) usage ;;
@@ -79,7 +82,7 @@ END
 # Formatting starts a JVM of its own, a third of the whole start. What it writes has no port and no path in it, so
 # one formatted directory is kept as a template.
 format() {
-  local dir=$1 template=$kafka_jars/formatted new
+  local dir=$1 template=$kafka_jars/formatted new node directory
   if [ ! -e "$template" ]; then
     new=$(mktemp -d "$kafka_jars/format.XXXXXX")
     settings "$new" 9092 >"$new/server.properties"
@@ -92,6 +95,11 @@ format() {
     rm -rf "$new"
   fi
   cp -r "$template" "$dir/data"
+  node=$(sed -n 's/^node.id=//p' "$dir/server.properties" | tail -n 1)
+  if [ "$node" != 1 ]; then
+    directory=$(head -c 16 /dev/urandom | base64 | tr '+/' '-_' | tr -d =)
+    sed -i "s/^node.id=.*/node.id=$node/; s/^directory.id=.*/directory.id=$directory/" "$dir/data/meta.properties"
+  fi
 }
 
 run() {
@@ -100,6 +108,7 @@ run() {
   dir=$(cd "$dir" && pwd)
   broker "$dir"
   settings "$dir" "$port" >"$dir/server.properties"
+  [ ! -e "$dir/extra.properties" ] || cat "$dir/extra.properties" >>"$dir/server.properties"
   [ -e "$dir/data" ] || format "$dir"
   exec "${command[@]}" kafka.Kafka "$dir/server.properties"
 }

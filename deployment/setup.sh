@@ -3,7 +3,7 @@
 # Asks nothing, does nothing twice, says each step and its seconds. It must never remove or replace what the
 # machine already has, and never names a registry: each package manager uses its own settings.
 #
-#   build    C and C++ compiler, libclang for bindgen, make, pkg-config, zlib
+#   build    C and C++ compiler, libclang for bindgen, make, pkg-config, zlib, OpenSSL
 #   rocksdb  RocksDB prebuilt (ROCKSDB=source: compiled with the first build instead)
 #   wasm     the Wasm target of Rust, or Debian's compiler for it (FLOW_WASM=debian: that one at once)
 #   java     Java 17 or newer and Maven

@@ -1,6 +1,6 @@
 # shellcheck shell=bash disable=SC2154 # names come from paths.sh and setup.sh
 # Part `build`: what the native crates are compiled with. librdkafka and zstd need a C compiler and make, the
-# bindings of RocksDB need libclang (bindgen), librdkafka links zlib.
+# bindings of RocksDB need libclang (bindgen), librdkafka links zlib and OpenSSL.
 
 libclang_found() {
   local found
@@ -17,9 +17,11 @@ build_system() {
   want clang "clang, for bindgen (clang)" has clang
   want libclang-dev "the library libclang (clang-devel, libclang-dev)" libclang_found
   want pkg-config "pkg-config (pkgconf, pkg-config)" has pkg-config
+  want libssl-dev "the headers of OpenSSL (openssl-devel, libssl-dev)" pkg_config_openssl
   want zlib1g-dev "the headers of zlib (zlib-devel, zlib1g-dev)" pkg_config_zlib
 }
 
+pkg_config_openssl() { pkg-config --exists openssl || [ -e /usr/include/openssl/ssl.h ]; }
 pkg_config_zlib() { pkg-config --exists zlib || [ -e /usr/include/zlib.h ]; }
 
 build_ready() { true; }

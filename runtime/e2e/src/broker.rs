@@ -57,7 +57,17 @@ impl Broker {
 
     /// A broker of its own.
     pub fn start(port: u16) -> Broker {
+        Broker::with(port, |_| String::new())
+    }
+
+    /// A broker of its own, with settings that go over the usual ones: `extra` gets the directory of the broker, and may put
+    /// files there.
+    pub fn with(port: u16, extra: impl FnOnce(&Path) -> String) -> Broker {
         let dir = tempfile::tempdir().expect("a temporary directory").keep();
+        let extra = extra(&dir);
+        if !extra.is_empty() {
+            std::fs::write(dir.join("extra.properties"), extra).expect("written");
+        }
         let keeper = Command::new("sh")
             .args(["-c", KEEPER])
             .arg(script())
@@ -100,6 +110,17 @@ impl Broker {
             assert!(begun.elapsed() < Duration::from_secs(120), "Kafka does not answer:\n{}", log());
             std::thread::sleep(Duration::from_millis(100));
         }
+    }
+
+    /// Where it keeps its files.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Runs one of Kafka's own commands against it.
+    pub fn tool(&self, arguments: &[&str]) {
+        let out = Command::new(script()).arg("tool").args(arguments).output().expect("the script starts");
+        assert!(out.status.success(), "{name} {arguments:?}: {}", String::from_utf8_lossy(&out.stderr));
     }
 
     /// A client of rdkafka's own.

@@ -49,13 +49,22 @@ impl Flowd {
 
     /// The same with more options.
     pub fn with(options: &[&str]) -> Flowd {
+        Flowd::start(options, &[])
+    }
+
+    /// The same with these variables in its environment.
+    pub fn with_env(environment: &[(&str, &str)]) -> Flowd {
+        Flowd::start(&[], environment)
+    }
+
+    fn start(options: &[&str], environment: &[(&str, &str)]) -> Flowd {
         let directory = tempfile::tempdir().expect("a directory").keep();
         let mut keeper = Command::new("sh");
         keeper.args(["-c", KEEPER]).arg(&directory).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let keeper = keeper.process_group(0).spawn().expect("sh starts");
         let mut command = Command::new(binary("flowd"));
         command.args(["standalone", "--listen", "127.0.0.1:0", "--die-with-parent", "--data"]);
-        command.arg(directory.join("data")).args(options).current_dir(&directory);
+        command.arg(directory.join("data")).args(options).current_dir(&directory).envs(environment.iter().copied());
         let log = fs::File::create(directory.join("flowd.log")).expect("a file");
         let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().expect("flowd starts");
         // A small buffer, so that what is not read stays in the pipe.

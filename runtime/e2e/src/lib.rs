@@ -4,6 +4,7 @@
 pub mod broker;
 pub mod chromium;
 pub mod flowd;
+pub mod secure;
 pub mod topic;
 
 /// The code in Rust that the book's pages show, each block as a documentation test.

@@ -1,0 +1,170 @@
+//! A real Kafka as people run it: TLS with certificates made here, users who show passwords or tokens.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+use std::sync::OnceLock;
+
+use base64::Engine;
+use base64::engine::general_purpose::URL_SAFE_NO_PAD;
+use openssl::asn1::Asn1Time;
+use openssl::bn::{BigNum, MsbOption};
+use openssl::ec::{EcGroup, EcKey};
+use openssl::hash::MessageDigest;
+use openssl::nid::Nid;
+use openssl::pkey::{PKey, Private};
+use openssl::x509::extension::{BasicConstraints, SubjectAlternativeName};
+use openssl::x509::{X509, X509Builder, X509NameBuilder};
+
+use crate::broker::{Broker, free_port};
+
+/// The user of all mechanisms with a password.
+pub const USER: &str = "alice";
+/// Her password.
+pub const PASSWORD: &str = "alice-pw-4711";
+
+const DAY: i64 = 86_400;
+
+/// A broker with several listeners.
+pub struct Secure {
+    /// The broker, which answers without TLS too.
+    pub broker: Broker,
+    /// `host:port` with TLS, where everybody has to say who they are: by PLAIN, SCRAM-SHA-256, SCRAM-SHA-512 or OAUTHBEARER.
+    pub sasl: String,
+    /// With TLS, where clients need a certificate.
+    pub mutual: String,
+    /// With TLS, and a certificate that has expired.
+    pub expired: String,
+}
+
+impl Secure {
+    /// The one that all tests of a process share.
+    pub fn shared() -> &'static Secure {
+        static SHARED: OnceLock<Secure> = OnceLock::new();
+        SHARED.get_or_init(Secure::start)
+    }
+
+    fn start() -> Secure {
+        let ports = [free_port(), free_port(), free_port(), free_port()];
+        let [plain, sasl, mutual, expired] = ports;
+        let broker = Broker::with(plain, |dir| settings(dir, ports));
+        for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512"] {
+            let credentials = format!("{mechanism}=[password={PASSWORD}]");
+            let user = ["--alter", "--add-config", &credentials, "--entity-type", "users", "--entity-name", USER];
+            broker.tool("kafka-configs", &user);
+        }
+        let local = |port| format!("127.0.0.1:{port}");
+        Secure { broker, sasl: local(sasl), mutual: local(mutual), expired: local(expired) }
+    }
+
+    /// A PEM file: `ca.pem`, which signed the broker's certificates, `other-ca.pem`, which did not, `client.pem` and
+    /// `client.key`.
+    pub fn file(&self, name: &str) -> PathBuf {
+        self.broker.dir().join(name)
+    }
+}
+
+/// A token that says whom it is for and, in seconds since 1970, when it expires. Nobody signed it.
+pub fn token(subject: &str, expires: u64) -> String {
+    let part = |text: String| URL_SAFE_NO_PAD.encode(text);
+    let claims = format!(r#"{{"sub":"{subject}","iat":{},"exp":{expires}}}"#, expires.saturating_sub(3600));
+    format!("{}.{}.", part(r#"{"alg":"none"}"#.to_owned()), part(claims))
+}
+
+fn settings(dir: &Path, [plain, sasl, mutual, expired]: [u16; 4]) -> String {
+    let (ca, other) = (Authority::new("ca"), Authority::new("other"));
+    fs::write(dir.join("ca.pem"), ca.pem()).expect("written");
+    fs::write(dir.join("other-ca.pem"), other.pem()).expect("written");
+    let (client, key) = ca.sign("client", (-DAY, DAY));
+    fs::write(dir.join("client.pem"), client).expect("written");
+    fs::write(dir.join("client.key"), key).expect("written");
+    for (name, days) in [("broker", (-DAY, DAY)), ("expired", (-2 * DAY, -DAY))] {
+        let (certificate, key) = ca.sign(name, days);
+        fs::write(dir.join(format!("{name}.pem")), [key, certificate].concat()).expect("written");
+    }
+    let (controller, dir) = (plain - 10_000, dir.display());
+    let listeners = format!(
+        "PLAINTEXT://127.0.0.1:{plain},SASL://127.0.0.1:{sasl},MUTUAL://127.0.0.1:{mutual},EXPIRED://127.0.0.1:{expired}"
+    );
+    let module = "org.apache.kafka.common.security";
+    let mut settings = format!(
+        "listeners={listeners},CONTROLLER://127.0.0.1:{controller}\nadvertised.listeners={listeners}\n\
+         listener.security.protocol.map=PLAINTEXT:PLAINTEXT,CONTROLLER:PLAINTEXT,SASL:SASL_SSL,MUTUAL:SSL,EXPIRED:SSL\n\
+         listener.name.mutual.ssl.client.auth=required\n\
+         listener.name.mutual.ssl.truststore.type=PEM\n\
+         listener.name.mutual.ssl.truststore.location={dir}/ca.pem\n\
+         listener.name.sasl.sasl.enabled.mechanisms=PLAIN,SCRAM-SHA-256,SCRAM-SHA-512,OAUTHBEARER\n\
+         listener.name.sasl.plain.sasl.jaas.config={module}.plain.PlainLoginModule required user_{USER}=\"{PASSWORD}\";\n\
+         listener.name.sasl.scram-sha-256.sasl.jaas.config={module}.scram.ScramLoginModule required;\n\
+         listener.name.sasl.scram-sha-512.sasl.jaas.config={module}.scram.ScramLoginModule required;\n\
+         listener.name.sasl.oauthbearer.sasl.jaas.config={module}.oauthbearer.OAuthBearerLoginModule required \
+         unsecuredLoginStringClaim_sub=\"broker\";\n"
+    );
+    for (listener, store) in [("sasl", "broker"), ("mutual", "broker"), ("expired", "expired")] {
+        settings += &format!(
+            "listener.name.{listener}.ssl.keystore.type=PEM\nlistener.name.{listener}.ssl.keystore.location={dir}/{store}.pem\n"
+        );
+    }
+    settings
+}
+
+/// Who signs certificates.
+struct Authority {
+    certificate: X509,
+    key: PKey<Private>,
+}
+
+impl Authority {
+    fn new(name: &str) -> Authority {
+        let key = key();
+        let mut builder = builder(name, &key, (-DAY, DAY));
+        builder.append_extension(BasicConstraints::new().critical().ca().build().expect("built")).expect("appended");
+        let subject = named(name);
+        builder.set_issuer_name(&subject).expect("set");
+        builder.sign(&key, MessageDigest::sha256()).expect("signed");
+        Authority { certificate: builder.build(), key }
+    }
+
+    fn pem(&self) -> Vec<u8> {
+        self.certificate.to_pem().expect("encoded")
+    }
+
+    /// A certificate for this machine and its key, good from and until so many seconds after now.
+    fn sign(&self, name: &str, seconds: (i64, i64)) -> (Vec<u8>, Vec<u8>) {
+        let key = key();
+        let mut builder = builder(name, &key, seconds);
+        builder.set_issuer_name(self.certificate.subject_name()).expect("set");
+        let names =
+            SubjectAlternativeName::new().ip("127.0.0.1").dns("localhost").build(&builder.x509v3_context(None, None));
+        builder.append_extension(names.expect("built")).expect("appended");
+        builder.sign(&self.key, MessageDigest::sha256()).expect("signed");
+        let key = key.private_key_to_pem_pkcs8().expect("encoded");
+        (builder.build().to_pem().expect("encoded"), key)
+    }
+}
+
+fn key() -> PKey<Private> {
+    let curve = EcGroup::from_curve_name(Nid::X9_62_PRIME256V1).expect("a known curve");
+    PKey::from_ec_key(EcKey::generate(&curve).expect("a key")).expect("a key")
+}
+
+fn named(name: &str) -> openssl::x509::X509Name {
+    let mut builder = X509NameBuilder::new().expect("a name");
+    builder.append_entry_by_text("CN", name).expect("appended");
+    builder.build()
+}
+
+fn builder(name: &str, key: &PKey<Private>, (from, until): (i64, i64)) -> X509Builder {
+    let mut builder = X509::builder().expect("a builder");
+    let mut serial = BigNum::new().expect("a number");
+    serial.rand(127, MsbOption::MAYBE_ZERO, false).expect("random");
+    let serial = serial.to_asn1_integer().expect("a number");
+    let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_secs() as i64;
+    let at = |seconds| Asn1Time::from_unix(now + seconds).expect("a time");
+    builder.set_version(2).expect("set");
+    builder.set_serial_number(&serial).expect("set");
+    builder.set_subject_name(&named(name)).expect("set");
+    builder.set_not_before(&at(from)).expect("set");
+    builder.set_not_after(&at(until)).expect("set");
+    builder.set_pubkey(key).expect("set");
+    builder
+}
