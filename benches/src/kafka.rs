@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{Context, bail};
 use clap::{Parser, ValueEnum};
 use flow_dataflow::{Batch, BatchBuilder, Polled, Row, Sink, Source};
-use flow_worker::kafka::{KafkaReader, KafkaWriter, Positions, Reading, Settings, Share, Writing};
+use flow_worker::kafka::{Connection, KafkaReader, KafkaWriter, Reading, Settings, Writing};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::consumer::{BaseConsumer, Consumer};
@@ -24,7 +24,6 @@ const PARTITIONS: i32 = 4;
 const PATIENCE: Duration = Duration::from_secs(30);
 /// Rows of a batch, as the engine has them.
 const ROWS: usize = 1024;
-const WHOLE: Share = Share { subtask: 0, parallelism: 1 };
 
 /// CPU of reading and writing Kafka, per million records
 #[derive(Debug, Parser)]
@@ -127,11 +126,13 @@ fn run(case: Case, kafka: &str, topic: &str, records: u64) -> anyhow::Result<f64
     match case {
         Case::PollDefaults => poll(client(kafka).set("group.id", "bench"), topic, records),
         Case::Poll => {
-            poll(&mut configured(Settings::reading(kafka, "bench", false, &BTreeMap::new())?), topic, records)
+            poll(&mut configured(Settings::reading(&Connection::to(kafka, &BTreeMap::new()), "bench")?), topic, records)
         }
         Case::Reader => read(kafka, topic, records),
         Case::SendDefaults => send(client(kafka).set("compression.type", "lz4"), topic, records),
-        Case::Send => send(&mut configured(Settings::writing(kafka, &BTreeMap::new())?), topic, records),
+        Case::Send => {
+            send(&mut configured(Settings::writing(&Connection::to(kafka, &BTreeMap::new()))?), topic, records)
+        }
         Case::Writer => write(kafka, topic, records, None),
         Case::WriterStamped => write(kafka, topic, records, Some(1_700_000_000_000)),
     }
@@ -179,11 +180,11 @@ fn poll(config: &mut ClientConfig, topic: &str, records: u64) -> anyhow::Result<
 }
 
 fn read(kafka: &str, topic: &str, records: u64) -> anyhow::Result<f64> {
-    let settings = Settings::reading(kafka, "bench", false, &BTreeMap::new())?;
-    let (topic, start) = (topic.to_owned(), Positions::Earliest);
+    let settings = Settings::reading(&Connection::to(kafka, &BTreeMap::new()), "bench")?;
+    let topic = topic.to_owned();
     let slot = std::thread::current();
     let begun = cpu();
-    let reading = Reading { topic, start, bounded: false, settings, share: WHOLE };
+    let reading = Reading::whole(topic, settings);
     let mut reader = KafkaReader::open(reading, Arc::new(move || slot.unpark()), Arc::new(|text| eprintln!("{text}")))?;
     let (mut left, mut last) = (records, Instant::now());
     while left > 0 {
@@ -222,10 +223,10 @@ fn send(config: &mut ClientConfig, topic: &str, records: u64) -> anyhow::Result<
 }
 
 fn write(kafka: &str, topic: &str, records: u64, timestamp: Option<i64>) -> anyhow::Result<f64> {
-    let (topic, settings) = (topic.to_owned(), Settings::writing(kafka, &BTreeMap::new())?);
+    let (topic, settings) = (topic.to_owned(), Settings::writing(&Connection::to(kafka, &BTreeMap::new()))?);
     let batches = batches(timestamp);
     let begun = cpu();
-    let writing = Writing { topic, settings, share: WHOLE };
+    let writing = Writing::whole(topic, settings);
     let mut writer = KafkaWriter::open(writing, Arc::new(|| ()), Arc::new(|text| eprintln!("{text}")))?;
     let nap = || std::thread::sleep(Duration::from_millis(2));
     let mut left = records as usize;

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use anyhow::Context;
-use flow_worker::kafka::Settings;
+use flow_worker::kafka::{Connection, Settings};
 use rdkafka::config::ClientConfig;
 
 /// Time that a broker has for an answer.
@@ -18,14 +18,14 @@ pub fn asking(brokers: &str) -> ClientConfig {
 
 /// As Flow's source.
 pub fn reading(brokers: &str) -> anyhow::Result<ClientConfig> {
-    let settings =
-        Settings::reading(brokers, "flow-end-to-end", true, &BTreeMap::new()).context("Flow's own settings")?;
+    let settings = Settings::reading(&Connection::to(brokers, &BTreeMap::new()), "flow-end-to-end")
+        .context("Flow's own settings")?;
     Ok(config(&settings))
 }
 
 /// As Flow's sink, with the partitioner that Flow computes by itself.
 pub fn writing(brokers: &str) -> anyhow::Result<ClientConfig> {
-    let settings = Settings::writing(brokers, &BTreeMap::new()).context("Flow's own settings")?;
+    let settings = Settings::writing(&Connection::to(brokers, &BTreeMap::new())).context("Flow's own settings")?;
     let mut config = config(&settings);
     config.set("partitioner", "murmur2_random");
     Ok(config)

@@ -1,6 +1,6 @@
 //! The worker's words for a job → those of the REST API.
 
-use flow_model::api::{self, Counters, Figures, JobState, LogLevel, LogLine};
+use flow_model::api::{self, Counters, Figures, JobState, LogLevel, LogLine, PartitionFigures};
 use flow_worker::log::Level;
 use flow_worker::metrics::OperatorMetrics;
 
@@ -21,16 +21,17 @@ pub fn state(state: flow_worker::JobState) -> JobState {
 
 /// Nothing, if the name is none: the worker takes its names from the pipeline, so that does not happen.
 pub fn counters(metrics: OperatorMetrics) -> Option<Counters> {
-    let api::OperatorMetrics { operator, subtasks } = by_subtask(metrics)?;
+    let api::OperatorMetrics { operator, subtasks, partitions } = by_subtask(metrics)?;
     let mut figures = Figures::default();
     let count = subtasks.len() as u32;
     subtasks.into_iter().for_each(|subtask| figures += subtask);
-    Some(Counters { operator, subtasks: count, figures })
+    Some(Counters { operator, subtasks: count, lag: PartitionFigures::lag_of(&partitions), figures })
 }
 
 /// The same, not added up.
 pub fn by_subtask(metrics: OperatorMetrics) -> Option<api::OperatorMetrics> {
-    Some(api::OperatorMetrics { operator: metrics.operator.parse().ok()?, subtasks: metrics.subtasks })
+    let OperatorMetrics { operator, subtasks, partitions } = metrics;
+    Some(api::OperatorMetrics { operator: operator.parse().ok()?, subtasks, partitions })
 }
 
 pub fn line(line: flow_worker::log::LogLine) -> LogLine {

@@ -118,8 +118,9 @@ impl Broker {
     }
 
     /// Runs one of Kafka's own commands against it.
-    pub fn tool(&self, arguments: &[&str]) {
-        let out = Command::new(script()).arg("tool").args(arguments).output().expect("the script starts");
+    pub fn tool(&self, name: &str, arguments: &[&str]) {
+        let to = ["tool", name, "--bootstrap-server", &self.address];
+        let out = Command::new(script()).args(to).args(arguments).output().expect("the script starts");
         assert!(out.status.success(), "{name} {arguments:?}: {}", String::from_utf8_lossy(&out.stderr));
     }
 

@@ -49,6 +49,9 @@ fn of_diagnostic(code: Code) -> &'static str {
         Code::Component => {
             "A component can't be used: it is no component, of another version, asks for what is not granted, or refuses its config. `flowctl plugin inspect FILE` says what it is."
         }
+        Code::Reference => {
+            "`${env:NAME}` or `${file:PATH}` leads to nothing: set the variable where flowd is started, or let flowd's user read the file."
+        }
     }
 }
 

@@ -26,7 +26,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::Diagnostic;
-pub use crate::figures::{Figures, StateFigures};
+pub use crate::figures::{Figures, PartitionFigures, StateFigures};
 use crate::ids::{JobId, OperatorName, PipelineName};
 use crate::plan::Plan;
 
@@ -138,6 +138,9 @@ pub struct Counters {
     pub operator: OperatorName,
     /// How many subtasks it has.
     pub subtasks: u32,
+    /// How many records a Kafka source is behind the ends of its partitions, as far as that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub lag: Option<u64>,
     /// The figures, as fields beside the others.
     #[serde(flatten)]
     pub figures: Figures,
@@ -164,6 +167,9 @@ pub struct OperatorMetrics {
     pub operator: OperatorName,
     /// The figures of each of its subtasks, from the first. Subtask `i` of every operator is stepped by slot `i`.
     pub subtasks: Vec<Figures>,
+    /// How far each partition of a Kafka source was read.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partitions: Vec<PartitionFigures>,
 }
 
 /// What a check finds: the pipeline can run, and so.

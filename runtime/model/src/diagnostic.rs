@@ -69,6 +69,8 @@ pub enum Code {
     /// A component that can't be used as an operator: not Wasm, not a component, another world or version, refused
     /// by its limits or by its own `init`.
     Component,
+    /// A reference such as `${env:NAME}` that leads to nothing.
+    Reference,
 }
 
 /// One problem in one pipeline file.

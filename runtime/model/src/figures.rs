@@ -55,6 +55,32 @@ pub struct StateFigures {
     pub misses: u64,
 }
 
+/// How far a partition of a Kafka source was read.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct PartitionFigures {
+    /// Its topic.
+    pub topic: String,
+    /// Its number.
+    pub partition: i32,
+    /// The offset of the next record; none before it is known.
+    pub position: Option<i64>,
+    /// The offset after its last record, as the broker told lately; none before it did.
+    pub end: Option<i64>,
+}
+
+impl PartitionFigures {
+    /// How many offsets are still to come, as far as both are known. Those that transactions and compaction use up count.
+    pub fn lag(&self) -> Option<u64> {
+        self.end.zip(self.position).map(|(end, position)| u64::try_from(end - position).unwrap_or(0))
+    }
+
+    /// The lag of several partitions together, as far as it is known; none where it is of none.
+    pub fn lag_of(all: &[PartitionFigures]) -> Option<u64> {
+        all.iter().filter_map(PartitionFigures::lag).reduce(u64::saturating_add)
+    }
+}
+
 impl AddAssign for Figures {
     fn add_assign(&mut self, other: Figures) {
         self.records_in += other.records_in;

@@ -9,6 +9,7 @@ use flow_model::key_selector::KeySelector;
 use flow_model::quantity::ByteSize;
 use flow_model::spec::{
     KafkaStart, KafkaStop, Limits, LineFormat, OnError, Pipeline, RecordFormat, SinkConnector, SourceConnector,
+    kafka::Topics,
 };
 use proptest::prelude::*;
 
@@ -65,9 +66,13 @@ fn everything_that_a_file_can_say() {
     let SourceConnector::Generator(generator) = &clicks.connector else { panic!("{clicks:?}") };
     assert_eq!((generator.count, generator.rate, generator.keys), (Some(1_000_000), Some(50_000), 1000));
     let SourceConnector::Kafka(kafka) = &orders.connector else { panic!("{orders:?}") };
-    assert_eq!((kafka.brokers.value.as_str(), kafka.topic.value.as_str()), ("localhost:9092", "orders"));
-    assert_eq!((kafka.start, kafka.stop, kafka.group.as_deref()), (KafkaStart::Latest, KafkaStop::Latest, Some("me")));
-    let properties: Vec<(&str, &str)> = kafka.properties.0.iter().map(|(k, v)| (k.as_str(), v.as_str())).collect();
+    assert_eq!(kafka.cluster.brokers.value.as_plain(), Some("localhost:9092"));
+    let Topics::Named(topics) = &kafka.topics else { panic!("{:?}", kafka.topics) };
+    assert_eq!(topics.iter().map(|topic| topic.value.as_plain()).collect::<Vec<_>>(), [Some("orders")]);
+    assert_eq!((&kafka.start, &kafka.stop), (&KafkaStart::Latest, &KafkaStop::Latest));
+    assert_eq!(kafka.group.as_ref().and_then(|group| group.value.as_plain()), Some("me"));
+    let properties: Vec<(&str, &str)> =
+        kafka.cluster.properties.0.iter().filter_map(|(k, v)| Some((k.as_str(), v.value.as_plain()?))).collect();
     assert_eq!(
         properties,
         [("fetch.min.bytes", "1000"), ("sasl.password", "hunter2"), ("socket.keepalive.enable", "true")]
@@ -92,7 +97,8 @@ fn everything_that_a_file_can_say() {
     let SinkConnector::Files(files) = &out.connector else { panic!("{out:?}") };
     assert_eq!((files.path.value.as_path(), files.format), (Path::new("./out"), RecordFormat::Records));
     let SinkConnector::Kafka(kafka) = &topic.connector else { panic!("{topic:?}") };
-    assert_eq!((kafka.topic.value.as_str(), &kafka.properties.0["linger.ms"]), ("totals", &"5".to_owned()));
+    assert_eq!(kafka.topic.value.as_plain(), Some("totals"));
+    assert_eq!(kafka.cluster.properties.0["linger.ms"].value.as_plain(), Some("5"));
     assert_eq!(
         (&screen.connector, &none.connector),
         (&SinkConnector::Stdout(RecordFormat::Lines), &SinkConnector::Blackhole)

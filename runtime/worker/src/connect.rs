@@ -8,13 +8,16 @@ use flow_dataflow::report::{Level, Report};
 use flow_dataflow::source::Locator;
 use flow_dataflow::{Error, Polled, Sink, Source};
 use flow_frame::layout::{Type, id};
-use flow_model::spec::{self, KafkaStart, KafkaStop, SinkConnector, SourceConnector};
+use flow_model::diagnostic::Located;
+use flow_model::ids::OperatorName;
+use flow_model::spec::{self, Pipeline, SinkConnector, SourceConnector};
 
 use crate::blackhole::Blackhole;
 use crate::files::{FileList, FilesSource, OutputDirectory};
 use crate::generator::{Generator, clock};
-use crate::kafka::{KafkaReader, KafkaWriter, Positions, Reading, Settings, Share, Warn, Writing};
+use crate::kafka::{KafkaReader, KafkaWriter, Locate, Reading, Share, Splits, Warn, Writing, configured};
 use crate::report::SOURCE_SHIFT;
+use crate::secrets::Place;
 use crate::stdout;
 
 /// Which subtask a source or sink is made for.
@@ -41,23 +44,37 @@ impl At {
 pub(crate) enum SharedSource<'a> {
     Files(&'a spec::FilesSource, Arc<FileList>),
     Generator(&'a spec::Generator),
-    Kafka(&'a spec::KafkaSource, Settings),
+    Kafka(Box<Reading>),
+}
+
+fn failed(name: &OperatorName) -> impl Fn(Error) -> crate::Error + use<'_> {
+    |error| crate::Error::Connector(name.clone(), error)
 }
 
 impl<'a> SharedSource<'a> {
-    /// Looks for what the subtasks share. `job` names the consumer group of a Kafka source that names none.
-    pub(crate) fn open(spec: &'a spec::Source, job: &str) -> Result<SharedSource<'a>, Error> {
-        match &spec.connector {
+    /// Looks for what the subtasks share.
+    pub(crate) fn open(spec: &'a spec::Source, pipeline: &Pipeline) -> Result<SharedSource<'a>, crate::Error> {
+        let what = format!("source \"{}\"", spec.name);
+        let place = Place { file: &pipeline.file, directory: &pipeline.directory, what: &what };
+        Ok(match &spec.connector {
             SourceConnector::Files(files) => {
-                Ok(SharedSource::Files(files, Arc::new(FileList::find(&files.path.value)?)))
+                let path = place.path(&files.path).map_err(|error| crate::Error::Pipeline(error.into()))?;
+                let list = FileList::find(&path).map_err(failed(&spec.name))?;
+                SharedSource::Files(files, Arc::new(list))
             }
-            SourceConnector::Generator(generator) => Ok(SharedSource::Generator(generator)),
+            SourceConnector::Generator(generator) => SharedSource::Generator(generator),
             SourceConnector::Kafka(kafka) => {
-                let group = kafka.group.as_deref().unwrap_or(job);
-                let bounded = kafka.stop == KafkaStop::Latest;
-                let settings = Settings::reading(&kafka.brokers.value, group, bounded, &kafka.properties.0)?;
-                Ok(SharedSource::Kafka(kafka, settings))
+                let reading = configured::reading(kafka, place, pipeline.name.as_str());
+                SharedSource::Kafka(Box::new(reading.map_err(|error| crate::Error::Pipeline(error.into()))?))
             }
+        })
+    }
+
+    /// How far its partitions were read, if it has some.
+    pub(crate) fn splits(&self) -> Option<Arc<Splits>> {
+        match self {
+            SharedSource::Kafka(reading) => Some(reading.splits.clone()),
+            SharedSource::Files(..) | SharedSource::Generator(_) => None,
         }
     }
 
@@ -70,17 +87,8 @@ impl<'a> SharedSource<'a> {
             SharedSource::Generator(generator) => {
                 Box::new(Generator::new(generator, at.subtask, at.parallelism, clock()))
             }
-            SharedSource::Kafka(kafka, settings) => {
-                let reading = Reading {
-                    topic: kafka.topic.value.clone(),
-                    start: match kafka.start {
-                        KafkaStart::Earliest => Positions::Earliest,
-                        KafkaStart::Latest => Positions::Latest,
-                    },
-                    bounded: kafka.stop == KafkaStop::Latest,
-                    settings: settings.clone(),
-                    share: at.share(),
-                };
+            SharedSource::Kafka(reading) => {
+                let reading = Reading { share: at.share(), ..(**reading).clone() };
                 let warn = at.warn();
                 Box::new(KafkaReader::open(reading, at.wake, warn)?)
             }
@@ -89,22 +97,29 @@ impl<'a> SharedSource<'a> {
 }
 
 /// A sink of the pipeline, opened as far as its subtasks share it.
-pub(crate) enum SharedSink<'a> {
+pub(crate) enum SharedSink {
     Files(OutputDirectory),
     Stdout(spec::RecordFormat),
     Blackhole,
-    Kafka(&'a spec::KafkaSink, Settings),
+    Kafka(Box<Writing>),
 }
 
-impl<'a> SharedSink<'a> {
-    /// Prepares what the subtasks share.
-    pub(crate) fn open(spec: &'a spec::Sink) -> Result<SharedSink<'a>, Error> {
+impl SharedSink {
+    /// Prepares what the subtasks share. `locate` names the places of all sources.
+    pub(crate) fn open(spec: &spec::Sink, pipeline: &Pipeline, locate: Locate) -> Result<SharedSink, crate::Error> {
+        let what = format!("sink \"{}\"", spec.name);
+        let place = Place { file: &pipeline.file, directory: &pipeline.directory, what: &what };
         Ok(match &spec.connector {
-            SinkConnector::Files(files) => SharedSink::Files(OutputDirectory::prepare(files)?),
+            SinkConnector::Files(files) => {
+                let value = place.path(&files.path).map_err(|error| crate::Error::Pipeline(error.into()))?;
+                let files = spec::FilesSink { path: Located { value, ..files.path.clone() }, ..files.clone() };
+                SharedSink::Files(OutputDirectory::prepare(&files).map_err(failed(&spec.name))?)
+            }
             SinkConnector::Stdout(format) => SharedSink::Stdout(*format),
             SinkConnector::Blackhole => SharedSink::Blackhole,
             SinkConnector::Kafka(kafka) => {
-                SharedSink::Kafka(kafka, Settings::writing(&kafka.brokers.value, &kafka.properties.0)?)
+                let writing = configured::writing(kafka, place, locate);
+                SharedSink::Kafka(Box::new(writing.map_err(|error| crate::Error::Pipeline(error.into()))?))
             }
         })
     }
@@ -115,9 +130,8 @@ impl<'a> SharedSink<'a> {
             SharedSink::Files(directory) => Box::new(directory.part(at.subtask, at.wake)?),
             SharedSink::Stdout(format) => Box::new(stdout::open(*format, at.wake)?),
             SharedSink::Blackhole => Box::new(Blackhole::new(at.report)),
-            SharedSink::Kafka(kafka, settings) => {
-                let topic = kafka.topic.value.clone();
-                let writing = Writing { topic, settings: settings.clone(), share: at.share() };
+            SharedSink::Kafka(writing) => {
+                let writing = Writing { share: at.share(), ..(**writing).clone() };
                 let warn = at.warn();
                 Box::new(KafkaWriter::open(writing, at.wake, warn)?)
             }

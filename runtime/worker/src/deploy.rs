@@ -56,7 +56,7 @@ struct Deployment<'a> {
     /// Sources by their number in the pipeline.
     sources: BTreeMap<usize, SharedSource<'a>>,
     /// Sinks, likewise.
-    sinks: BTreeMap<usize, SharedSink<'a>>,
+    sinks: BTreeMap<usize, SharedSink>,
     /// Bytes of cache of each keyed subtask.
     cache: usize,
 }
@@ -183,10 +183,13 @@ impl<'a> Deployment<'a> {
                     Entry::Occupied(known) => known.into_mut(),
                     Entry::Vacant(new) => {
                         let spec = &pipeline.sources[number];
-                        new.insert(SharedSource::open(spec, pipeline.name.as_str()).map_err(failed)?)
+                        new.insert(SharedSource::open(spec, pipeline)?)
                     }
                 };
                 let source = shared.subtask(at).map_err(failed)?;
+                if let Some(splits) = shared.splits() {
+                    self.node(&endpoint.name)?.read(splits);
+                }
                 self.places.add(number, source.locator());
                 let source = connect::numbered(source, (number as u32) << SOURCE_SHIFT);
                 let source = Named { name: endpoint.name.to_string(), inner: source };
@@ -204,12 +207,14 @@ impl<'a> Deployment<'a> {
             PlannedTail::Sink(endpoint) => {
                 let at = self.at(&endpoint.name, planned, subtask)?;
                 let pipeline = self.pipeline();
+                let places = self.places.clone();
+                let locate = Arc::new(move |split, position| places.locate(split, position));
                 let number = pipeline.sinks.iter().position(|s| s.name == endpoint.name);
                 let number = number.ok_or_else(|| missing(&endpoint.name))?;
                 let failed = |e| Error::Connector(endpoint.name.clone(), e);
                 let shared = match self.sinks.entry(number) {
                     Entry::Occupied(known) => known.into_mut(),
-                    Entry::Vacant(new) => new.insert(SharedSink::open(&pipeline.sinks[number]).map_err(failed)?),
+                    Entry::Vacant(new) => new.insert(SharedSink::open(&pipeline.sinks[number], pipeline, locate)?),
                 };
                 let sink = shared.subtask(at).map_err(failed)?;
                 let sink = Named { name: endpoint.name.to_string(), inner: sink };

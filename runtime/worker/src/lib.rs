@@ -6,6 +6,7 @@
 //! - [`job`]: a running job; [`slot`]: the threads that step its tasks; [`cpu`]: who used their CPU time
 //! - [`log`], [`metrics`], [`report`]: what a job tells
 //! - [`connect`]: sources and sinks by name: [`kafka`], [`files`], [`generator`], [`stdout`], [`blackhole`]
+//! - [`secrets`]: what a pipeline file refers to
 //! - [`rocks`]: keyed state on disk
 #![deny(missing_docs)]
 
@@ -25,6 +26,7 @@ mod named;
 mod record_text;
 mod report;
 pub mod rocks;
+mod secrets;
 mod slot;
 mod stdout;
 mod text_sink;

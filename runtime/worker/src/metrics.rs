@@ -5,8 +5,9 @@ use std::sync::{Arc, OnceLock};
 
 use flow_dataflow::counters::Counters;
 use flow_dataflow::state::cache::Stats;
-use flow_model::figures::{Figures, StateFigures};
+use flow_model::figures::{Figures, PartitionFigures, StateFigures};
 
+use crate::kafka::Splits;
 use crate::rocks::Size;
 
 /// One source, operator or sink of a job.
@@ -16,6 +17,8 @@ pub struct OperatorMetrics {
     pub operator: String,
     /// What each of its subtasks has done.
     pub subtasks: Vec<Figures>,
+    /// How far each partition of a Kafka source was read, by topic and partition; empty for everything else.
+    pub partitions: Vec<PartitionFigures>,
 }
 
 /// One node of a job, shared with its subtasks.
@@ -23,6 +26,8 @@ pub struct OperatorMetrics {
 pub(crate) struct Node {
     pub(crate) name: String,
     pub(crate) subtasks: Vec<Subtask>,
+    /// What a source reads that has partitions.
+    splits: OnceLock<Arc<Splits>>,
 }
 
 /// One of its subtasks.
@@ -42,11 +47,21 @@ pub(crate) struct State {
 
 impl Node {
     pub(crate) fn new(name: &str, parallelism: u32) -> Node {
-        Node { name: name.into(), subtasks: (0..parallelism).map(|_| Subtask::default()).collect() }
+        let subtasks = (0..parallelism).map(|_| Subtask::default()).collect();
+        Node { name: name.into(), subtasks, splits: OnceLock::new() }
+    }
+
+    /// It reads the partitions that all of its subtasks number together.
+    pub(crate) fn read(&self, splits: Arc<Splits>) {
+        self.splits.get_or_init(|| splits);
     }
 
     pub(crate) fn metrics(&self) -> OperatorMetrics {
-        OperatorMetrics { operator: self.name.clone(), subtasks: self.subtasks.iter().map(Subtask::figures).collect() }
+        OperatorMetrics {
+            operator: self.name.clone(),
+            subtasks: self.subtasks.iter().map(Subtask::figures).collect(),
+            partitions: self.splits.get().map(|splits| splits.figures()).unwrap_or_default(),
+        }
     }
 }
 

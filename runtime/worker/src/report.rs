@@ -31,7 +31,7 @@ impl Places {
         all[source].get_or_insert(locator);
     }
 
-    fn locate(&self, split: u32, position: i64) -> String {
+    pub(crate) fn locate(&self, split: u32, position: i64) -> String {
         let all = self.by_source.lock().unwrap_or_else(PoisonError::into_inner);
         match all.get((split >> SOURCE_SHIFT) as usize) {
             Some(Some(locator)) => locator(split & ((1 << SOURCE_SHIFT) - 1), position),

@@ -1,5 +1,6 @@
 //! Whole pipelines from Kafka to Kafka in the real daemon, record by record against what a few lines of Rust compute.
 
+mod destinations;
 mod keyed;
 mod records;
 mod unbounded;

@@ -30,6 +30,8 @@ fn it_goes_on_until_it_is_canceled() {
         assert_eq!(read, part.map(|n| 2 * n).collect::<Vec<_>>());
     }
     assert_eq!(state(&flowd.describe(&job)), "running");
+    // Everything was read, and that is known.
+    flowd.until(&job, |description| description["operators"][0]["lag"] == 0);
     let called = flowd.ctl(&["cancel", &job, "--wait"]);
     assert_eq!((called.code, called.stdout), (0, format!("{job} canceled\n")), "{}", called.stderr);
     topic::write(broker, &from, &numbers(0..10));

@@ -1,9 +1,8 @@
 //! Sources and sinks: which connector, and what it is told. Only nouns; the worker opens them.
 
-use std::collections::BTreeMap;
-use std::fmt;
 use std::path::PathBuf;
 
+use super::kafka::{KafkaSink, KafkaSource};
 use super::template::Template;
 use crate::diagnostic::{Located, Position};
 use crate::ids::OperatorName;
@@ -30,7 +29,7 @@ pub enum SourceConnector {
     /// `generator`: records made up at a rate.
     Generator(Generator),
     /// `kafka`: a topic.
-    Kafka(KafkaSource),
+    Kafka(Box<KafkaSource>),
 }
 
 impl SourceConnector {
@@ -77,42 +76,6 @@ pub struct Generator {
     pub value: Template,
 }
 
-/// Reads a Kafka topic: the partitions that it has when the source starts. Those added later are read by the next start.
-#[derive(Debug, Clone, PartialEq)]
-pub struct KafkaSource {
-    /// Bootstrap servers: `host:port`, separated by commas.
-    pub brokers: Located<String>,
-    /// The topic.
-    pub topic: Located<String>,
-    /// Where reading starts.
-    pub start: KafkaStart,
-    /// Where reading stops.
-    pub stop: KafkaStop,
-    /// The consumer group as the broker knows it, for its access rules and quotas; the pipeline's name if absent. Nothing is
-    /// committed to it: a start reads from `start`.
-    pub group: Option<String>,
-    /// Further settings of librdkafka.
-    pub properties: Properties,
-}
-
-/// Where a Kafka source starts.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KafkaStart {
-    /// At the oldest record that the topic still has.
-    Earliest,
-    /// At what is written after the source has started.
-    Latest,
-}
-
-/// Where a Kafka source stops.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum KafkaStop {
-    /// Nowhere: the source is unbounded.
-    Never,
-    /// At the high watermarks of the moment of its start: the source is bounded.
-    Latest,
-}
-
 /// A sink: where records go.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Sink {
@@ -134,7 +97,7 @@ pub enum SinkConnector {
     /// `files`: one file a subtask in a directory.
     Files(FilesSink),
     /// `kafka`: a topic.
-    Kafka(KafkaSink),
+    Kafka(Box<KafkaSink>),
     /// `stdout`: the standard output of the worker.
     Stdout(RecordFormat),
     /// `blackhole`: nothing; records are counted and dropped.
@@ -169,25 +132,4 @@ pub enum RecordFormat {
     Lines,
     /// `records`: one JSON object a line with `key`, `value`, `timestamp` and `headers`.
     Records,
-}
-
-/// Writes a Kafka topic, at least once.
-#[derive(Debug, Clone, PartialEq)]
-pub struct KafkaSink {
-    /// Bootstrap servers: `host:port`, separated by commas.
-    pub brokers: Located<String>,
-    /// The topic.
-    pub topic: Located<String>,
-    /// Further settings of librdkafka.
-    pub properties: Properties,
-}
-
-/// Settings of librdkafka by name. They may hold secrets, so `Debug` shows names only and nothing serializes them.
-#[derive(Clone, Default, PartialEq, Eq)]
-pub struct Properties(pub BTreeMap<String, String>);
-
-impl fmt::Debug for Properties {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_set().entries(self.0.keys()).finish()
-    }
 }

@@ -15,19 +15,22 @@ use crate::quantity::ByteSize;
 
 mod connector;
 pub(crate) mod fields;
+pub mod kafka;
 pub(crate) mod parse;
 mod parse_connector;
+mod parse_kafka;
 pub mod property;
 pub(crate) mod report;
 pub mod schema;
+pub mod secret;
 pub mod template;
 pub(crate) mod trace;
 pub(crate) mod yaml;
 
 pub use connector::{
-    FilesSink, FilesSource, Generator, KafkaSink, KafkaSource, KafkaStart, KafkaStop, LineFormat, Properties,
-    RecordFormat, Sink, SinkConnector, Source, SourceConnector,
+    FilesSink, FilesSource, Generator, LineFormat, RecordFormat, Sink, SinkConnector, Source, SourceConnector,
 };
+pub use kafka::{KafkaCluster, KafkaSink, KafkaSource, KafkaStart, KafkaStop};
 pub use yaml::FILE_MAX;
 
 /// The `apiVersion` of pipeline files.
@@ -49,6 +52,8 @@ pub struct Pipeline {
     pub name: PipelineName,
     /// The file that it was read from, as the reader named it: for later errors.
     pub file: String,
+    /// Where relative paths start that are known only when references are looked up; [`Self::resolve_paths`] sets it.
+    pub directory: PathBuf,
     /// `key-groups`.
     pub key_groups: KeyGroups,
     /// `state.cache`: the budget of the write-back cache of each worker.
@@ -138,20 +143,31 @@ impl Pipeline {
         self.operators.iter().find(|operator| operator.name == *name)
     }
 
-    /// Makes each relative path (components, files sources and sinks) relative to `base`, usually the directory of the
-    /// pipeline file.
+    /// Makes each relative path (components, files sources and sinks, files that texts refer to) relative to `base`, usually
+    /// the directory of the pipeline file.
     pub fn resolve_paths(&mut self, base: &Path) {
-        let components = self.operators.iter_mut().map(|operator| &mut operator.component);
-        let sources = self.sources.iter_mut().filter_map(|source| match &mut source.connector {
-            SourceConnector::Files(files) => Some(&mut files.path),
-            SourceConnector::Generator(_) | SourceConnector::Kafka(_) => None,
-        });
-        let sinks = self.sinks.iter_mut().filter_map(|sink| match &mut sink.connector {
-            SinkConnector::Files(files) => Some(&mut files.path),
-            SinkConnector::Kafka(_) | SinkConnector::Stdout(_) | SinkConnector::Blackhole => None,
-        });
-        for path in components.chain(sources).chain(sinks) {
-            path.value = base.join(&path.value);
+        self.directory = base.to_owned();
+        let relative = |path: &mut Located<PathBuf>| path.value = base.join(&path.value);
+        self.operators.iter_mut().for_each(|operator| relative(&mut operator.component));
+        // What begins with a reference may turn out to be absolute.
+        let relative = |path: &mut Located<PathBuf>| {
+            if !path.value.to_string_lossy().starts_with("${") {
+                relative(path);
+            }
+        };
+        for source in &mut self.sources {
+            match &mut source.connector {
+                SourceConnector::Files(files) => relative(&mut files.path),
+                SourceConnector::Kafka(kafka) => kafka.resolve_paths(base),
+                SourceConnector::Generator(_) => {}
+            }
+        }
+        for sink in &mut self.sinks {
+            match &mut sink.connector {
+                SinkConnector::Files(files) => relative(&mut files.path),
+                SinkConnector::Kafka(kafka) => kafka.resolve_paths(base),
+                SinkConnector::Stdout(_) | SinkConnector::Blackhole => {}
+            }
         }
     }
 }

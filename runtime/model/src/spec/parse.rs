@@ -90,6 +90,7 @@ pub(super) fn read(report: &mut Report, root: &Node) -> Option<Pipeline> {
         graph: graph::connect(report, &declared)?,
         name: name?,
         file: report.file().into(),
+        directory: std::path::PathBuf::new(),
         key_groups: defaults.key_groups,
         cache: cache.unwrap_or(DEFAULT_CACHE),
         warnings: Vec::new(),

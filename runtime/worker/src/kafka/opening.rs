@@ -1,14 +1,15 @@
-//! Waiting for a broker and asking it for a topic: on a thread of its own, so that a slot goes on meanwhile. A broker that is
-//! not there is waited for; a topic that is not there is an error.
+//! Waiting for a broker and asking it: on a thread of its own, so that a slot goes on meanwhile. A broker that is not there is
+//! waited for, and told of once; a topic that is not there is an error.
 
+use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use flow_dataflow::exchange::Wake;
 
-use super::raw::{Client, describe, is_authentication, is_denied, is_unknown_topic};
-use super::{Error, Share};
+use super::Error;
+use super::raw::{Client, describe, is_authentication, is_denied, is_tls, is_unknown_topic};
 
 /// Tells people about trouble that may pass.
 pub type Warn = Arc<dyn Fn(&str) + Send + Sync>;
@@ -19,8 +20,8 @@ pub(super) const QUESTION: Duration = Duration::from_secs(5);
 const UNKNOWN: Duration = Duration::from_secs(3);
 /// Between two attempts.
 const PAUSE: Duration = Duration::from_millis(250);
-/// Between two warnings about the same trouble.
-const WARNING: Duration = Duration::from_secs(10);
+/// So long without trouble, and the next one of its kind is told again.
+const CALM: Duration = Duration::from_secs(60);
 
 struct Shared<T> {
     result: Mutex<Option<Result<T, Error>>>,
@@ -73,78 +74,123 @@ impl<T> Drop for Opening<T> {
     }
 }
 
-/// Asks until there is an answer, an error that does not pass, or nobody waits any more.
-pub(super) fn ask<C, T>(
-    client: &mut C,
-    of: impl Fn(&mut C) -> &Client,
-    topic: &str,
-    (awaited, warn): (&Awaited<'_>, &Warn),
-    question: impl Fn(&Client) -> Result<T, i32>,
-) -> Result<T, Error> {
-    let mut unknown: Option<Instant> = None;
-    let mut warned: Option<Instant> = None;
-    loop {
-        let code = match question(of(client)) {
-            Ok(answer) => return Ok(answer),
-            Err(code) => code,
-        };
-        let client = of(client);
-        let (brokers, topic) = (client.brokers().to_owned(), topic.to_owned());
-        let (code, cause) = match client.told().take_trouble() {
-            Some((code, reason)) => (code, reason),
-            None => (code, describe(code)),
-        };
-        if is_unknown_topic(code) {
-            unknown.get_or_insert_with(Instant::now);
+/// Tells of each kind of trouble once, until it has been calm for a while: an outage is one line, not one a retry.
+pub(super) struct Troubles {
+    warn: Warn,
+    /// When each kind was last met.
+    met: Mutex<HashMap<String, Instant>>,
+}
+
+impl Troubles {
+    pub(super) fn new(warn: Warn) -> Arc<Troubles> {
+        Arc::new(Troubles { warn, met: Mutex::default() })
+    }
+
+    pub(super) fn tell(&self, kind: &str, text: &str) {
+        let before = self.met.lock().unwrap_or_else(PoisonError::into_inner).insert(kind.to_owned(), Instant::now());
+        if before.is_none_or(|at| at.elapsed() > CALM) {
+            (self.warn)(text);
         }
-        let error = match code {
-            _ if is_authentication(code) => return Err(Error::Authentication { brokers, cause }),
-            _ if is_denied(code) => return Err(Error::Denied { brokers, topic, cause }),
-            _ if is_unknown_topic(code) && unknown.is_some_and(|at| at.elapsed() > UNKNOWN) => {
-                return Err(Error::UnknownTopic { brokers, topic });
+    }
+}
+
+/// The kind of all trouble with connections.
+const CONNECTION: &str = "connection";
+
+/// Why there is no answer.
+pub(super) struct Refused {
+    pub(super) code: i32,
+    /// The topic that is to blame; none for all.
+    pub(super) topic: Option<String>,
+}
+
+impl From<i32> for Refused {
+    fn from(code: i32) -> Refused {
+        Refused { code, topic: None }
+    }
+}
+
+/// Asks until there is an answer.
+pub(super) struct Patience<'a> {
+    pub(super) awaited: &'a Awaited<'a>,
+    pub(super) troubles: &'a Troubles,
+    /// What is asked for, in messages.
+    pub(super) what: &'a str,
+    /// Lets librdkafka tell what it has to, where nobody else does.
+    pub(super) serve: &'a mut dyn FnMut(),
+}
+
+impl Patience<'_> {
+    /// Asks until there is an answer, an error that does not pass, or nobody waits any more.
+    pub(super) fn ask<T>(
+        &mut self,
+        client: &Client,
+        question: impl Fn(&Client) -> Result<T, Refused>,
+    ) -> Result<T, Error> {
+        let mut unknown: Option<Instant> = None;
+        loop {
+            let Refused { code, topic } = match question(client) {
+                Ok(answer) => return Ok(answer),
+                Err(refused) => refused,
+            };
+            (self.serve)();
+            let brokers = client.brokers().to_owned();
+            // What is said of one topic is not explained by the connection.
+            let trouble = if topic.is_none() { client.told().take_trouble() } else { None };
+            let (code, cause) = trouble.unwrap_or_else(|| (code, describe(code)));
+            let topic = topic.unwrap_or_else(|| self.what.to_owned());
+            if is_unknown_topic(code) {
+                unknown.get_or_insert_with(Instant::now);
             }
-            _ => Error::Unreachable { brokers, cause },
-        };
-        if awaited.abandoned.load(SeqCst) {
-            return Err(error);
+            let error = match code {
+                _ if is_authentication(code) || is_tls(code) => return Err(rejected(client, code, cause)),
+                _ if is_denied(code) => return Err(Error::Denied { brokers, topic, cause }),
+                _ if is_unknown_topic(code) && unknown.is_some_and(|at| at.elapsed() > UNKNOWN) => {
+                    return Err(Error::UnknownTopic { brokers, topic });
+                }
+                _ => Error::Unreachable { brokers, cause },
+            };
+            if self.awaited.abandoned.load(SeqCst) {
+                return Err(error);
+            }
+            if !is_unknown_topic(code) {
+                self.warn(CONNECTION, &format!("{error}; trying again"));
+            }
+            std::thread::sleep(PAUSE);
         }
-        if unknown.is_none() && warned.is_none_or(|at| at.elapsed() > WARNING) {
-            warn(&format!("{error}; trying again"));
-            warned = Some(Instant::now());
-        }
-        std::thread::sleep(PAUSE);
+    }
+
+    /// Tells of trouble that may pass.
+    pub(super) fn warn(&self, kind: &str, text: &str) {
+        self.troubles.tell(kind, text);
     }
 }
 
-/// Warns of trouble with the connection, which librdkafka gets over by itself, now and then; an error if it does not.
-#[derive(Default)]
-pub(super) struct Watch(Option<Instant>);
-
-impl Watch {
-    pub(super) fn look(&mut self, client: &Client, topic: &str, warn: &Warn) -> Result<(), Error> {
-        let Some((code, cause)) = client.told().take_trouble() else { return Ok(()) };
-        let brokers = client.brokers().to_owned();
-        if is_authentication(code) {
-            return Err(Error::Authentication { brokers, cause });
-        }
-        // Told only after `topic.metadata.propagation.max.ms`: the topic was deleted.
-        if is_unknown_topic(code) {
-            return Err(Error::UnknownTopic { brokers, topic: topic.to_owned() });
-        }
-        if let Some(cause) = client.fatal() {
-            return Err(Error::Call { what: format!("go on with {brokers}"), cause, retryable: true });
-        }
-        if self.0.is_none_or(|at| at.elapsed() > WARNING) {
-            warn(&format!("Kafka at {brokers}: {cause}"));
-            self.0 = Some(Instant::now());
-        }
-        Ok(())
+/// Why no broker talks to us, though one is there.
+fn rejected(client: &Client, code: i32, cause: String) -> Error {
+    let brokers = client.brokers().to_owned();
+    if is_authentication(code) {
+        return Error::Authentication { brokers, mechanism: client.mechanism(), cause };
     }
+    let certificate = client.told().certificate();
+    let cause = certificate.map_or(cause, |certificate| certificate.wrong());
+    Error::Tls { brokers, certificate, cause }
 }
 
-impl Share {
-    /// The partitions of this subtask among so many: number `p` belongs to subtask `p % parallelism`.
-    pub(super) fn partitions(self, all: u32) -> impl Iterator<Item = i32> {
-        (self.subtask..all).step_by(self.parallelism.max(1) as usize).map(|p| p as i32)
+/// Tells of trouble with the connection, which librdkafka gets over by itself; an error if it does not.
+pub(super) fn watch(client: &Client, what: &str, troubles: &Troubles) -> Result<(), Error> {
+    let Some((code, cause)) = client.told().take_trouble() else { return Ok(()) };
+    let brokers = client.brokers().to_owned();
+    if is_authentication(code) {
+        return Err(rejected(client, code, cause));
     }
+    // Told only after `topic.metadata.propagation.max.ms`: the topic was deleted.
+    if is_unknown_topic(code) {
+        return Err(Error::UnknownTopic { brokers, topic: what.to_owned() });
+    }
+    if let Some(cause) = client.fatal() {
+        return Err(Error::Call { what: format!("go on with {brokers}"), cause, retryable: true });
+    }
+    troubles.tell(CONNECTION, &format!("Kafka at {brokers}: {cause}; trying again until it answers"));
+    Ok(())
 }

@@ -1,20 +1,24 @@
 //! What librdkafka is told. The defaults are those that were measured (ADR 0004); a pipeline's `properties` go over them, but
 //! for those that [`property`] refuses.
 
-use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use flow_model::spec::property;
 
 use super::Error;
+use super::connection::{Connection, Hidden};
+use super::token::Tokens;
 
 /// Settings of a consumer; `fetch.message.max.bytes` and `queued.min.messages` keep what waits in librdkafka's queue small
 /// enough that it is still in the processor's cache when it is taken.
-const READING: [(&str, &str); 12] = [
+const READING: [(&str, &str); 13] = [
     ("client.id", "flow"),
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
     // Deleted records must not be skipped silently.
     ("auto.offset.reset", "error"),
+    // The only way to know that what lies behind the last record is nothing that a reader sees.
+    ("enable.partition.eof", "true"),
     ("isolation.level", "read_committed"),
     ("check.crcs", "true"),
     // How long fetching pauses when the queue is full. The default of a second stalls every reader that is slower.
@@ -43,10 +47,13 @@ const WRITING: [(&str, &str); 11] = [
 ];
 
 /// Settings for one client, in the order in which librdkafka gets them. They may hold secrets, so `Debug` shows names only.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct Settings {
     brokers: String,
     all: Vec<(String, String)>,
+    pub(super) mechanism: Option<&'static str>,
+    pub(super) hidden: Hidden,
+    pub(super) tokens: Option<Arc<Tokens>>,
 }
 
 impl std::fmt::Debug for Settings {
@@ -56,41 +63,46 @@ impl std::fmt::Debug for Settings {
 }
 
 impl Settings {
-    /// For a source: `group` names the consumer group, `bounded` says whether the reader asks for the ends of partitions.
-    pub fn reading(
-        brokers: &str,
-        group: &str,
-        bounded: bool,
-        properties: &BTreeMap<String, String>,
-    ) -> Result<Settings, Error> {
-        let own = [("group.id", group), ("enable.partition.eof", if bounded { "true" } else { "false" })];
-        Self::of(brokers, READING.into_iter().chain(own), properties)
+    /// For a source: `group` names the consumer group.
+    pub fn reading(connection: &Connection, group: &str) -> Result<Settings, Error> {
+        Self::of(connection, READING.into_iter().chain([("group.id", group)]))
     }
 
     /// For a sink.
-    pub fn writing(brokers: &str, properties: &BTreeMap<String, String>) -> Result<Settings, Error> {
-        Self::of(brokers, WRITING, properties)
+    pub fn writing(connection: &Connection) -> Result<Settings, Error> {
+        Self::of(connection, WRITING)
     }
 
     fn of<'a>(
-        brokers: &'a str,
+        connection: &'a Connection,
         defaults: impl IntoIterator<Item = (&'a str, &'a str)>,
-        properties: &BTreeMap<String, String>,
     ) -> Result<Settings, Error> {
-        for name in properties.keys() {
+        for name in connection.properties.keys() {
             if let Some(reason) = property::refused(name) {
                 return Err(Error::Setting { name: name.clone(), reason: reason.to_owned() });
             }
         }
-        let defaults = [("bootstrap.servers", brokers)].into_iter().chain(defaults);
+        let defaults = [("bootstrap.servers", connection.brokers())].into_iter().chain(defaults);
+        let security = connection.security.iter().map(|(name, value)| (*name, value.as_str()));
+        let users = connection.properties.iter().map(|(name, value)| (name.as_str(), value.as_str()));
         let owned = |(name, value): (&str, &str)| (name.to_owned(), value.to_owned());
-        let users = properties.iter().map(|(name, value)| (name.clone(), value.clone()));
-        Ok(Settings { brokers: brokers.to_owned(), all: defaults.map(owned).chain(users).collect() })
+        Ok(Settings {
+            brokers: connection.brokers().to_owned(),
+            all: defaults.chain(security).chain(users).map(owned).collect(),
+            mechanism: connection.mechanism,
+            hidden: connection.hidden.clone(),
+            tokens: connection.tokens.clone(),
+        })
     }
 
     /// The brokers, as configured.
     pub fn brokers(&self) -> &str {
         &self.brokers
+    }
+
+    /// Whether records of open and aborted transactions are left out.
+    pub(super) fn reads_committed(&self) -> bool {
+        self.iter().filter(|(name, _)| *name == "isolation.level").last() == Some(("isolation.level", "read_committed"))
     }
 
     /// Names and values; a later one counts.
@@ -103,13 +115,13 @@ impl Settings {
 mod tests {
     use super::*;
 
-    fn properties(of: &[(&str, &str)]) -> BTreeMap<String, String> {
-        of.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect()
+    fn connection(of: &[(&str, &str)]) -> Connection {
+        Connection::to("b:1", &of.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
     }
 
     #[test]
     fn properties_go_over_defaults() {
-        let settings = Settings::writing("b:1", &properties(&[("linger.ms", "50")])).expect("allowed");
+        let settings = Settings::writing(&connection(&[("linger.ms", "50")])).expect("allowed");
         let last = settings.iter().filter(|(name, _)| *name == "linger.ms").last();
         assert_eq!(last, Some(("linger.ms", "50")));
     }
@@ -117,7 +129,7 @@ mod tests {
     #[test]
     fn settings_that_break_promises_are_refused() {
         for name in ["enable.auto.commit", "topic.acks", "ut_handle_ProduceResponse", "internal.termination.signal"] {
-            let error = Settings::reading("b:1", "g", false, &properties(&[(name, "x-secret")])).expect_err(name);
+            let error = Settings::reading(&connection(&[(name, "x-secret")]), "g").expect_err(name);
             let text = error.to_string();
             assert!(text.contains(name) && !text.contains("x-secret"), "{text}");
         }
@@ -125,7 +137,7 @@ mod tests {
 
     #[test]
     fn debug_hides_values() {
-        let settings = Settings::writing("b:1", &properties(&[("sasl.password", "hunter2")])).expect("allowed");
+        let settings = Settings::writing(&connection(&[("sasl.password", "hunter2")])).expect("allowed");
         let text = format!("{settings:?}");
         assert!(text.contains("sasl.password") && !text.contains("hunter2"), "{text}");
     }

@@ -1,126 +1,224 @@
-//! The sink of one subtask: rows into a topic, at least once. Rows of one key keep their order. The rows of a batch are given
-//! to librdkafka partition by partition: what a broker's thread then walks lies together in memory (ADR 0004).
+//! The sink of one subtask: rows into topics, at least once. A row goes to the sink's own topic, and to the partition of its
+//! key, unless its operator said otherwise. Rows of one key keep their order.
 
 use std::collections::VecDeque;
+use std::ffi::CString;
+use std::sync::Arc;
 
 use flow_dataflow::element::CheckpointId;
 use flow_dataflow::exchange::Wake;
 use flow_dataflow::{Batch, Error as TaskError, Sink};
-use flow_frame::BytesColumn;
-use flow_frame::layout::id;
 
-use super::opening::{Awaited, Opening, QUESTION, Warn, Watch, ask};
-use super::raw::{Producer, Record};
+use super::error::Limit;
+use super::opening::{Awaited, Opening, Patience, QUESTION, Refused, Troubles, Warn, watch};
+use super::raw::{Client, Described, Producer, describe, is_too_large};
 use super::reader::c_topic;
-use super::{Error, Settings, Share, murmur2};
+use super::rows::{Keyless, Rows, Run, Target, Targets, Unknown};
+use super::{Error, Settings, Share, Topics};
 
-/// Rows without a key go to one partition until it has got so many bytes: batches of one partition are cheaper.
-const STICK: usize = 64 * 1024;
+/// Names the place of a record: split and position.
+pub type Locate = Arc<dyn Fn(u32, i64) -> String + Send + Sync>;
 
 /// What to write to.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Writing {
-    /// The topic.
+    /// The topic of rows that name none.
     pub topic: String,
+    /// Other topics that rows may name.
+    pub others: Option<Topics>,
+    /// How many partitions `topic` must have at least.
+    pub partitions: Option<u32>,
     /// For the producer.
     pub settings: Settings,
     /// Who writes: subtasks begin with different partitions for rows without a key.
     pub share: Share,
+    /// For errors about a row.
+    pub locate: Locate,
 }
+
+impl Writing {
+    /// All rows to one topic, by one subtask. Places have numbers instead of names.
+    pub fn whole(topic: String, settings: Settings) -> Writing {
+        Writing {
+            topic,
+            others: None,
+            partitions: None,
+            settings,
+            share: Share { subtask: 0, parallelism: 1 },
+            locate: Arc::new(|split, position| format!("place {split}:{position}")),
+        }
+    }
+}
+
+/// Topics with their partitions and limits, as a broker told.
+type Asked = Vec<(Described, Option<i64>)>;
 
 struct Open {
     producer: Producer,
-    partitions: u32,
-    watch: Watch,
+    targets: Targets,
+    /// Asked because of rows that wait for the answer.
+    asking: Option<Opening<Asked>>,
 }
 
 enum State {
-    Opening(Opening<Open>),
+    Opening(Opening<(Producer, Asked)>),
     Open(Box<Open>),
+    /// Failed.
+    Over,
 }
 
-/// Rows of one partition that librdkafka did not take yet.
-struct Run {
-    partition: u32,
-    /// Their numbers in the batch.
-    rows: Vec<u32>,
-    /// So many of them were taken.
-    taken: usize,
-}
-
-/// Writes the rows of one subtask to a topic.
+/// Writes the rows of one subtask to topics.
 pub struct KafkaWriter {
     state: State,
     topic: String,
-    warn: Warn,
-    /// The rows of one batch by partition, and the batch.
+    others: Option<Topics>,
+    wanted: Option<u32>,
+    locate: Locate,
+    wake: Wake,
+    troubles: Arc<Troubles>,
+    /// The rows of one batch that librdkafka did not take yet, and the batch.
     pending: VecDeque<Run>,
     batch: Batch,
+    /// The batch is not yet cut into runs: one of its topics is asked for.
+    uncut: bool,
     /// Nothing is taken until everything is stored.
     flushing: bool,
     keyless: Keyless,
 }
 
 impl KafkaWriter {
-    /// Starts to open the topic and returns at once. Until a broker answers no batch is taken, and `warn` is told why. `wake`
+    /// Starts to open the topics and returns at once. Until a broker answers no batch is taken, and `warn` is told why. `wake`
     /// is called from another thread when it has.
     pub fn open(writing: Writing, wake: Wake, warn: Warn) -> Result<KafkaWriter, Error> {
-        let name = writing.topic;
-        let topic = c_topic(&name)?;
+        let Writing { topic, others, partitions: wanted, settings, share, locate } = writing;
+        let mut names = vec![c_topic(&topic)?];
+        if let Some(Topics::Named(others)) = &others {
+            for other in others.iter().filter(|other| **other != topic) {
+                names.push(c_topic(other)?);
+            }
+        }
         // Made here, so that a bad setting is the caller's error.
-        let mut producer = Producer::new(&writing.settings, &topic)?;
+        let producer = Producer::new(&settings)?;
+        let troubles = Troubles::new(warn);
         let work = {
-            let (name, warn) = (name.clone(), warn.clone());
+            let troubles = troubles.clone();
             move |awaited: &Awaited<'_>| {
-                let question = |client: &super::raw::Client| client.partitions(&topic, QUESTION);
-                let partitions = ask(&mut producer, |p| p.client(), &name, (awaited, &warn), question)?;
-                Ok(Open { producer, partitions, watch: Watch::default() })
+                let asked = ask(producer.client(), &names, awaited, &troubles)?;
+                Ok((producer, asked))
             }
         };
-        let keyless = Keyless { partition: writing.share.subtask, bytes: 0 };
-        let state = State::Opening(Opening::start(wake, work)?);
         Ok(KafkaWriter {
-            state,
-            topic: name,
-            warn,
+            state: State::Opening(Opening::start(wake.clone(), work)?),
+            topic,
+            others,
+            wanted,
+            locate,
+            wake,
+            troubles,
             pending: VecDeque::new(),
             batch: Batch::default(),
+            uncut: false,
             flushing: false,
-            keyless,
+            keyless: Keyless::new(share.subtask),
         })
-    }
-
-    /// Takes what opening came to, if it has.
-    fn finish_opening(&mut self) -> Result<(), Error> {
-        if let State::Opening(opening) = &self.state
-            && let Some(opened) = opening.take()
-        {
-            self.state = State::Open(Box::new(opened?));
-        }
-        Ok(())
     }
 
     /// Rows that were taken by [`Sink::write`] and are not yet stored.
     pub fn in_flight(&self) -> usize {
-        let pending: usize = self.pending.iter().map(|run| run.rows.len() - run.taken).sum();
+        let pending: usize = match self.uncut {
+            true => self.batch.rows(),
+            false => self.pending.iter().map(Run::left).sum(),
+        };
         match &self.state {
             State::Open(open) => pending + open.producer.in_flight(),
-            State::Opening(_) => pending,
+            State::Opening(_) | State::Over => pending,
         }
+    }
+
+    /// Takes what opening came to, if it has. True when it is open.
+    fn finish_opening(&mut self) -> Result<bool, Error> {
+        let State::Opening(opening) = &self.state else { return Ok(matches!(self.state, State::Open(_))) };
+        let Some(opened) = opening.take() else { return Ok(false) };
+        self.state = State::Over;
+        let (mut producer, asked) = opened?;
+        let mut targets = Targets::default();
+        // The answer may be in any order; the sink's own topic is the first target.
+        let (own, others): (Asked, Asked) = asked.into_iter().partition(|(topic, _)| topic.name == self.topic);
+        for (topic, limit) in own.into_iter().chain(others) {
+            if topic.name == self.topic
+                && let Some(wanted) = self.wanted.filter(|wanted| topic.partitions() < *wanted)
+            {
+                let (topic, partitions) = (topic.name.clone(), topic.partitions());
+                return Err(Error::TooFewPartitions { topic, partitions, wanted });
+            }
+            add(&mut producer, &mut targets, &topic, limit)?;
+        }
+        self.state = State::Open(Box::new(Open { producer, targets, asking: None }));
+        Ok(true)
+    }
+
+    /// Cuts the batch into runs. False while a topic of it is asked for.
+    fn cut(&mut self) -> Result<bool, Error> {
+        let State::Open(open) = &mut self.state else { return Ok(false) };
+        if let Some(asking) = &open.asking {
+            let Some(asked) = asking.take() else { return Ok(false) };
+            open.asking = None;
+            for (topic, limit) in asked? {
+                add(&mut open.producer, &mut open.targets, &topic, limit)?;
+            }
+        }
+        let row = match Rows::of(&self.batch).runs(&open.targets, &mut self.keyless) {
+            Ok(runs) => {
+                (self.pending, self.uncut) = (runs, false);
+                return Ok(true);
+            }
+            Err(row) => row,
+        };
+        let (topic, origin) = match row {
+            Unknown::Topic { topic, origin } => (topic, origin),
+            // It may have been added since.
+            Unknown::Partition { topic, partition, origin } => {
+                let target = open.targets.get(&topic).filter(|target| target.asked_again);
+                if let Some(Target { partitions, .. }) = target {
+                    return Err(Error::NoPartition {
+                        topic,
+                        partition,
+                        partitions: *partitions,
+                        origin: origin.into(),
+                    });
+                }
+                (topic, origin)
+            }
+        };
+        let allowed = topic == self.topic
+            || match &self.others {
+                Some(Topics::Named(names)) => names.contains(&topic),
+                Some(Topics::Pattern(pattern)) => pattern.is_match(&topic),
+                None => false,
+            };
+        let name = c_topic(&topic).ok().filter(|_| allowed && flow_model::spec::kafka::wrong_topic(&topic).is_none());
+        let Some(name) = name else { return Err(Error::OtherTopic { topic, origin: origin.into() }) };
+        let (client, troubles) = (open.producer.client().clone(), self.troubles.clone());
+        let work = move |awaited: &Awaited<'_>| ask(&client, &[name], awaited, &troubles);
+        open.asking = Some(Opening::start(self.wake.clone(), work)?);
+        Ok(false)
     }
 
     /// Gives pending rows to librdkafka. True when none is left.
     fn drive(&mut self) -> Result<bool, Error> {
+        if self.uncut && !self.cut()? {
+            return Ok(false);
+        }
         let State::Open(open) = &mut self.state else { return Ok(false) };
         if self.pending.is_empty() {
             return Ok(true);
         }
         let rows = Rows::of(&self.batch);
         while let Some(run) = self.pending.front_mut() {
-            let left = &run.rows[run.taken..];
-            let taken = open.producer.produce(run.partition as i32, left.len(), |n| rows.record(left[n] as usize))?;
-            run.taken += taken;
-            if run.taken < run.rows.len() {
+            let left = run.rest();
+            let to = (run.target, run.partition as i32);
+            let taken = open.producer.produce(to, left.len(), |n| rows.record(left[n] as usize))?;
+            if !run.take(taken) {
                 return Ok(false);
             }
             self.pending.pop_front();
@@ -130,10 +228,10 @@ impl KafkaWriter {
     }
 
     fn advance(&mut self) -> Result<bool, Error> {
-        self.finish_opening()?;
-        let State::Open(open) = &mut self.state else { return Ok(false) };
-        open.producer.check()?;
-        open.watch.look(open.producer.client(), &self.topic, &self.warn)?;
+        if !self.finish_opening()? {
+            return Ok(false);
+        }
+        self.check()?;
         if !self.drive()? {
             return Ok(false);
         }
@@ -143,26 +241,66 @@ impl KafkaWriter {
                 return Ok(false);
             }
             // A record is in flight until its failure is counted.
-            open.producer.check()?;
+            self.check()?;
             self.flushing = false;
         }
         Ok(true)
     }
+
+    /// The failure to deliver that came first, and trouble with the connection.
+    fn check(&self) -> Result<(), Error> {
+        let State::Open(open) = &self.state else { return Ok(()) };
+        let client = open.producer.client();
+        if let Some((failed, first)) = client.told().undelivered() {
+            let (topic, origin) = (first.topic, first.origin.into());
+            if is_too_large(first.code) {
+                let limit = Limit::Topic(open.targets.get(&topic).and_then(|target| target.limit));
+                return Err(Error::TooLarge { topic, bytes: first.bytes, origin, limit });
+            }
+            let (partition, cause) = (first.partition, describe(first.code));
+            return Err(Error::Delivery { topic, partition, origin, cause, failed });
+        }
+        watch(client, &self.topic, &self.troubles)
+    }
+
+    fn named<T>(&self, result: Result<T, Error>) -> Result<T, TaskError> {
+        result.map_err(|error| error.placed(&*self.locate).into())
+    }
+}
+
+/// Asks for topics until a broker knows them all.
+fn ask(client: &Client, names: &[CString], awaited: &Awaited<'_>, troubles: &Troubles) -> Result<Asked, Error> {
+    let what: Vec<_> = names.iter().map(|name| name.to_string_lossy()).collect();
+    let (what, serve) = (what.join(", "), &mut || ());
+    let question = |client: &Client| {
+        let described = client.describe(names, QUESTION)?;
+        match described.iter().find(|topic| topic.code != 0 || topic.leaders.is_empty()) {
+            Some(bad) => Err(Refused { code: bad.code, topic: Some(bad.name.clone()) }),
+            None => Ok(described),
+        }
+    };
+    let described = Patience { awaited, troubles, what: &what, serve }.ask(client, question)?;
+    let limits = client.limits(names, QUESTION);
+    Ok(described.into_iter().map(|topic| (topic.clone(), limits.get(&topic.name).copied())).collect())
+}
+
+fn add(producer: &mut Producer, targets: &mut Targets, topic: &Described, limit: Option<i64>) -> Result<(), Error> {
+    targets.add(&topic.name, topic.partitions(), limit, || producer.add(&c_topic(&topic.name)?))
 }
 
 impl Sink for KafkaWriter {
     fn ready(&mut self) -> Result<bool, TaskError> {
-        Ok(self.advance()?)
+        let ready = self.advance();
+        self.named(ready)
     }
 
     fn write(&mut self, batch: Batch) -> Result<(), TaskError> {
-        let State::Open(open) = &self.state else {
+        if !matches!(self.state, State::Open(_)) {
             return Err(TaskError::Fatal(format!("a batch for topic {:?} before it was open", self.topic)));
-        };
-        self.pending = by_partition(&batch, open.partitions, &mut self.keyless);
-        self.batch = batch;
-        self.drive()?;
-        Ok(())
+        }
+        (self.batch, self.uncut) = (batch, true);
+        let driven = self.drive();
+        self.named(driven).map(drop)
     }
 
     fn snapshot(&mut self, _: CheckpointId) -> Result<(), TaskError> {
@@ -176,105 +314,7 @@ impl Sink for KafkaWriter {
 
     fn finish(&mut self) -> Result<bool, TaskError> {
         self.flushing = true;
-        Ok(self.advance()?)
-    }
-}
-
-/// The columns of a batch that are written.
-struct Rows<'a> {
-    batch: &'a Batch,
-    key: Option<BytesColumn<'a>>,
-    value: Option<BytesColumn<'a>>,
-    headers: Option<BytesColumn<'a>>,
-}
-
-impl<'a> Rows<'a> {
-    fn of(batch: &'a Batch) -> Rows<'a> {
-        let bytes = |id| batch.bytes(id);
-        Rows { batch, key: bytes(id::KEY), value: bytes(id::VALUE), headers: bytes(id::HEADERS) }
-    }
-
-    fn record(&self, row: usize) -> Record<'a> {
-        Record {
-            key: self.key.as_ref().and_then(|c| c.get(row)),
-            value: self.value.as_ref().and_then(|c| c.get(row)),
-            timestamp: self.batch.i64(id::TIMESTAMP, row),
-            headers: self.headers.as_ref().and_then(|c| c.get(row)).unwrap_or_default(),
-        }
-    }
-}
-
-/// Where rows without a key go.
-struct Keyless {
-    partition: u32,
-    bytes: usize,
-}
-
-impl Keyless {
-    fn next(&mut self, bytes: usize, partitions: u32) -> u32 {
-        if self.bytes >= STICK {
-            (self.partition, self.bytes) = (self.partition.wrapping_add(1), 0);
-        }
-        self.bytes += bytes;
-        self.partition % partitions
-    }
-}
-
-/// The rows of a batch by partition, those of each partition in their order.
-fn by_partition(batch: &Batch, partitions: u32, keyless: &mut Keyless) -> VecDeque<Run> {
-    let rows = Rows::of(batch);
-    let mut runs: Vec<Run> = Vec::new();
-    // Where the run of a partition is; most batches are far larger than a topic has partitions.
-    let mut run_of = vec![usize::MAX; partitions as usize];
-    for row in 0..batch.rows() {
-        let partition = match rows.key.as_ref().and_then(|c| c.get(row)) {
-            Some(key) => murmur2::partition(key, partitions),
-            None => keyless.next(rows.value.as_ref().and_then(|c| c.get(row)).map_or(0, <[u8]>::len) + 1, partitions),
-        };
-        let at = &mut run_of[partition as usize];
-        if *at == usize::MAX {
-            *at = runs.len();
-            runs.push(Run { partition, rows: Vec::new(), taken: 0 });
-        }
-        runs[*at].rows.push(row as u32);
-    }
-    runs.into()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use flow_dataflow::{BatchBuilder, Row};
-
-    fn batch(keys: &[Option<&str>]) -> Batch {
-        let mut builder = BatchBuilder::default();
-        for key in keys {
-            builder.push(Row { key: key.map(str::as_bytes), value: Some(b"v"), ..Default::default() });
-        }
-        builder.finish()
-    }
-
-    #[test]
-    fn rows_of_a_key_keep_their_order_in_one_partition() {
-        let keys: Vec<String> = (0..1000).map(|n| format!("key{}", n % 37)).collect();
-        let keys: Vec<Option<&str>> = keys.iter().map(|k| Some(k.as_str())).collect();
-        let runs = by_partition(&batch(&keys), 5, &mut Keyless { partition: 0, bytes: 0 });
-        let mut seen: Vec<u32> = runs.iter().flat_map(|run| run.rows.iter().copied()).collect();
-        for run in &runs {
-            assert!(run.rows.is_sorted());
-            for row in &run.rows {
-                let key = keys[*row as usize].expect("every row has a key");
-                assert_eq!(murmur2::partition(key.as_bytes(), 5), run.partition);
-            }
-        }
-        seen.sort_unstable();
-        assert_eq!(seen, (0..1000).collect::<Vec<u32>>());
-    }
-
-    #[test]
-    fn rows_without_a_key_stick_to_a_partition_and_move_on() {
-        let mut keyless = Keyless { partition: 1, bytes: 0 };
-        let first: Vec<u32> = (0..10).map(|_| keyless.next(STICK / 5, 3)).collect();
-        assert_eq!(first, [1, 1, 1, 1, 1, 1, 2, 2, 2, 2]);
+        let finished = self.advance();
+        self.named(finished)
     }
 }

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use flow_dataflow::{Polled, Source};
-use flow_worker::kafka::{Positions, Reading};
+use flow_model::spec::KafkaStart;
+use flow_model::spec::kafka::Offsets;
+use flow_worker::kafka::Reading;
 use rdkafka::admin::{AdminOptions, AlterConfig, ResourceSpecifier};
 use rdkafka::producer::{BaseProducer, Producer};
 
@@ -50,11 +52,12 @@ fn a_reader_goes_on_at_positions() {
     let topic = broker.topic(1, &[]);
     judge_writes(broker, &topic, &numbered(10));
     let from = |start| Reading { start, ..reading(&broker.address, &topic, true) };
-    let rest = read_all(&mut reader(from(Positions::Next(vec![(0, 7)])))).expect("readable");
+    let at = |offset| KafkaStart::Offsets(Offsets { of_only_topic: [(0, offset)].into(), ..Offsets::default() });
+    let rest = read_all(&mut reader(from(at(7)))).expect("readable");
     assert_eq!(rest.iter().map(|((_, offset), _)| *offset).collect::<Vec<_>>(), [7, 8, 9]);
-    let none = read_all(&mut reader(from(Positions::Latest))).expect("readable");
+    let none = read_all(&mut reader(from(KafkaStart::Latest))).expect("readable");
     assert_eq!(none, []);
-    let at_end = read_all(&mut reader(from(Positions::Next(vec![(0, 10)])))).expect("readable");
+    let at_end = read_all(&mut reader(from(at(10)))).expect("readable");
     assert_eq!(at_end, []);
 }
 

@@ -3,7 +3,9 @@
 use std::time::{Duration, Instant};
 
 use flow_dataflow::{Error, Polled, Sink, Source};
-use flow_worker::kafka::{self, KafkaReader, KafkaWriter, Positions, Reading, Settings, Writing};
+use flow_model::spec::KafkaStart;
+use flow_model::spec::kafka::Offsets;
+use flow_worker::kafka::{self, KafkaReader, KafkaWriter, Reading, Settings};
 
 use crate::broker::{Broker, free_port};
 use crate::record::*;
@@ -27,8 +29,7 @@ fn an_unknown_topic_is_an_error() {
 
 #[test]
 fn a_bad_setting_is_named() {
-    let settings = Settings::writing("127.0.0.1:1", &properties(&[("lingr.ms", "5")])).expect("not refused by Flow");
-    let writing = Writing { topic: "t".to_owned(), settings, share: WHOLE };
+    let writing = writing("127.0.0.1:1", "t", &[("lingr.ms", "5")]);
     let error = KafkaWriter::open(writing, no_wake(), warnings().0).err().expect("librdkafka does not know it");
     assert!(matches!(&error, kafka::Error::Setting { name, .. } if name == "lingr.ms"), "{error:?}");
 }
@@ -38,7 +39,7 @@ fn offsets_that_are_gone_are_an_error() {
     let broker = Broker::shared();
     let topic = broker.topic(1, &[]);
     judge_writes(broker, &topic, &numbered(3));
-    let start = Positions::Next(vec![(0, 1_000_000)]);
+    let start = KafkaStart::Offsets(Offsets { of_only_topic: [(0, 1_000_000)].into(), ..Offsets::default() });
     let error = read_all(&mut reader(Reading { start, ..reading(&broker.address, &topic, false) }))
         .expect_err("no such offset");
     says(&error, &[&format!("{topic}[0]"), "1000000", "retention"]);
@@ -49,8 +50,8 @@ fn a_topic_deleted_under_a_reader_is_an_error() {
     let broker = Broker::shared();
     let topic = broker.topic(1, &[]);
     // By default half a minute, so that a broker that is behind does not fail a job.
-    let quick = properties(&[("topic.metadata.propagation.max.ms", "500")]);
-    let settings = Settings::reading(&broker.address, "flow-test", false, &quick).expect("allowed");
+    let quick = to(&broker.address, &[("topic.metadata.propagation.max.ms", "500")]);
+    let settings = Settings::reading(&quick, "flow-test").expect("allowed");
     let mut reader = reader(Reading { settings, ..reading(&broker.address, &topic, false) });
     while reader.positions().is_empty() {
         assert!(matches!(reader.poll(10, 1000).expect("readable"), Polled::Idle));
@@ -66,9 +67,12 @@ fn a_record_that_the_topic_does_not_take_fails_the_writer() {
     let topic = broker.topic(1, &[("max.message.bytes", "2000")]);
     // Nothing that lz4 makes small.
     let value = (0..10_000u32).map(|n| (n.wrapping_mul(2_654_435_761) >> 11) as u8).collect();
-    let record = Record { value: Some(value), ..Default::default() };
-    let error = write_all(&mut writer(&broker.address, &topic, &[]), &[record]).expect_err("too large");
-    says(&error, &[&topic, "1 records were not written", "max.message.bytes"]);
+    let records = [Record::new(None, Some("small")), Record { value: Some(value), ..Default::default() }];
+    let error = write_all(&mut writer(&broker.address, &topic, &[]), &records).expect_err("too large");
+    says(
+        &error,
+        &[&topic, "the record from place 0:1", "10000 bytes", "`max.message.bytes` of the topic, which is 2000"],
+    );
 }
 
 #[test]
@@ -99,8 +103,7 @@ fn a_broker_that_is_down_is_waited_for() {
     let (warn, warned) = warnings();
     let mut reader =
         KafkaReader::open(reading(&address, "topic-late", true), no_wake(), warn.clone()).expect("good settings");
-    let settings = Settings::writing(&address, &Default::default()).expect("allowed");
-    let writing = Writing { topic: "topic-late".to_owned(), settings, share: WHOLE };
+    let writing = writing(&address, "topic-late", &[]);
     let mut writer = KafkaWriter::open(writing, no_wake(), warn).expect("good settings");
     let begun = Instant::now();
     while warned.lock().expect("no panic").len() < 2 {

@@ -1,8 +1,11 @@
 //! Reading and writing against a real Kafka, judged by rdkafka's own clients.
 
 mod bounded;
+mod cluster;
+mod destinations;
 mod failing;
 mod record;
 mod round_trip;
+mod topics;
 
 use flow_e2e::broker;

@@ -8,7 +8,8 @@ use flow_dataflow::exchange::Wake;
 use flow_dataflow::{Batch, BatchBuilder, Error, Polled, Row, Sink, Source};
 use flow_frame::headers;
 use flow_frame::layout::id;
-use flow_worker::kafka::{KafkaReader, KafkaWriter, Positions, Reading, Settings, Share, Warn, Writing};
+use flow_model::spec::KafkaStop;
+use flow_worker::kafka::{Connection, KafkaReader, KafkaWriter, Reading, Settings, Warn, Writing};
 
 use crate::broker::Broker;
 
@@ -20,11 +21,12 @@ pub fn numbered(n: usize) -> Vec<Record> {
 
 pub fn batch(records: &[Record]) -> Batch {
     let mut builder = BatchBuilder::default();
-    for r in records {
+    for (position, r) in records.iter().enumerate() {
         let mut blob = Vec::new();
         headers::encode(r.headers.iter().map(|(k, v)| (k.as_bytes(), v.as_deref())), &mut blob);
         let (key, value) = (r.key.as_deref(), r.value.as_deref());
-        builder.push(Row { key, value, timestamp: r.timestamp, headers: &blob, ..Default::default() });
+        let position = position as i64;
+        builder.push(Row { key, value, timestamp: r.timestamp, headers: &blob, position, ..Default::default() });
     }
     builder.finish()
 }
@@ -46,8 +48,6 @@ pub fn rows(batch: &Batch) -> Vec<((u32, i64), Record)> {
     (0..batch.rows()).map(row).collect()
 }
 
-pub const WHOLE: Share = Share { subtask: 0, parallelism: 1 };
-
 pub fn no_wake() -> Wake {
     Arc::new(|| ())
 }
@@ -64,13 +64,14 @@ pub fn properties(of: &[(&str, &str)]) -> BTreeMap<String, String> {
 }
 
 pub fn reading(address: &str, topic: &str, bounded: bool) -> Reading {
-    Reading {
-        topic: topic.to_owned(),
-        start: Positions::Earliest,
-        bounded,
-        settings: Settings::reading(address, "flow-test", bounded, &BTreeMap::new()).expect("good settings"),
-        share: WHOLE,
-    }
+    let settings = Settings::reading(&to(address, &[]), "flow-test").expect("good settings");
+    let stop = if bounded { KafkaStop::Latest } else { KafkaStop::Never };
+    Reading { stop, ..Reading::whole(topic.to_owned(), settings) }
+}
+
+/// The brokers at this address, without a login.
+pub fn to(address: &str, properties: &[(&str, &str)]) -> Connection {
+    Connection::to(address, &self::properties(properties))
 }
 
 pub fn reader(reading: Reading) -> KafkaReader {
@@ -78,9 +79,11 @@ pub fn reader(reading: Reading) -> KafkaReader {
 }
 
 pub fn writer(address: &str, topic: &str, of: &[(&str, &str)]) -> KafkaWriter {
-    let settings = Settings::writing(address, &properties(of)).expect("allowed settings");
-    let writing = Writing { topic: topic.to_owned(), settings, share: WHOLE };
-    KafkaWriter::open(writing, no_wake(), warnings().0).expect("good settings")
+    KafkaWriter::open(writing(address, topic, of), no_wake(), warnings().0).expect("good settings")
+}
+
+pub fn writing(address: &str, topic: &str, of: &[(&str, &str)]) -> Writing {
+    Writing::whole(topic.to_owned(), Settings::writing(&to(address, of)).expect("allowed settings"))
 }
 
 const LONG: Duration = Duration::from_secs(60);

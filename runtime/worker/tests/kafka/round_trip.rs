@@ -7,7 +7,8 @@ use std::time::{Duration, Instant};
 
 use flow_dataflow::exchange::Wake;
 use flow_dataflow::{Polled, Sink, Source};
-use flow_worker::kafka::{KafkaReader, Positions, Reading, Share, murmur2};
+use flow_model::spec::KafkaStart;
+use flow_worker::kafka::{KafkaReader, Reading, Share, murmur2};
 
 use crate::broker::{Broker, TEN};
 use crate::record::*;
@@ -135,16 +136,15 @@ fn subtasks_share_the_partitions() {
     let broker = Broker::shared();
     let topic = broker.topic(3, &[]);
     judge_writes(broker, &topic, &numbered(300));
-    let part = |subtask, parallelism| {
-        let share = Share { subtask, parallelism };
-        let reading = Reading { share, ..reading(&broker.address, &topic, true) };
-        read_all(&mut reader(reading)).expect("readable")
-    };
     let check = |parallelism: u32| {
-        let mut all = Vec::new();
+        let whole = reading(&broker.address, &topic, true);
+        let (mut all, mut reader_of) = (Vec::new(), BTreeMap::new());
         for subtask in 0..parallelism {
-            let rows = part(subtask, parallelism);
-            assert!(rows.iter().all(|((split, _), _)| split % parallelism == subtask), "{subtask} of {parallelism}");
+            let reading = Reading { share: Share { subtask, parallelism }, ..whole.clone() };
+            let rows = read_all(&mut reader(reading)).expect("readable");
+            for ((split, _), _) in &rows {
+                assert_eq!(*reader_of.entry(*split).or_insert(subtask), subtask, "split {split} is read by two");
+            }
             all.extend(rows.into_iter().map(|(_, record)| record.value));
         }
         all.sort();
@@ -177,7 +177,7 @@ fn an_idle_reader_is_woken() {
     let topic = broker.topic(1, &[]);
     let woken = Arc::new(AtomicU32::new(0));
     let count = woken.clone();
-    let reading = Reading { start: Positions::Latest, ..reading(&broker.address, &topic, false) };
+    let reading = Reading { start: KafkaStart::Latest, ..reading(&broker.address, &topic, false) };
     let wake: Wake = Arc::new(move || {
         count.fetch_add(1, SeqCst);
     });

@@ -3,11 +3,13 @@
 use std::ffi::{CStr, c_void};
 use std::marker::PhantomData;
 use std::ptr::NonNull;
+use std::sync::Arc;
 use std::time::Duration;
 
 use flow_dataflow::exchange::Wake;
 
-use super::client::{Client, Kind, millis};
+use super::client::{Client, Kind, millis, owned};
+use super::list::PartitionList;
 use super::{Code, code_of, is, rd};
 use crate::kafka::{Error, Settings};
 
@@ -19,7 +21,7 @@ pub(in crate::kafka) struct Consumer {
     queue: NonNull<rd::rd_kafka_queue_t>,
     /// What the queue's callback points to.
     _wake: Box<Wake>,
-    client: Client,
+    client: Arc<Client>,
 }
 
 // SAFETY: the messages belong to this consumer alone, and librdkafka lets any thread use and destroy them and the queue.
@@ -30,9 +32,17 @@ pub(in crate::kafka) enum Taken<'a> {
     /// A record.
     Message(Message<'a>),
     /// A partition has nothing more for now: everything before the offset was handed out, or is nothing that a reader sees.
-    End { partition: i32, offset: i64 },
+    End { of: Of, topic: Option<String>, offset: i64 },
     /// A partition can't be read. librdkafka goes on if it can.
-    Failed { partition: i32, offset: i64, code: i32, cause: String },
+    Failed { of: Of, topic: Option<String>, offset: i64, code: i32, cause: String },
+}
+
+/// A partition, as a message names it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub(in crate::kafka) struct Of {
+    /// The address of the topic in librdkafka, which stays as long as it is read; 0 for none.
+    topic: usize,
+    pub(in crate::kafka) partition: i32,
 }
 
 /// A record in librdkafka's memory, given back when dropped.
@@ -45,7 +55,7 @@ pub(in crate::kafka) struct Message<'a> {
 impl Consumer {
     /// `wake` is called, from librdkafka's threads, when the empty queue gets something.
     pub(in crate::kafka) fn new(settings: &Settings, wake: Wake) -> Result<Consumer, Error> {
-        let client = Client::new(Kind::Consumer, settings)?;
+        let client = Arc::new(Client::new(Kind::Consumer, settings)?);
         // SAFETY: the handle is live. From here on what the main queue gets comes through the consumer's queue.
         let code = unsafe { rd::rd_kafka_poll_set_consumer(client.handle()) };
         // SAFETY: as above; the queue is ours to destroy.
@@ -61,23 +71,37 @@ impl Consumer {
         Ok(Consumer { taken: Vec::new(), next: 0, queue, _wake: wake, client })
     }
 
-    pub(in crate::kafka) fn client(&self) -> &Client {
+    /// Its client, which another thread may ask questions.
+    pub(in crate::kafka) fn client(&self) -> &Arc<Client> {
         &self.client
     }
 
-    /// Starts to fetch partitions of a topic, each from an offset.
-    pub(in crate::kafka) fn assign(&mut self, topic: &CStr, from: &[(i32, i64)]) -> Result<(), i32> {
-        let list = PartitionList::new(topic, from);
-        // SAFETY: handle and list are live; librdkafka copies the list.
-        let code = unsafe { rd::rd_kafka_assign(self.client.handle(), list.0.as_ptr()) } as i32;
-        if code == 0 { Ok(()) } else { Err(code) }
+    /// Starts to fetch further partitions, each from an offset.
+    pub(in crate::kafka) fn add<'a>(
+        &mut self,
+        from: impl IntoIterator<Item = (&'a CStr, i32, i64)>,
+    ) -> Result<(), i32> {
+        let mut list = PartitionList::new(8);
+        from.into_iter().for_each(|(topic, partition, offset)| list.add(topic, partition, offset));
+        // SAFETY: handle and list are live; librdkafka copies the list. An error that is not null is live until it is
+        // destroyed, once; its code is librdkafka's own.
+        unsafe {
+            let error = rd::rd_kafka_incremental_assign(self.client.handle(), list.pointer());
+            if error.is_null() {
+                return Ok(());
+            }
+            let code = rd::rd_kafka_error_code(error) as i32;
+            rd::rd_kafka_error_destroy(error);
+            Err(code)
+        }
     }
 
     /// Stops to fetch a partition that was read to its end.
     pub(in crate::kafka) fn pause(&mut self, topic: &CStr, partition: i32) {
-        let list = PartitionList::new(topic, &[(partition, 0)]);
+        let mut list = PartitionList::new(1);
+        list.add(topic, partition, 0);
         // SAFETY: handle and list are live. The answer can be ignored: fetching more than needed is only a waste.
-        unsafe { rd::rd_kafka_pause_partitions(self.client.handle(), list.0.as_ptr()) };
+        unsafe { rd::rd_kafka_pause_partitions(self.client.handle(), list.pointer()) };
     }
 
     /// How many can be [popped](Self::pop): takes up to `max` from the queue if nothing is left from the last time. Never
@@ -111,14 +135,17 @@ impl Consumer {
     pub(in crate::kafka) fn pop(&mut self) -> Option<Taken<'_>> {
         let message = Message { message: NonNull::new(*self.taken.get(self.next)?)?, of: PhantomData };
         self.next += 1;
-        let (partition, offset) = (message.partition(), message.offset());
+        let (of, offset, told) = (message.of(), message.offset(), self.client.told());
         Some(match message.code() {
             0 => Taken::Message(message),
-            code if is(code, Code::RD_KAFKA_RESP_ERR__PARTITION_EOF) => Taken::End { partition, offset },
+            code if is(code, Code::RD_KAFKA_RESP_ERR__PARTITION_EOF) => {
+                Taken::End { of, topic: message.topic(), offset }
+            }
             code => {
                 // An error's text is in place of the payload.
                 let cause = String::from_utf8_lossy(message.payload().unwrap_or_default()).into_owned();
-                Taken::Failed { partition, offset, code, cause }
+                let cause = told.scrub(cause);
+                Taken::Failed { of, topic: message.topic(), offset, code, cause }
             }
         })
     }
@@ -149,11 +176,18 @@ impl Message<'_> {
         unsafe { code_of(self.message.as_ptr()) }
     }
 
-    /// Number of its partition.
-    pub(in crate::kafka) fn partition(&self) -> i32 {
+    /// Its partition.
+    pub(in crate::kafka) fn of(&self) -> Of {
         // SAFETY: the message is live and unchanged until `drop`. Fields are read in place, since a reference to all of it
         // would claim that its code is one that the bindings know.
-        unsafe { (*self.message.as_ptr()).partition }
+        unsafe { Of { topic: (*self.message.as_ptr()).rkt as usize, partition: (*self.message.as_ptr()).partition } }
+    }
+
+    /// The name of its topic; none for an error that is of none.
+    pub(in crate::kafka) fn topic(&self) -> Option<String> {
+        let of = self.of();
+        // SAFETY: the topic of a live message is live, and its name ends in NUL.
+        (of.topic != 0).then(|| unsafe { owned(rd::rd_kafka_topic_name(of.topic as *const rd::rd_kafka_topic_t)) })
     }
 
     /// Its offset in the partition.
@@ -213,28 +247,4 @@ impl Drop for Message<'_> {
 unsafe fn bytes<'a>(start: *const c_void, len: usize) -> Option<&'a [u8]> {
     // SAFETY: checked for null; the rest is the caller's.
     if start.is_null() { None } else { Some(unsafe { std::slice::from_raw_parts(start.cast(), len) }) }
-}
-
-/// A list of partitions with offsets.
-struct PartitionList(NonNull<rd::rd_kafka_topic_partition_list_t>);
-
-impl PartitionList {
-    fn new(topic: &CStr, partitions: &[(i32, i64)]) -> PartitionList {
-        // SAFETY: the list is live; each entry that is added is live until the next one is. The name is copied.
-        let list = unsafe {
-            let list = rd::rd_kafka_topic_partition_list_new(partitions.len().try_into().unwrap_or(0));
-            for (partition, offset) in partitions {
-                (*rd::rd_kafka_topic_partition_list_add(list, topic.as_ptr(), *partition)).offset = *offset;
-            }
-            list
-        };
-        PartitionList(NonNull::new(list).expect("librdkafka ends the process when memory is out"))
-    }
-}
-
-impl Drop for PartitionList {
-    fn drop(&mut self) {
-        // SAFETY: destroyed once, by its only owner.
-        unsafe { rd::rd_kafka_topic_partition_list_destroy(self.0.as_ptr()) };
-    }
 }

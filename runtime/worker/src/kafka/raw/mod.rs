@@ -10,13 +10,18 @@
 //!
 //! rdkafka's own consumer and producer are not used: they make one call a message (ADR 0004).
 
+mod callback;
 mod client;
 mod consumer;
+mod list;
+mod origin;
 mod producer;
+mod question;
 
 pub(super) use client::Client;
-pub(super) use consumer::{Consumer, Message, Taken};
+pub(super) use consumer::{Consumer, Message, Of, Taken};
 pub(super) use producer::{Producer, Record};
+pub(super) use question::{Described, EARLIEST, LATEST, Offset};
 
 use rdkafka::bindings as rd;
 use rdkafka::types::RDKafkaRespErr as Code;
@@ -45,12 +50,32 @@ pub(super) fn is(code: i32, known: Code) -> bool {
     code == known as i32
 }
 
+/// Whether a record is larger than somebody takes.
+pub(super) fn is_too_large(code: i32) -> bool {
+    is(code, Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)
+}
+
 /// Whether the broker says that a topic (or a partition) does not exist.
 pub(super) fn is_unknown_topic(code: i32) -> bool {
     use Code::*;
     [RD_KAFKA_RESP_ERR__UNKNOWN_TOPIC, RD_KAFKA_RESP_ERR__UNKNOWN_PARTITION, RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART]
         .iter()
         .any(|known| is(code, *known))
+}
+
+/// Whether a partition has no leader for now.
+pub(super) fn is_leaderless(code: i32) -> bool {
+    use Code::*;
+    [
+        RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE,
+        RD_KAFKA_RESP_ERR_NOT_LEADER_FOR_PARTITION,
+        RD_KAFKA_RESP_ERR_FENCED_LEADER_EPOCH,
+        RD_KAFKA_RESP_ERR_UNKNOWN_LEADER_EPOCH,
+        RD_KAFKA_RESP_ERR_REPLICA_NOT_AVAILABLE,
+        RD_KAFKA_RESP_ERR_OFFSET_NOT_AVAILABLE,
+    ]
+    .iter()
+    .any(|known| is(code, *known))
 }
 
 /// Whether the broker says that we may not.
@@ -64,7 +89,16 @@ pub(super) fn is_denied(code: i32) -> bool {
 /// Whether the broker does not accept who we are.
 pub(super) fn is_authentication(code: i32) -> bool {
     use Code::*;
-    [RD_KAFKA_RESP_ERR__AUTHENTICATION, RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED]
-        .iter()
-        .any(|known| is(code, *known))
+    [
+        RD_KAFKA_RESP_ERR__AUTHENTICATION,
+        RD_KAFKA_RESP_ERR_SASL_AUTHENTICATION_FAILED,
+        RD_KAFKA_RESP_ERR_UNSUPPORTED_SASL_MECHANISM,
+    ]
+    .iter()
+    .any(|known| is(code, *known))
+}
+
+/// Whether no encrypted connection can be made.
+pub(super) fn is_tls(code: i32) -> bool {
+    is(code, Code::RD_KAFKA_RESP_ERR__SSL)
 }

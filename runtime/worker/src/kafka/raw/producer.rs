@@ -9,7 +9,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::client::{Client, Kind, millis};
-use super::{Code, code_of, describe, is, is_denied, is_unknown_topic, rd};
+use super::{Code, code_of, describe, is, is_denied, is_unknown_topic, origin, rd};
+use crate::kafka::error::Limit;
 use crate::kafka::{Error, Settings};
 
 /// How long the thread that takes delivery reports sleeps when there are none; they wake it.
@@ -27,30 +28,40 @@ pub(in crate::kafka) struct Record<'a> {
     pub(in crate::kafka) timestamp: Option<i64>,
     /// A blob as [`flow_frame::headers`] has it; empty for none.
     pub(in crate::kafka) headers: &'a [u8],
+    /// Where the record came from: split and position.
+    pub(in crate::kafka) origin: Option<(u32, i64)>,
 }
 
-/// A producer to one topic, with a thread that takes the reports of what was not delivered.
+impl Record<'_> {
+    fn bytes(&self) -> usize {
+        self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len) + self.headers.len()
+    }
+}
+
+/// A topic that a producer writes to.
+struct Topic {
+    handle: NonNull<rd::rd_kafka_topic_t>,
+    name: String,
+}
+
+/// A producer to some topics, with a thread that takes the reports of what was not delivered.
 pub(in crate::kafka) struct Producer {
     /// Room for the arguments of one call; holds nothing between calls.
     call: Vec<rd::rd_kafka_message_t>,
-    topic: NonNull<rd::rd_kafka_topic_t>,
-    name: String,
+    /// By the number that [`add`](Self::add) gave.
+    topics: Vec<Topic>,
     reports: Option<JoinHandle<()>>,
     stop: Arc<AtomicBool>,
     client: Arc<Client>,
 }
 
-// SAFETY: the topic may be used from any thread; what `call` points to is used only inside of a call.
+// SAFETY: topics may be used from any thread; what `call` points to is used only inside of a call.
 unsafe impl Send for Producer {}
 
 impl Producer {
-    pub(in crate::kafka) fn new(settings: &Settings, topic: &CStr) -> Result<Producer, Error> {
+    pub(in crate::kafka) fn new(settings: &Settings) -> Result<Producer, Error> {
         let client = Arc::new(Client::new(Kind::Producer, settings)?);
-        let name = topic.to_string_lossy().into_owned();
         let failed = |what: String, cause: String| Error::Call { what, cause, retryable: false };
-        let Some(topic) = client.topic(topic) else {
-            return Err(failed(format!("write to {name:?}"), "that is no name of a topic".to_owned()));
-        };
         let stop = Arc::new(AtomicBool::new(false));
         let work = {
             let (client, stop) = (client.clone(), stop.clone());
@@ -61,21 +72,33 @@ impl Producer {
                 }
             }
         };
-        let mut producer = Producer { call: Vec::with_capacity(CALL), topic, name, reports: None, stop, client };
+        let mut producer = Producer { call: Vec::with_capacity(CALL), topics: Vec::new(), reports: None, stop, client };
         let thread = std::thread::Builder::new().name("kafka-reports".to_owned()).spawn(work);
         producer.reports = Some(thread.map_err(|error| failed("start a thread".to_owned(), error.to_string()))?);
         Ok(producer)
     }
 
-    pub(in crate::kafka) fn client(&self) -> &Client {
+    /// Its client, which another thread may ask questions.
+    pub(in crate::kafka) fn client(&self) -> &Arc<Client> {
         &self.client
     }
 
-    /// Gives `n` records, `record(0)` and on, for one partition, in their order. Says how many were taken: less than `n` when
+    /// The number of a topic that is written to from now on.
+    pub(in crate::kafka) fn add(&mut self, topic: &CStr) -> Result<usize, Error> {
+        let name = topic.to_string_lossy().into_owned();
+        let Some(handle) = self.client.topic(topic) else {
+            let cause = "that is no name of a topic".to_owned();
+            return Err(Error::Call { what: format!("write to {name:?}"), cause, retryable: false });
+        };
+        self.topics.push(Topic { handle, name });
+        Ok(self.topics.len() - 1)
+    }
+
+    /// Gives `n` records, `record(0)` and on, for one partition of a topic, in their order. Says how many were taken: less than `n` when
     /// librdkafka's queue is full. Never waits. After an error some of the records may have been taken.
     pub(in crate::kafka) fn produce<'a>(
         &mut self,
-        partition: i32,
+        (topic, partition): (usize, i32),
         n: usize,
         record: impl Fn(usize) -> Record<'a>,
     ) -> Result<usize, Error> {
@@ -91,12 +114,12 @@ impl Producer {
                 self.call.push(argument(next));
             }
             if self.call.is_empty() {
-                if !self.produce_one(partition, record(done))? {
+                if !self.produce_one(topic, partition, record(done))? {
                     break;
                 }
                 done += 1;
             } else {
-                let (taken, all) = (self.produce_call(partition)?, self.call.len());
+                let (taken, all) = (self.produce_call(topic, partition)?, self.call.len());
                 done += taken;
                 if taken < all {
                     break;
@@ -107,13 +130,13 @@ impl Producer {
     }
 
     /// Gives what `call` has: records that need neither headers nor a timestamp of their own.
-    fn produce_call(&mut self, partition: i32) -> Result<usize, Error> {
+    fn produce_call(&mut self, topic: usize, partition: i32) -> Result<usize, Error> {
         let flags = rd::RD_KAFKA_MSG_F_COPY;
         // SAFETY: the topic is live; the array has as many entries as it says. Each points to bytes of a record that the
         // caller of `produce` still holds, and they are copied, not kept.
         let taken = unsafe {
             rd::rd_kafka_produce_batch(
-                self.topic.as_ptr(),
+                self.topics[topic].handle.as_ptr(),
                 partition,
                 flags,
                 self.call.as_mut_ptr(),
@@ -127,37 +150,38 @@ impl Producer {
         for index in 0..self.call.len() {
             // SAFETY: the index is below the length, and the messages are ours. Their codes may be a broker's, which it gave
             // for the topic.
-            let (code, bytes) = unsafe {
+            let (code, bytes, origin) = unsafe {
                 let message = self.call.as_ptr().add(index);
-                (code_of(message), (*message).len + (*message).key_len)
+                (code_of(message), (*message).len + (*message).key_len, origin::of((*message)._private))
             };
             if is(code, Code::RD_KAFKA_RESP_ERR__QUEUE_FULL) {
-                return self.full(index, bytes);
+                return self.full(topic, index, bytes, origin);
             }
             if code != 0 {
-                return Err(self.refused(code, bytes));
+                return Err(self.refused(topic, code, bytes, origin));
             }
         }
         Ok(self.call.len())
     }
 
     /// Gives one record of any kind. False when the queue is full.
-    fn produce_one(&mut self, partition: i32, record: Record<'_>) -> Result<bool, Error> {
+    fn produce_one(&mut self, topic: usize, partition: i32, record: Record<'_>) -> Result<bool, Error> {
         use rd::rd_kafka_vtype_t::*;
         let headers = match Headers::new(record.headers) {
             Ok(headers) => headers,
-            Err(NotHeaders) => return Err(Error::Headers { topic: self.name.clone() }),
+            Err(NotHeaders) => return Err(Error::Headers { topic: self.topics[topic].name.clone() }),
         };
         let (key, value) = (memory(record.key), memory(record.value));
         // librdkafka takes zero for "now". A record stamped with the epoch itself moves by a millisecond instead of decades.
         let timestamp = record.timestamp.map_or(0, |t| if t == 0 { 1 } else { t });
         let argument = |vtype, u| rd::rd_kafka_vu_t { vtype, u };
         let arguments = [
-            argument(RD_KAFKA_VTYPE_RKT, rd::rd_kafka_vu_s__bindgen_ty_1 { rkt: self.topic.as_ptr() }),
+            argument(RD_KAFKA_VTYPE_RKT, rd::rd_kafka_vu_s__bindgen_ty_1 { rkt: self.topics[topic].handle.as_ptr() }),
             argument(RD_KAFKA_VTYPE_PARTITION, rd::rd_kafka_vu_s__bindgen_ty_1 { i32_: partition }),
             argument(RD_KAFKA_VTYPE_MSGFLAGS, rd::rd_kafka_vu_s__bindgen_ty_1 { i: rd::RD_KAFKA_MSG_F_COPY }),
             argument(RD_KAFKA_VTYPE_KEY, rd::rd_kafka_vu_s__bindgen_ty_1 { mem: key }),
             argument(RD_KAFKA_VTYPE_VALUE, rd::rd_kafka_vu_s__bindgen_ty_1 { mem: value }),
+            argument(RD_KAFKA_VTYPE_OPAQUE, rd::rd_kafka_vu_s__bindgen_ty_1 { ptr: origin::pointer(record.origin) }),
             argument(RD_KAFKA_VTYPE_TIMESTAMP, rd::rd_kafka_vu_s__bindgen_ty_1 { i64_: timestamp }),
             argument(RD_KAFKA_VTYPE_HEADERS, rd::rd_kafka_vu_s__bindgen_ty_1 { headers: headers.pointer() }),
         ];
@@ -175,25 +199,27 @@ impl Producer {
             rd::rd_kafka_error_destroy(error);
             code
         };
-        let bytes = key.size + value.size + record.headers.len();
+        let (bytes, origin) = (record.bytes(), record.origin);
         if is(code, Code::RD_KAFKA_RESP_ERR__QUEUE_FULL) {
-            return self.full(0, bytes).map(|_| false);
+            return self.full(topic, 0, bytes, origin).map(|_| false);
         }
-        Err(self.refused(code, bytes))
+        Err(self.refused(topic, code, bytes, origin))
     }
 
     /// The queue is full, after `taken` records. An empty queue that does not take a record never will.
-    fn full(&self, taken: usize, bytes: usize) -> Result<usize, Error> {
+    fn full(&self, topic: usize, taken: usize, bytes: usize, origin: Option<(u32, i64)>) -> Result<usize, Error> {
         if taken == 0 && self.in_flight() == 0 && bytes > 0 {
-            return Err(Error::TooLarge { topic: self.name.clone(), bytes });
+            return Err(self.refused(topic, Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE as i32, bytes, origin));
         }
         Ok(taken)
     }
 
-    fn refused(&self, code: i32, bytes: usize) -> Error {
-        let (brokers, topic) = (self.client.brokers().to_owned(), self.name.clone());
+    fn refused(&self, topic: usize, code: i32, bytes: usize, origin: Option<(u32, i64)>) -> Error {
+        let (brokers, topic) = (self.client.brokers().to_owned(), self.topics[topic].name.clone());
         match code {
-            _ if is(code, Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) => Error::TooLarge { topic, bytes },
+            _ if is(code, Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) => {
+                Error::TooLarge { topic, bytes, origin: origin.into(), limit: Limit::Client }
+            }
             _ if is_unknown_topic(code) => Error::UnknownTopic { brokers, topic },
             _ if is_denied(code) => Error::Denied { brokers, topic, cause: describe(code) },
             _ => {
@@ -207,17 +233,6 @@ impl Producer {
     pub(in crate::kafka) fn in_flight(&self) -> usize {
         // SAFETY: the handle is live. A message is counted until after its report's callback.
         usize::try_from(unsafe { rd::rd_kafka_outq_len(self.client.handle()) }).unwrap_or(0)
-    }
-
-    /// The failure to deliver that came first, if there was one.
-    pub(in crate::kafka) fn check(&self) -> Result<(), Error> {
-        let Some((failed, first)) = self.client.told().undelivered() else { return Ok(()) };
-        let hint = match first.code {
-            code if is(code, Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) => "; raise `max.message.bytes` of the topic",
-            _ => "",
-        };
-        let cause = describe(first.code) + hint;
-        Err(Error::Delivery { topic: self.name.clone(), partition: first.partition, cause, failed })
     }
 }
 
@@ -234,8 +249,10 @@ impl Drop for Producer {
             // It calls nothing that panics.
             let _ = reports.join();
         }
-        // SAFETY: the topic is destroyed once, before the client, whose other owner has ended.
-        unsafe { rd::rd_kafka_topic_destroy(self.topic.as_ptr()) };
+        for topic in &self.topics {
+            // SAFETY: each is destroyed once, before the client, which we own too.
+            unsafe { rd::rd_kafka_topic_destroy(topic.handle.as_ptr()) };
+        }
     }
 }
 
@@ -255,7 +272,7 @@ fn argument(record: Record<'_>) -> rd::rd_kafka_message_t {
         key: key.ptr,
         key_len: key.size,
         offset: 0,
-        _private: std::ptr::null_mut(),
+        _private: origin::pointer(record.origin),
     }
 }
 

@@ -1,0 +1,239 @@
+//! Which partitions there are for one subtask to read, and where reading each starts and stops: asked when the source starts
+//! and now and then while it runs. On a thread of its own: a broker may let it wait.
+//!
+//! What is added to a topic while the source runs is read from its beginning. A topic that is gone, or was made anew under
+//! its old name, is an error: records that were to be read are lost with it.
+
+use std::collections::HashMap;
+use std::ffi::CString;
+use std::sync::Arc;
+
+use flow_model::spec::{KafkaStart, KafkaStop};
+
+use super::opening::{Patience, QUESTION, Refused};
+use super::raw::{Client, Described, EARLIEST, LATEST, Offset};
+use super::{Error, Share, Topics, murmur2};
+
+/// A partition to read from now on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Span {
+    pub(super) topic: Arc<str>,
+    pub(super) partition: i32,
+    /// What fetching starts with: an offset, or a word of librdkafka's for one.
+    pub(super) from: i64,
+    /// The offset of the first record that can come.
+    pub(super) next: i64,
+    /// Reading ends before this offset.
+    pub(super) stop: i64,
+}
+
+/// What a scout found.
+pub(super) struct Found {
+    pub(super) new: Vec<Span>,
+    /// Partitions of this subtask that are not read yet: they have no leader.
+    pub(super) waiting: usize,
+}
+
+/// A topic that was seen.
+struct Known {
+    name: Arc<str>,
+    id: Option<String>,
+    /// How many partitions it had when the source started.
+    at_start: u32,
+    /// Those of this subtask that are read.
+    read: Vec<i32>,
+}
+
+/// What to look for, and what was found.
+pub(super) struct Scout {
+    pub(super) topics: Topics,
+    pub(super) start: KafkaStart,
+    pub(super) stop: KafkaStop,
+    /// Which partitions are this subtask's.
+    pub(super) share: Share,
+    /// Whether an open transaction's records are left out.
+    pub(super) committed: bool,
+    known: HashMap<String, Known>,
+    looked: bool,
+}
+
+impl Scout {
+    pub(super) fn new(topics: Topics, (start, stop): (KafkaStart, KafkaStop), share: Share, committed: bool) -> Scout {
+        Scout { topics, start, stop, share, committed, known: HashMap::new(), looked: false }
+    }
+
+    fn is_bounded(&self) -> bool {
+        self.stop != KafkaStop::Never
+    }
+
+    /// What is new. Waits for brokers.
+    pub(super) fn look(&mut self, patience: &mut Patience<'_>, client: &Client) -> Result<Found, Error> {
+        let described = patience.ask(client, |client| self.describe(client))?;
+        let mut found = Vec::new();
+        let (mut waiting, mut leaderless) = (0, Vec::new());
+        for topic in described {
+            let mine = self.compare(client, &topic)?;
+            for partition in mine {
+                if topic.leaders[partition as usize] {
+                    found.push((topic.name.clone(), partition));
+                } else {
+                    waiting += 1;
+                    leaderless.push(format!("{}[{partition}]", topic.name));
+                }
+            }
+        }
+        if !leaderless.is_empty() {
+            let all = leaderless.join(", ");
+            let wait = "it is read when one of the brokers that hold it is back";
+            patience.warn("leaderless", &format!("no broker leads {all}: {wait}; see kafka-topics --describe"));
+        }
+        if !self.looked && self.known.is_empty() {
+            patience.warn(
+                "pattern",
+                &format!("Kafka at {} has no topic that {} matches yet", client.brokers(), self.topics),
+            );
+        }
+        self.looked = true;
+        let new =
+            if found.is_empty() { Vec::new() } else { patience.ask(client, |client| self.spans(client, &found))? };
+        for span in &new {
+            if let Some(known) = self.known.get_mut(&*span.topic) {
+                known.read.push(span.partition);
+            }
+        }
+        // What lost its leader between the two questions comes with the next look.
+        Ok(Found { waiting: waiting + found.len() - new.len(), new })
+    }
+
+    fn describe(&self, client: &Client) -> Result<Vec<Described>, Refused> {
+        let mut names: Vec<String> = match &self.topics {
+            Topics::Named(names) => names.clone(),
+            Topics::Pattern(pattern) => {
+                let matches = |name: &String| !name.starts_with("__") && pattern.is_match(name);
+                client.names(QUESTION)?.into_iter().filter(matches).collect()
+            }
+        };
+        // A topic that is gone must not go unseen.
+        names.extend(self.known.keys().cloned());
+        names.sort_unstable();
+        names.dedup();
+        let names: Vec<CString> = names.into_iter().filter_map(|name| CString::new(name).ok()).collect();
+        let described = client.describe(&names, QUESTION)?;
+        match described.iter().find(|topic| topic.code != 0 || topic.leaders.is_empty()) {
+            Some(bad) => Err(Refused { code: bad.code, topic: Some(bad.name.clone()) }),
+            None => Ok(described),
+        }
+    }
+
+    /// The partitions of this subtask that are not read yet.
+    fn compare(&mut self, client: &Client, topic: &Described) -> Result<Vec<i32>, Error> {
+        let at_start = if self.looked { 0 } else { topic.partitions() };
+        let known = self.known.entry(topic.name.clone()).or_insert_with(|| Known {
+            name: topic.name.as_str().into(),
+            id: topic.id.clone(),
+            at_start,
+            read: Vec::new(),
+        });
+        if known.id != topic.id || known.read.iter().any(|read| *read as u32 >= topic.partitions()) {
+            return Err(Error::Recreated { brokers: client.brokers().to_owned(), topic: topic.name.clone() });
+        }
+        // A bounded source reads what there was at its start.
+        let until = if self.stop != KafkaStop::Never { known.at_start } else { topic.partitions() };
+        let share = self.share.of(&topic.name);
+        Ok(share.partitions(until).filter(|partition| !known.read.contains(partition)).collect())
+    }
+
+    /// Where reading of these partitions starts and stops.
+    fn spans(&self, client: &Client, of: &[(String, i32)]) -> Result<Vec<Span>, Refused> {
+        let names: Vec<(CString, i32)> =
+            of.iter().filter_map(|(topic, partition)| Some((CString::new(topic.as_str()).ok()?, *partition))).collect();
+        let names: Vec<_> = names.iter().map(|(topic, partition)| (topic.as_c_str(), *partition)).collect();
+        let ask = |which| Offsets::ask(client, &names, which, self.committed);
+        let low = ask(EARLIEST)?;
+        let high = if self.is_bounded() || self.start != KafkaStart::Earliest { Some(ask(LATEST)?) } else { None };
+        let from_time = if let KafkaStart::Timestamp(time) = self.start { Some(ask(time)?) } else { None };
+        let to_time = if let KafkaStop::Timestamp(time) = self.stop { Some(ask(time)?) } else { None };
+        let mut spans = Vec::new();
+        for (topic, partition) in of {
+            let get = |offsets: &Option<Offsets>| offsets.as_ref().and_then(|all| all.get(topic, *partition));
+            // It has lost its leader since.
+            let Some(low) = low.get(topic, *partition) else { continue };
+            let high = match (&high, get(&high)) {
+                (Some(_), None) => continue,
+                (_, high) => high.unwrap_or(low),
+            };
+            let known = &self.known[topic];
+            let (from, next) = match &self.start {
+                _ if *partition as u32 >= known.at_start => (EARLIEST, low),
+                KafkaStart::Earliest => (EARLIEST, low),
+                KafkaStart::Latest => (high, high),
+                // None is that late: what comes is.
+                KafkaStart::Timestamp(_) => {
+                    let offset = get(&from_time).filter(|offset| *offset >= 0).unwrap_or(high);
+                    (offset, offset)
+                }
+                KafkaStart::Offsets(offsets) => {
+                    offsets.get(topic, *partition).map_or((EARLIEST, low), |offset| (offset, offset))
+                }
+            };
+            let stop = match &self.stop {
+                KafkaStop::Never => i64::MAX,
+                KafkaStop::Latest => high,
+                KafkaStop::Timestamp(_) => get(&to_time).filter(|offset| *offset >= 0).unwrap_or(high),
+                KafkaStop::Offsets(offsets) => offsets.get(topic, *partition).unwrap_or(high),
+            };
+            spans.push(Span { topic: known.name.clone(), partition: *partition, from, next, stop });
+        }
+        Ok(spans)
+    }
+}
+
+/// Offsets of partitions that have a leader.
+struct Offsets(HashMap<(String, i32), i64>);
+
+impl Offsets {
+    fn ask(client: &Client, of: &[(&std::ffi::CStr, i32)], which: i64, committed: bool) -> Result<Offsets, Refused> {
+        let mut all = HashMap::new();
+        for Offset { topic, partition, offset } in client.offsets(of, which, committed, QUESTION)? {
+            match offset {
+                Ok(offset) => _ = all.insert((topic, partition), offset),
+                Err(code) if super::raw::is_leaderless(code) => {}
+                Err(code) => return Err(Refused { code, topic: Some(topic) }),
+            }
+        }
+        Ok(Offsets(all))
+    }
+
+    fn get(&self, topic: &str, partition: i32) -> Option<i64> {
+        self.0.get(&(topic.to_owned(), partition)).copied()
+    }
+}
+
+impl Share {
+    /// The partitions of this subtask among so many: number `p` belongs to subtask `p % parallelism`.
+    fn partitions(self, all: u32) -> impl Iterator<Item = i32> {
+        (self.subtask..all).step_by(self.parallelism.max(1) as usize).map(|p| p as i32)
+    }
+
+    /// The same for one of several topics: small ones begin with different subtasks.
+    fn of(self, topic: &str) -> Share {
+        let parallelism = self.parallelism.max(1);
+        let first = murmur2::hash(topic.as_bytes()) % parallelism;
+        Share { subtask: (self.subtask + parallelism - first) % parallelism, parallelism }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn each_partition_belongs_to_one_subtask() {
+        for topic in ["orders", "payments", "x"] {
+            let of = |subtask| Share { subtask, parallelism: 3 }.of(topic).partitions(8).collect::<Vec<i32>>();
+            let mut all: Vec<i32> = (0..3).flat_map(of).collect();
+            all.sort_unstable();
+            assert_eq!(all, (0..8).collect::<Vec<i32>>(), "{topic}");
+        }
+    }
+}

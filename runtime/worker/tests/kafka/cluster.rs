@@ -1,0 +1,120 @@
+//! Two brokers, one of which goes away and comes back: a partition without a leader is waited for while the others are read,
+//! a partition whose leader changes goes on.
+
+use std::collections::BTreeSet;
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use flow_dataflow::{Polled, Sink, Source};
+use flow_worker::kafka::{KafkaReader, KafkaWriter, Reading};
+use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
+
+use crate::broker::{Broker, TEN, free_port, wait};
+use crate::record::*;
+
+/// A broker of its own port that belongs to the first one's cluster. Both notice soon when the other is gone.
+fn cluster() -> (Broker, Broker) {
+    let soon = "broker.session.timeout.ms=3000\nbroker.heartbeat.interval.ms=500\n";
+    let (first, second) = (free_port(), free_port());
+    let controller = first - 10_000;
+    let one = Broker::with(first, |_| soon.to_owned());
+    let two = Broker::with(second, |_| {
+        let listeners = format!("PLAINTEXT://127.0.0.1:{second}");
+        format!(
+            "{soon}node.id=2\nprocess.roles=broker\ncontroller.quorum.voters=1@127.0.0.1:{controller}\n\
+             listeners={listeners}\nadvertised.listeners={listeners}\n"
+        )
+    });
+    (one, two)
+}
+
+fn make(broker: &Broker, name: &str, replicas: &[&[i32]]) {
+    let partitions = replicas.len() as i32;
+    let topic = NewTopic::new(name, partitions, TopicReplication::Variable(replicas)).set("min.insync.replicas", "1");
+    let made = wait(broker.admin().create_topics([&topic], &AdminOptions::new())).expect("the broker answers");
+    assert!(made.iter().all(Result::is_ok), "{made:?}");
+}
+
+/// Polls until `done` says so.
+fn poll(reader: &mut KafkaReader, values: &mut BTreeSet<String>, done: impl Fn(&BTreeSet<String>) -> bool) {
+    let begun = Instant::now();
+    while !done(values) {
+        match reader.poll(100, 1 << 20).expect("readable") {
+            Polled::Batch(batch) => {
+                let value = |record: Record| String::from_utf8_lossy(&record.value.unwrap_or_default()).into_owned();
+                values.extend(rows(&batch).into_iter().map(|(_, record)| value(record)));
+            }
+            Polled::Idle => std::thread::sleep(Duration::from_millis(1)),
+            Polled::End => panic!("it ended with {values:?}"),
+        }
+        assert!(begun.elapsed() < 6 * TEN, "only {values:?}");
+    }
+}
+
+/// Waits until the first broker knows that the second one leads nothing.
+fn until_leaderless(broker: &Broker, topic: &str, partition: usize) {
+    let begun = Instant::now();
+    loop {
+        let metadata = broker.admin().inner().fetch_metadata(Some(topic), TEN).expect("metadata");
+        if metadata.topics()[0].partitions()[partition].leader() < 0 {
+            return;
+        }
+        assert!(begun.elapsed() < 3 * TEN, "the partition still has a leader");
+        std::thread::sleep(Duration::from_millis(100));
+    }
+}
+
+fn told(warned: &Arc<Mutex<Vec<String>>>) -> Vec<String> {
+    warned.lock().expect("no panic").clone()
+}
+
+#[test]
+fn a_broker_that_goes_away_and_comes_back() {
+    let (one, two) = cluster();
+    make(&one, "apart", &[&[1], &[2]]);
+    make(&one, "moves", &[&[2, 1]]);
+    let keys = |partition: u32| {
+        (0..).map(|n| format!("k{n}")).find(|k| flow_worker::kafka::murmur2::partition(k.as_bytes(), 2) == partition)
+    };
+    let of = |partition, value: &str| Record::new(keys(partition).as_deref(), Some(value));
+    judge_writes(&one, "apart", &[of(0, "on one"), of(1, "on two")]);
+
+    // The leader of this one is there, and goes while records come.
+    let (warn, warned) = warnings();
+    let mut moving = KafkaReader::open(reading(&one.address, "moves", false), no_wake(), warn.clone()).expect("opens");
+    let mut writer = KafkaWriter::open(writing(&one.address, "moves", &[]), no_wake(), warn).expect("opens");
+    until(&mut writer, Sink::ready).expect("ready");
+    writer.write(batch(&[Record::new(None, Some("before"))])).expect("taken");
+    until(&mut writer, Sink::finish).expect("stored");
+    let mut moved = BTreeSet::new();
+    poll(&mut moving, &mut moved, |values| values.contains("before"));
+
+    two.kill();
+    until(&mut writer, Sink::ready).expect("ready");
+    writer.write(batch(&[Record::new(None, Some("after"))])).expect("taken");
+    until(&mut writer, Sink::finish).expect("stored by the other one");
+    poll(&mut moving, &mut moved, |values| values.contains("after"));
+    // One line for the reader, one for the writer, however often each tried again.
+    assert!(told(&warned).len() <= 4, "{:?}", told(&warned));
+
+    // A partition without a leader: the other one is read meanwhile.
+    until_leaderless(&one, "apart", 1);
+    let (warn, warned) = warnings();
+    let discover = Duration::from_millis(200);
+    let open = |bounded| Reading { discover, ..reading(&one.address, "apart", bounded) };
+    let mut waiting = KafkaReader::open(open(false), no_wake(), warn.clone()).expect("opens");
+    let mut bounded = KafkaReader::open(open(true), no_wake(), warn).expect("opens");
+    let (mut values, mut to_end) = (BTreeSet::new(), BTreeSet::new());
+    poll(&mut waiting, &mut values, |values| values.contains("on one"));
+    poll(&mut bounded, &mut to_end, |values| values.contains("on one"));
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(matches!(bounded.poll(10, 1000).expect("readable"), Polled::Idle), "it did not wait for the partition");
+    let lines = told(&warned);
+    assert!(lines.iter().all(|line| line.contains("no broker leads apart[1]")) && lines.len() == 2, "{lines:?}");
+
+    two.start_again();
+    poll(&mut waiting, &mut values, |values| values.contains("on two"));
+    let rest = read_all(&mut bounded).expect("readable");
+    assert_eq!(rest.len() + to_end.len(), 2);
+    assert_eq!(moved, BTreeSet::from(["before".to_owned(), "after".to_owned()]));
+}
