@@ -21,7 +21,7 @@ fn copies(secure: &Secure, flowd: &Flowd, name: &str, brokers: &str, fields: &st
 #[test]
 fn users_with_passwords() {
     let secure = Secure::shared();
-    let flowd = Flowd::with(&[("FLOW_TEST_PASSWORD", PASSWORD)]);
+    let flowd = Flowd::with_env(&[("FLOW_TEST_PASSWORD", PASSWORD)]);
     flowd.write("password", format!("{PASSWORD}\n"));
     let passwords = ["${env:FLOW_TEST_PASSWORD}", "${file:password}", "${file:password}"];
     for (mechanism, password) in ["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"].into_iter().zip(passwords) {
@@ -35,7 +35,7 @@ fn users_with_passwords() {
 #[test]
 fn raw_properties() {
     let secure = Secure::shared();
-    let flowd = Flowd::with(&[("FLOW_TEST_PASSWORD", PASSWORD)]);
+    let flowd = Flowd::with_env(&[("FLOW_TEST_PASSWORD", PASSWORD)]);
     let fields = format!(
         "properties: {{security.protocol: sasl_ssl, ssl.ca.location: '{}', sasl.mechanism: SCRAM-SHA-512, \
          sasl.username: {USER}, sasl.password: '${{env:FLOW_TEST_PASSWORD}}'}}",
