@@ -92,9 +92,13 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
     write(directory, &files)
         .map_err(|error| Failure::failed(format!("can't make the project {name}: {error}; nothing is left of it")))?;
     let made = Made { directory, kind: project.kind, files: files.len() };
-    output.print(&made, || {
-        format!("{name}: a {} operator; see {name}/README.md, or begin with\n  cd {name} && flowctl build && flowctl run pipeline.yaml", made.kind)
-    })?;
+    let text = || {
+        let kind = made.kind;
+        format!(
+            "{name}: a {kind} operator; see {name}/README.md, or begin with\n  cd {name} && flowctl build && flowctl run pipeline.yaml"
+        )
+    };
+    output.print_named(&made, || vec![name.to_owned()], text)?;
     Ok(Exit::Ok)
 }
 

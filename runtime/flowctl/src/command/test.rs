@@ -133,7 +133,7 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
         let message = format!("no case's name contains \"{}\"", args.case.as_deref().unwrap_or_default());
         return Err(Failure::invalid(message).hint("leave out --case to run them all"));
     }
-    output.print(&report, || text(&report, output))?;
+    output.print_named(&report, || failed_places(&report), || text(&report, output))?;
     Ok(if report.failed == 0 { Exit::Ok } else { Exit::Failed })
 }
 
@@ -151,6 +151,15 @@ fn judged(case: &Case, outcome: Result<Outcome, String>) -> CaseReport {
         input: case.input.len(),
         outcome: outcome.ok(),
     }
+}
+
+/// `FILE:LINE` of each case that does not hold.
+fn failed_places(report: &Report) -> Vec<String> {
+    let failed = |file: &FileReport| {
+        let cases = file.cases.iter().filter(|case| !case.passed);
+        cases.map(|case| format!("{}:{}", file.file, case.line)).collect::<Vec<_>>()
+    };
+    report.files.iter().flat_map(failed).collect()
 }
 
 fn text(report: &Report, output: &Output) -> String {

@@ -151,6 +151,8 @@ fn a_test_file_is_held_against_what_comes() {
     );
     failed("code: bad-json", "code: bad-yaml", "+ {\"input\":3,\"code\":\"bad-json\",\"message\":");
     failed("c1: {orders: 2", "c1: {orders: 7", "         state orders of c1\n         - 7\n         + 2\n");
+    let names = compiled.test("c1: {orders: 2", "c1: {orders: 7", &["-o", "name"]);
+    assert_eq!((names.code, names.stdout.as_str()), (1, "t.test.yaml:5\n"), "{}", names.stderr);
     let json = compiled.test("c1: {orders: 2", "c1: {orders: 7", &["-o", "json"]);
     let json: Value = serde_json::from_str(&json.stdout).expect("JSON");
     let case = &json["files"][0]["cases"][0];
