@@ -1,77 +1,96 @@
-//! Pages that the programs write themselves: what `--help` of each command says. `GOLDEN=write cargo test` writes them anew;
-//! look at the difference before it is committed.
+//! Parts of pages that the programs write themselves: what `--help` says of each command, what `flowctl explain` says of
+//! each field of a pipeline file. What stands above the line that marks such a part is written by people.
+//! `GOLDEN=write cargo test` writes the parts anew; look at the difference before it is committed.
 
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::{env, fs};
 
 use flow_e2e::flowd::binary;
+use serde_json::Value;
 
-/// The pages, their programs and what stands above.
-const PAGES: [(&str, &str, &str); 2] = [
-    (
-        "docs/src/reference/flowctl.md",
-        "flowctl",
-        "What `--help` says of each command. Exit codes have [a page of their own](exit-codes.md).",
-    ),
-    (
-        "docs/src/reference/flowd.md",
-        "flowd",
-        "What `--help` says of each command. How a daemon is run is told in [Run a daemon](../guide/daemon.md).",
-    ),
+/// The line under which a page is written by a program.
+const LINE: &str =
+    "<!-- From here on written by GOLDEN=write cargo nextest run --release --workspace --test book -->\n";
+
+/// Writes the rest of a page.
+type Writer = fn() -> String;
+
+/// The pages with their writers.
+const PAGES: [(&str, Writer); 3] = [
+    ("docs/src/reference/flowctl.md", || commands("flowctl", &[])),
+    ("docs/src/reference/flowd.md", || commands("flowd", &[])),
+    ("docs/src/reference/pipeline.md", || fields("")),
 ];
-
-/// The paths of the pages.
-pub fn paths() -> impl Iterator<Item = &'static str> {
-    PAGES.iter().map(|(path, _, _)| *path)
-}
 
 /// Pages that are not as the programs would write them.
 pub fn check(checkout: &Path) -> Vec<String> {
-    let differs = |(path, program, about): &(&str, &str, &str)| {
-        let mut page = format!("# {program}\n\n{about}\n");
-        describe(program, &[], &mut page);
+    let differs = |(path, write): &(&str, Writer)| {
         let file = checkout.join(path);
+        let is = fs::read_to_string(&file).unwrap_or_default();
+        let Some((head, _)) = is.split_once(LINE) else { return Some(format!("{path}: has no line\n{LINE}")) };
+        let page = format!("{head}{LINE}{}", write());
         if env::var_os("GOLDEN").is_some_and(|value| value == "write") {
             fs::write(&file, &page).expect("a file");
+            return None;
         }
-        let is = fs::read_to_string(&file).unwrap_or_default();
         let line = is.lines().zip(page.lines()).position(|(is, shall)| is != shall).unwrap_or_default() + 1;
-        (is != page).then(|| format!("{path}:{line}: not what `{program} --help` says; GOLDEN=write writes it anew"))
+        (is != page).then(|| format!("{path}:{line}: not what the program says; GOLDEN=write writes it anew"))
     };
     PAGES.iter().filter_map(differs).collect()
 }
 
-/// Appends a section for a command, and one for each that is below it.
-fn describe(program: &str, command: &[&str], page: &mut String) {
-    let help = help(program, command);
-    let name = [&[program], command].concat().join(" ");
-    *page += &format!("\n## {name}\n\n```text\n{}\n```\n", help.trim_end());
-    for below in commands(&help) {
-        describe(program, &[command, &[below]].concat(), page);
-    }
-}
-
-fn help(program: &str, command: &[&str]) -> String {
+/// What a program answers.
+fn answer(program: &str, arguments: &[&str]) -> String {
     let mut asked = Command::new(binary(program));
     // No stream is a terminal, whose width would count.
-    asked.args(command).arg("--help").env("COLUMNS", "110").stdin(Stdio::null());
+    asked.args(arguments).env("COLUMNS", "100").stdin(Stdio::null());
     let answer = asked.output().expect("it starts");
-    assert!(answer.status.success(), "{program} {command:?} --help");
-    let text = String::from_utf8(answer.stdout).expect("help is text");
+    assert!(answer.status.success(), "{program} {arguments:?}");
+    let text = String::from_utf8(answer.stdout).expect("text");
     text.lines().map(str::trim_end).collect::<Vec<_>>().join("\n")
 }
 
+/// A section for a command, and one for each below it.
+fn commands(program: &str, command: &[&str]) -> String {
+    let help = answer(program, &[command, &["--help"]].concat());
+    let name = [&[program], command].concat().join(" ");
+    let below = listed(&help).into_iter().map(|below| commands(program, &[command, &[below]].concat()));
+    format!("\n## {name}\n\n```text\n{}\n```\n", help.trim_end()) + &below.collect::<String>()
+}
+
 /// The subcommands that a help lists.
-fn commands(help: &str) -> Vec<&str> {
-    let listed = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
-    let names = listed.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
+fn listed(help: &str) -> Vec<&str> {
+    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    let names = lines.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
     names.filter(|name| !name.is_empty() && *name != "help").collect()
+}
+
+/// A section for a field that has fields, and one for each of those.
+fn fields(path: &str) -> String {
+    let explained = answer("flowctl", &["explain", path, "-o", "json"]);
+    let field: Value = serde_json::from_str(&explained).expect("JSON");
+    let text = |field: &Value, name: &str| field[name].as_str().unwrap_or_default().replace('|', "\\|");
+    let below = field["fields"].as_array().map(Vec::as_slice).unwrap_or_default();
+    if below.is_empty() {
+        return String::new();
+    }
+    let title = if path.is_empty() { "The file".to_owned() } else { format!("`{path}`") };
+    let mut section = format!("\n## {title}\n\n{}\n\n| field | type | |\n|---|---|---|\n", text(&field, "description"));
+    for one in below {
+        let needed = if one["required"] == true { " **Required.**" } else { "" };
+        let row =
+            format!("| `{}` | {} | {}{needed} |\n", text(one, "field"), text(one, "type"), text(one, "description"));
+        section += &row;
+    }
+    let dot = if path.is_empty() { "" } else { "." };
+    let names = below.iter().map(|one| format!("{path}{dot}{}", text(one, "field")));
+    section + &names.map(|name| fields(&name)).collect::<String>()
 }
 
 #[test]
 fn commands_are_found() {
     let help = "About\n\nUsage: x\n\nCommands:\n  check   Check\n          and more\n  list    List\n  help    Print\n\nOptions:\n  -h\n";
-    assert_eq!(commands(help), ["check", "list"]);
-    assert!(commands("Options:\n  -h\n").is_empty());
+    assert_eq!(listed(help), ["check", "list"]);
+    assert!(listed("Options:\n  -h\n").is_empty());
 }

@@ -49,9 +49,9 @@ pub fn run(page: &Page, checkout: &Path) -> Vec<String> {
         Place { page: FLOWD, here: format!("127.0.0.1:{}", free_port()) },
         Place { page: PLUGINS, here: plugins().display().to_string() },
     ];
-    if script.contains(KAFKA) {
-        places.push(Place { page: KAFKA, here: Broker::shared().address.clone() });
-    }
+    // Of its own: other pages make topics of the same names.
+    let broker = script.contains(KAFKA).then(|| Broker::start(free_port()));
+    places.extend(broker.as_ref().map(|broker| Place { page: KAFKA, here: broker.address.clone() }));
     let desk = desk(checkout);
     let here = places.iter().fold(script, |text, place| text.replace(place.page, &place.here));
     let done = shell(&here, desk.path(), &places[0].here);
