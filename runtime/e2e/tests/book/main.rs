@@ -69,6 +69,7 @@ pages! {
     daemon: "docs/src/guide/daemon.md",
     troubleshooting_kafka: "docs/src/guide/troubleshooting.md",
     observe: "docs/src/guide/observe.md",
+    security: "docs/src/guide/security.md",
     pipeline: "docs/src/reference/pipeline.md",
     exit_codes: "docs/src/reference/exit-codes.md",
     metrics: "docs/src/reference/metrics.md",
