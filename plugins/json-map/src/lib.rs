@@ -38,7 +38,8 @@ impl Map for JsonMap {
     const READS: &'static [Column] = cel_json::READS;
 
     fn new(config: Config, _: &Context) -> Result<Self> {
-        let compile = |field, source: Option<String>| source.map(|source| Expression::compile(field, &source)).transpose();
+        let compile =
+            |field, source: Option<String>| source.map(|source| Expression::compile(field, &source)).transpose();
         Ok(JsonMap {
             expression: Expression::compile("expression", &config.expression)?,
             key: compile("key", config.key)?,
@@ -137,7 +138,8 @@ mod tests {
             r#"{"id":"c","region":1,"n":0}"#,
         ];
         let output = harness.run(inputs.map(|input| Input::from(input).key("own"))).expect("no call fails");
-        let places: Vec<_> = output.records.iter().map(|r| (r.key.as_deref(), r.topic.as_deref(), r.partition)).collect();
+        let places: Vec<_> =
+            output.records.iter().map(|r| (r.key.as_deref(), r.topic.as_deref(), r.partition)).collect();
         assert_eq!(places, [(Some(&b"a"[..]), Some("orders.eu"), Some(3)), (Some(b"own"), None, None)]);
         assert_eq!(output.codes(), ["not-a-string", "not-a-number", "expression"]);
     }

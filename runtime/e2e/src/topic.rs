@@ -42,8 +42,9 @@ impl Record {
 /// Writes records and waits until they are stored. Equal keys go to one partition.
 pub fn write(broker: &Broker, topic: &str, records: &[Record]) {
     let mut config = broker.client();
-    let producer: BaseProducer =
-        config.set("partitioner", "murmur2_random").set("linger.ms", "5").create().expect("a producer");
+    // A request that has to be repeated, as the first one to a new topic on a busy machine, must not change the order.
+    config.set("enable.idempotence", "true").set("partitioner", "murmur2_random").set("linger.ms", "5");
+    let producer: BaseProducer = config.create().expect("a producer");
     records.iter().for_each(|record| send(&producer, topic, record));
     producer.flush(Duration::from_secs(30)).expect("everything is stored");
 }

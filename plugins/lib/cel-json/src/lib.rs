@@ -107,7 +107,9 @@ impl Expression {
             return Ok(None);
         }
         let number = result.downcast_ref::<cel::common::types::CelInt>().and_then(|n| u32::try_from(*n.inner()).ok());
-        number.map(Some).ok_or_else(|| reject("not-a-number", "the expression gives no whole number from 0 on for this record"))
+        number
+            .map(Some)
+            .ok_or_else(|| reject("not-a-number", "the expression gives no whole number from 0 on for this record"))
     }
 
     /// Writes the expression's result for the record as JSON. The fields of an object that the expression spells out come
