@@ -7,7 +7,7 @@ use flow_model::spec::KafkaStart;
 use flow_model::spec::kafka::Offsets;
 use flow_worker::kafka::Reading;
 use rdkafka::admin::{AdminOptions, AlterConfig, ResourceSpecifier};
-use rdkafka::producer::{BaseProducer, Producer};
+use rdkafka::producer::Producer;
 
 use crate::broker::{Broker, TEN, wait};
 use crate::record::*;
@@ -66,9 +66,7 @@ fn a_reader_goes_on_at_positions() {
 fn transactions_at_the_end_are_got_over() {
     let broker = Broker::shared();
     let topic = broker.topic(1, &[]);
-    let producer: BaseProducer =
-        broker.client().set("transactional.id", topic.as_str()).create().expect("a transactional producer");
-    producer.init_transactions(TEN).expect("initialised");
+    let producer = transactional(broker, &topic);
     for (name, commit) in [("first", true), ("aborted", false), ("second", true), ("aborted", false)] {
         producer.begin_transaction().expect("begun");
         (0..5).for_each(|_| send(&producer, &topic, &Record::new(None, Some(name))));
@@ -89,9 +87,7 @@ fn an_open_transaction_is_not_waited_for() {
     let broker = Broker::shared();
     let topic = broker.topic(1, &[]);
     judge_writes(broker, &topic, &numbered(5));
-    let producer: BaseProducer =
-        broker.client().set("transactional.id", topic.as_str()).create().expect("a transactional producer");
-    producer.init_transactions(TEN).expect("initialised");
+    let producer = transactional(broker, &topic);
     producer.begin_transaction().expect("begun");
     send(&producer, &topic, &Record::new(None, Some("open")));
     producer.flush(TEN).expect("stored");

@@ -10,8 +10,9 @@ use flow_frame::headers;
 use flow_frame::layout::id;
 use flow_model::spec::KafkaStop;
 use flow_worker::kafka::{Connection, KafkaReader, KafkaWriter, Reading, Settings, Warn, Writing};
+use rdkafka::producer::{BaseProducer, Producer};
 
-use crate::broker::Broker;
+use crate::broker::{Broker, TEN};
 
 pub use flow_e2e::topic::{Bytes, Record, Topic, send, write as judge_writes};
 
@@ -125,4 +126,12 @@ pub fn write_all(writer: &mut KafkaWriter, records: &[Record]) -> Result<(), Err
 /// Reads so many records with rdkafka's own consumer, with their partitions: all that there are.
 pub fn judge_reads(broker: &Broker, topic: &str, partitions: i32, n: usize) -> Vec<(i32, Record)> {
     Topic::open(broker, topic, partitions).exactly(n)
+}
+
+/// A producer of transactions, ready to begin one.
+pub fn transactional(broker: &Broker, topic: &str) -> BaseProducer {
+    let producer: BaseProducer =
+        broker.client().set("transactional.id", topic).create().expect("a transactional producer");
+    producer.init_transactions(TEN).expect("initialised");
+    producer
 }

@@ -11,6 +11,7 @@ use flow_model::spec::kafka::Offsets;
 use flow_model::spec::{KafkaStart, KafkaStop};
 use flow_worker::kafka::{KafkaReader, Reading, Settings, Splits, Topics};
 use rdkafka::admin::{AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::producer::Producer;
 
 use crate::broker::{Broker, TEN, wait};
 use crate::record::*;
@@ -236,12 +237,9 @@ fn lag_is_what_is_still_to_come() {
 /// Records of transactions end with one that nobody reads, which is no lag.
 #[test]
 fn a_committed_transaction_leaves_no_lag() {
-    use rdkafka::producer::{BaseProducer, Producer};
     let broker = Broker::shared();
     let topic = broker.topic(1, &[]);
-    let producer: BaseProducer =
-        broker.client().set("transactional.id", topic.as_str()).create().expect("a transactional producer");
-    producer.init_transactions(TEN).expect("initialised");
+    let producer = transactional(broker, &topic);
     producer.begin_transaction().expect("begun");
     send(&producer, &topic, &Record::new(None, Some("v")));
     producer.commit_transaction(TEN).expect("committed");
@@ -268,12 +266,9 @@ fn an_unknown_topic_among_several_is_named() {
 /// Settings that would make a reader skip what it may not.
 #[test]
 fn uncommitted_records_are_read_where_that_is_asked_for() {
-    use rdkafka::producer::{BaseProducer, Producer};
     let broker = Broker::shared();
     let topic = broker.topic(1, &[]);
-    let producer: BaseProducer =
-        broker.client().set("transactional.id", topic.as_str()).create().expect("a transactional producer");
-    producer.init_transactions(TEN).expect("initialised");
+    let producer = transactional(broker, &topic);
     producer.begin_transaction().expect("begun");
     send(&producer, &topic, &Record::new(None, Some("open")));
     producer.flush(TEN).expect("stored");
