@@ -12,7 +12,7 @@ use std::sync::Arc;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use flow_dataflow::build::bytes_column;
 use flow_dataflow::call::{Blame, FunctionOperator, OnError, Setup as Drive};
-use flow_dataflow::report::{Level, Rejected, Report};
+use flow_dataflow::report::{Level, Place, Rejected, Report};
 use flow_dataflow::state::{KeyedState, MemoryBackend};
 use flow_dataflow::{Batch, BatchBuilder, Moment, Operator, Row};
 use flow_frame::BytesBuilder;
@@ -29,8 +29,8 @@ struct Quiet;
 impl Report for Quiet {
     fn log(&self, _: Level, _: &str) {}
 
-    fn locate(&self, _: u32, _: i64) -> String {
-        String::new()
+    fn locate(&self, _: u32, _: i64) -> Place {
+        Place::default()
     }
 
     fn rejected(&self, record: &Rejected) {
@@ -63,7 +63,11 @@ fn component(engine: &Engine, name: &str, config: &str) -> FunctionOperator {
         .expect("it starts");
     let state = KeyedState::new(Box::<MemoryBackend>::default(), &function.description().states, KeyGroups::default());
     let blame = Blame { on_error: OnError::Skip, report };
-    FunctionOperator::new(function, state, Drive { blame, stopwatch: || 0, max_rows: 1024, stop: Arc::default() })
+    FunctionOperator::new(
+        function,
+        state,
+        Drive { blame, retry: None, limits_at: String::new(), stopwatch: || 0, max_rows: 1024, stop: Arc::default() },
+    )
 }
 
 /// Records of about 100 bytes of JSON, under 1,000 keys.

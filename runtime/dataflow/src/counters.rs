@@ -23,6 +23,8 @@ pub struct Counters {
     pub bytes_out: AtomicU64,
     /// Records that left the stream here, as `on-error` says.
     pub rejected: AtomicU64,
+    /// Those of them that became dead letters.
+    pub dead_letters: AtomicU64,
     /// Nanoseconds that the slot spent in this node.
     pub busy_ns: AtomicU64,
     /// Nanoseconds in which its task could not pass on its output.

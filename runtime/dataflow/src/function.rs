@@ -5,7 +5,7 @@
 
 use crate::Batch;
 use crate::element::{CheckpointId, Moment};
-use crate::state::KeyedState;
+use crate::state::{KeyedState, TooMuch};
 
 pub use flow_model::kind::OperatorKind as Kind;
 
@@ -72,6 +72,31 @@ pub struct Answer {
     pub rejected: Vec<Rejection>,
 }
 
+/// A limit of an operator, as the pipeline file sets it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Limit {
+    /// `memory`.
+    Memory,
+    /// `time-per-batch`.
+    Time,
+    /// `output-per-batch`.
+    Output,
+    /// `state-per-key`.
+    State,
+}
+
+impl Limit {
+    /// The field of `limits` that sets it.
+    pub fn field(self) -> &'static str {
+        match self {
+            Limit::Memory => "memory",
+            Limit::Time => "time-per-batch",
+            Limit::Output => "output-per-batch",
+            Limit::State => "state-per-key",
+        }
+    }
+}
+
 /// Why a call failed as a whole.
 #[derive(Clone, Debug, thiserror::Error)]
 pub enum CallError {
@@ -89,6 +114,16 @@ pub enum CallError {
         /// The limit in milliseconds.
         limit_ms: u64,
     },
+    /// The guest asked for more than a limit of its operator.
+    #[error("{message}")]
+    Exceeded {
+        /// Which limit.
+        limit: Limit,
+        /// What it asked for, and what it may.
+        message: String,
+        /// Names of the guest's functions, innermost first, if it was one of them that asked.
+        backtrace: Vec<String>,
+    },
     /// The guest answered something malformed.
     #[error("malformed answer: {0}")]
     Answer(String),
@@ -105,6 +140,25 @@ pub enum CallError {
     /// The host could not do its part (state backend).
     #[error("{0}")]
     Host(crate::Error),
+}
+
+impl CallError {
+    /// The limit that was passed, if it was one.
+    pub fn limit(&self) -> Option<Limit> {
+        match self {
+            CallError::TimedOut { .. } => Some(Limit::Time),
+            CallError::Exceeded { limit, .. } => Some(*limit),
+            CallError::Trap { .. } | CallError::Answer(_) | CallError::Failed { .. } | CallError::Host(_) => None,
+        }
+    }
+}
+
+impl From<TooMuch> for CallError {
+    fn from(TooMuch { key, bytes, limit }: TooMuch) -> CallError {
+        let shown: String = String::from_utf8_lossy(&key).chars().take(100).collect();
+        let message = format!("the states of the key {shown:?} would hold {bytes} bytes, and {limit} is the limit");
+        CallError::Exceeded { limit: Limit::State, message, backtrace: Vec::new() }
+    }
 }
 
 /// User code. Implementations: a Wasm component (`flow-plugin`), native stand-ins in tests.

@@ -85,7 +85,8 @@ impl KeyBy {
 
     fn refuse(&self, batch: &Batch, row: usize, cause: String) -> Result<(), Error> {
         let message = format!("no key by `key: {}`: {cause}", self.selector);
-        self.blame.reject(Rejected { origin: batch.origin(row), code: "no-key".into(), message, backtrace: Vec::new() })
+        let (origin, code, backtrace) = (batch.origin(row), "no-key".into(), Vec::new());
+        self.blame.reject(batch, row, Rejected { origin, code, message, backtrace, attempts: 1 })
     }
 }
 

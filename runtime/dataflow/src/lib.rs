@@ -6,6 +6,7 @@
 //! - [`batch`]: [`Batch`], rows in columns; [`build`]: making them; [`element`]: what flows
 //! - [`function`]: what a component (or a native stand-in) offers: one transactional call a batch
 //! - [`operator`], [`source`], [`sink`]: the traits that a task steps
+//! - [`dead_letter`]: records that an operator did not take, and what is told of them
 //! - [`state`]: keyed state: backends, the write-back cache, one call's transaction
 //! - [`report`]: what tasks tell about themselves; [`counters`]: what their nodes have done
 #![forbid(unsafe_code)]
@@ -15,6 +16,7 @@ pub mod batch;
 pub mod build;
 pub mod call;
 pub mod counters;
+pub mod dead_letter;
 pub mod element;
 pub mod error;
 pub mod exchange;

@@ -1,5 +1,7 @@
 //! What tasks tell about themselves. Implemented by shells; must be cheap, and must never fail.
 
+use std::fmt;
+
 /// Severity of a line.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Level {
@@ -26,6 +28,30 @@ pub struct Rejected {
     pub message: String,
     /// The guest's functions, innermost first, when it trapped.
     pub backtrace: Vec<String>,
+    /// How often its call was made: 1 and the retries that `on-error` asks for.
+    pub attempts: u32,
+}
+
+/// Where a record came from.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Place {
+    /// For people, such as `orders[3]@1042` or `words.txt:17`.
+    pub text: String,
+    /// For programs: `topic`, `partition` and `offset`, or `file` and `line`.
+    pub fields: Vec<(&'static str, String)>,
+}
+
+impl fmt::Display for Place {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&self.text)
+    }
+}
+
+impl From<String> for Place {
+    /// One that is for people only.
+    fn from(text: String) -> Place {
+        Place { text, fields: Vec::new() }
+    }
 }
 
 /// One operator's line to its shell; a clone per user of it.
@@ -33,8 +59,8 @@ pub trait Report: Send + Sync {
     /// A line for the job's log.
     fn log(&self, level: Level, message: &str);
 
-    /// A name for people of where a record came from, such as `orders[3]@1042` or `words.txt:17`.
-    fn locate(&self, split: u32, position: i64) -> String;
+    /// Where a record came from, from its split and position.
+    fn locate(&self, split: u32, position: i64) -> Place;
 
     /// A call failed, and no line of [`Report::rejected`] and no error of the job will tell all of it. May come as often
     /// as calls do.
@@ -42,6 +68,11 @@ pub trait Report: Send + Sync {
         self.log(Level::Warn, message);
     }
 
-    /// A record left the stream.
+    /// A record left the stream for good.
     fn rejected(&self, record: &Rejected);
+
+    /// A record left the stream and went to the dead letters.
+    fn dead_letter(&self, record: &Rejected) {
+        self.rejected(record);
+    }
 }

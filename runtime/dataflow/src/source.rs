@@ -2,10 +2,11 @@
 
 use std::sync::Arc;
 
+use crate::report::Place;
 use crate::{Batch, Error};
 
-/// Names the place of a row by its split and position, such as `orders[3]@1042` or `words.txt:17`.
-pub type Locator = Arc<dyn Fn(u32, i64) -> String + Send + Sync>;
+/// Tells the place of a row by its split and position, such as `orders[3]@1042` or `words.txt:17`.
+pub type Locator = Arc<dyn Fn(u32, i64) -> Place + Send + Sync>;
 
 /// What a source has to give.
 #[derive(Debug)]

@@ -6,6 +6,7 @@ use std::sync::Arc;
 
 use crate::call::Stopwatch;
 use crate::counters::{Counters, Meter, Pause, value_bytes};
+use crate::dead_letter::Exit;
 use crate::element::{CheckpointId, Moment, Timestamp};
 use crate::input_gate::InputGate;
 use crate::output_gate::OutputGate;
@@ -53,6 +54,8 @@ pub enum Step {
     Starved,
     /// The output can't be passed on now.
     Blocked,
+    /// An operator waits to try something again.
+    Waiting,
     /// All input has passed and everything is durable.
     Finished,
 }
@@ -66,6 +69,13 @@ enum State {
     Finished,
 }
 
+/// What passes the chain link by link.
+#[derive(Clone, Copy)]
+enum Control {
+    Barrier(CheckpointId),
+    EndOfInput,
+}
+
 /// One subtask.
 pub struct Task {
     head: Head,
@@ -74,6 +84,10 @@ pub struct Task {
     /// Elements that passed the chain and wait for the sink.
     pending: VecDeque<Element>,
     unwritten: Unwritten,
+    /// Where dead letters leave.
+    exits: Vec<Exit>,
+    /// A control element on its way, and the link that it comes to next.
+    passing: Option<(Control, usize)>,
     watermark: Timestamp,
     state: State,
     meter: Meter,
@@ -82,13 +96,28 @@ pub struct Task {
 impl Task {
     /// A task of these parts, whose time is told by `stopwatch`.
     pub fn new(head: Head, chain: Vec<Link>, tail: Tail, stopwatch: Stopwatch) -> Task {
-        let (pending, unwritten) = (VecDeque::new(), Unwritten::default());
         let of_head = if let Head::Source(_, counters) = &head { Some(counters) } else { None };
         let of_tail = if let Tail::Sink(_, counters) = &tail { Some(counters) } else { None };
         let of_chain = chain.iter().filter_map(|link| link.counters.as_ref());
         let nodes = of_head.into_iter().chain(of_chain).chain(of_tail).cloned().collect();
-        let meter = Meter::new(stopwatch, nodes);
-        Task { head, chain, tail, pending, unwritten, watermark: Timestamp::MIN, state: State::Running, meter }
+        Task {
+            head,
+            chain,
+            tail,
+            pending: VecDeque::new(),
+            unwritten: Unwritten::default(),
+            exits: Vec::new(),
+            passing: None,
+            watermark: Timestamp::MIN,
+            state: State::Running,
+            meter: Meter::new(stopwatch, nodes),
+        }
+    }
+
+    /// The same with ways out for the dead letters of its operators.
+    #[must_use]
+    pub fn with_exits(self, exits: Vec<Exit>) -> Task {
+        Task { exits, ..self }
     }
 
     /// What its nodes have done, in the order in which rows pass them.
@@ -107,7 +136,7 @@ impl Task {
         self.meter.resume();
         let step = self.advance(now);
         self.meter.pause(match step {
-            Ok(Step::Starved) => Pause::Starved,
+            Ok(Step::Starved | Step::Waiting) => Pause::Starved,
             Ok(Step::Blocked) => Pause::Blocked,
             Ok(Step::Progress | Step::Finished) | Err(_) => Pause::Ready,
         });
@@ -125,6 +154,19 @@ impl Task {
             return self.drain();
         }
         self.meter.lap_of_last();
+        // What waits in a link stands before all that comes from the links in front of it.
+        let held = |(at, link): (usize, &Link)| Some((at, link.operator.held()?));
+        if let Some((at, until)) = self.chain.iter().enumerate().rev().find_map(held) {
+            if until > now {
+                return Ok(Step::Waiting);
+            }
+            self.at_link(at, now, |operator, at, out| operator.resume(at, out))?;
+            return self.progress();
+        }
+        if let Some((control, next)) = self.passing.take() {
+            self.pass_link(control, next, now)?;
+            return self.progress();
+        }
         let element = match &mut self.head {
             Head::Gate(gate) => match gate.poll() {
                 Some(element) => element,
@@ -145,6 +187,12 @@ impl Task {
             }
         };
         self.take(element, now)?;
+        self.progress()
+    }
+
+    /// Something was done; what came of it is passed on as far as that goes.
+    fn progress(&mut self) -> Result<Step, Error> {
+        self.collect_dead_letters()?;
         self.flush()?;
         Ok(Step::Progress)
     }
@@ -160,25 +208,39 @@ impl Task {
                 self.watermark = time;
                 self.pass(Element::Watermark(time))?;
             }
-            Element::Barrier(checkpoint) => self.barrier(checkpoint, now)?,
-            Element::EndOfInput => {
-                for at in 0..self.chain.len() {
-                    self.at_link(at, now, |operator, out| operator.end_of_input(out))?;
-                }
-                self.pass(Element::EndOfInput)?;
-                self.state = State::Draining;
-            }
+            Element::Barrier(checkpoint) => self.pass_link(Control::Barrier(checkpoint), 0, now)?,
+            Element::EndOfInput => self.pass_link(Control::EndOfInput, 0, now)?,
         }
         Ok(())
     }
 
-    fn barrier(&mut self, checkpoint: CheckpointId, now: Timestamp) -> Result<(), Error> {
-        for at in 0..self.chain.len() {
-            self.at_link(at, now, |operator, out| operator.before_barrier(checkpoint, out))?;
+    /// Passes a control element through the chain from a link on, as far as no link holds rows back.
+    fn pass_link(&mut self, control: Control, from: usize, now: Timestamp) -> Result<(), Error> {
+        for at in from..self.chain.len() {
+            if self.chain.iter().any(|link| link.operator.held().is_some()) {
+                self.passing = Some((control, at));
+                return Ok(());
+            }
+            self.at_link(at, now, |operator, _, out| match control {
+                Control::Barrier(checkpoint) => operator.before_barrier(checkpoint, out),
+                Control::EndOfInput => operator.end_of_input(out),
+            })?;
         }
-        self.pass(Element::Barrier(checkpoint))?;
-        for link in &mut self.chain {
-            link.operator.snapshot(checkpoint).map_err(|e| e.at(&link.name))?;
+        if self.chain.iter().any(|link| link.operator.held().is_some()) {
+            self.passing = Some((control, self.chain.len()));
+            return Ok(());
+        }
+        match control {
+            Control::Barrier(checkpoint) => {
+                self.pass(Element::Barrier(checkpoint))?;
+                for link in &mut self.chain {
+                    link.operator.snapshot(checkpoint).map_err(|e| e.at(&link.name))?;
+                }
+            }
+            Control::EndOfInput => {
+                self.pass(Element::EndOfInput)?;
+                self.state = State::Draining;
+            }
         }
         Ok(())
     }
@@ -188,16 +250,17 @@ impl Task {
         &mut self,
         at: usize,
         now: Timestamp,
-        call: impl FnOnce(&mut dyn Operator, &mut Vec<Batch>) -> Result<(), Error>,
+        call: impl FnOnce(&mut dyn Operator, Moment, &mut Vec<Batch>) -> Result<(), Error>,
     ) -> Result<(), Error> {
+        let moment = Moment { now, watermark: self.watermark };
         let link = &mut self.chain[at];
         let mut out = Vec::new();
-        call(&mut *link.operator, &mut out).map_err(|e| e.at(&link.name))?;
+        call(&mut *link.operator, moment, &mut out).map_err(|e| e.at(&link.name))?;
         if let Some(counters) = &link.counters {
             counters.gave(&out);
             self.meter.lap(counters);
         }
-        let out = self.run(at + 1, out, Moment { now, watermark: self.watermark })?;
+        let out = self.run(at + 1, out, moment)?;
         self.emit(out)
     }
 
@@ -225,7 +288,12 @@ impl Task {
         batches.into_iter().filter(|b| !b.is_empty()).try_for_each(|b| self.pass(Element::Batch(b)))
     }
 
+    /// Hands an element to the tail, and to the exits what is not a batch of the tail's: behind all dead letters before it.
     fn pass(&mut self, element: Element) -> Result<(), Error> {
+        if !matches!(element, Element::Batch(_)) {
+            self.collect_dead_letters()?;
+            self.exits.iter_mut().try_for_each(|exit| exit.gate.push(&element))?;
+        }
         match &mut self.tail {
             Tail::Gate(gate) => gate.push(&element),
             Tail::Sink(..) => {
@@ -235,8 +303,25 @@ impl Task {
         }
     }
 
+    fn collect_dead_letters(&mut self) -> Result<(), Error> {
+        for Exit { outbox, gate } in &mut self.exits {
+            if let Some(batch) = outbox.take() {
+                gate.push(&Element::Batch(batch))?;
+            }
+        }
+        Ok(())
+    }
+
     /// Passes on pending output. True when nothing is left.
     fn flush(&mut self) -> Result<bool, Error> {
+        let mut done = true;
+        for exit in &mut self.exits {
+            done &= exit.gate.flush();
+        }
+        Ok(self.flush_tail()? && done)
+    }
+
+    fn flush_tail(&mut self) -> Result<bool, Error> {
         let (sink, counters) = match &mut self.tail {
             Tail::Gate(gate) => return Ok(gate.flush()),
             Tail::Sink(sink, counters) => (sink, counters),

@@ -369,7 +369,7 @@ fn a_call_s_states_have_an_end_in_bytes_too() {
     let mut twice = of(&["c"; 7]);
     twice.splice(1..1, [(Some("k0"), "d"), (Some("k0"), "d")]);
     assert_eq!(run(&twice), ["cddcc", "ccc", "c"]);
-    assert_eq!(run(&of(&["e", "x", "e", "e", "e", "e", "e"])), ["exe", "ex", "e", "x", "e", "eee", "e"]);
+    assert_eq!(run(&of(&["e", "x", "e", "e", "e", "e", "e"])), ["exe", "e", "x", "e", "eee", "e"]);
 }
 
 #[test]

@@ -44,7 +44,7 @@ impl Source for Slow {
     }
 
     fn locator(&self) -> Locator {
-        Arc::new(|split, position| format!("{split}:{position}"))
+        Arc::new(|split, position| format!("{split}:{position}").into())
     }
 }
 

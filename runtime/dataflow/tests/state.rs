@@ -155,3 +155,76 @@ fn what_a_clear_removes_counts_as_written() {
     let (page, _) = state.scan(1, 0, None, 20_000).expect("a page");
     assert_eq!(Frame::parse(&page).expect("a frame").rows(), 18_000, "the failed call removed nothing");
 }
+
+/// Bytes that the states of a key would hold, where that is too much; else they take effect.
+fn commit_within(state: &mut KeyedState, values: &Batch) -> Result<(), usize> {
+    match state.check(values).expect("memory works") {
+        Ok(()) => {
+            state.commit(values).expect("memory works");
+            Ok(())
+        }
+        Err(too_much) => {
+            state.abort();
+            Err(too_much.bytes)
+        }
+    }
+}
+
+#[test]
+fn the_entries_of_a_key_have_a_limit_together_and_are_seldom_counted() {
+    let scans = Arc::<AtomicUsize>::default();
+    let mut state = states(Counted { scans: scans.clone(), ..Counted::default() }).with_limit_per_key(1000);
+    let put = |state: &mut KeyedState, key: &[u8], value: usize| {
+        begin(state, 3);
+        state.put_many(0, &entries(1, Some(key), Some(&vec![b'v'; value]))).expect("it may");
+        commit_within(state, &Batch::default())
+    };
+    assert_eq!(put(&mut state, b"a", 400), Ok(()));
+    assert_eq!(put(&mut state, b"b", 400), Ok(()));
+    assert_eq!(scans.swap(0, Relaxed), 0, "nothing was near the limit");
+    assert_eq!(put(&mut state, b"c", 400), Err(3 * 401), "what it would hold");
+    assert_eq!(put(&mut state, b"b", 300), Ok(()), "to replace is not to add");
+    assert_eq!(scans.swap(0, Relaxed), 4, "a map and a list, counted twice");
+    // 702 bytes are there now. A list adds to them; what is removed counts no more.
+    begin(&mut state, 3);
+    state.append_many(1, &entries(1, None, Some(&[b'v'; 400]))).expect("it may");
+    assert!(commit_within(&mut state, &Batch::default()).is_err_and(|bytes| bytes > 1100));
+    begin(&mut state, 3);
+    state.clear_many(0, &entries(1, None, None)).expect("it may");
+    assert_eq!(commit_within(&mut state, &Batch::default()), Ok(()), "less is always allowed");
+    begin(&mut state, 3);
+    state.append_many(1, &entries(1, None, Some(&[b'v'; 400]))).expect("it may");
+    assert_eq!(commit_within(&mut state, &Batch::default()), Ok(()));
+    // Another key has nothing to do with it.
+    begin(&mut state, 4);
+    state.put_many(0, &entries(1, Some(b"a"), Some(&[b'v'; 900]))).expect("it may");
+    assert_eq!(commit_within(&mut state, &Batch::default()), Ok(()));
+}
+
+#[test]
+fn the_values_of_a_key_have_a_limit_together() {
+    let value = |name: &str| StateDescriptor {
+        name: name.into(),
+        kind: StateKind::Value,
+        version: 0,
+        encoding: "bytes".into(),
+    };
+    let backend = Box::<MemoryBackend>::default();
+    let mut state = KeyedState::new(backend, &[value("a"), value("b")], KeyGroups::default()).with_limit_per_key(1000);
+    let set = |column: u16, bytes: usize| -> Batch {
+        let mut values = BytesBuilder::default();
+        values.push(Some(&vec![b'v'; bytes]));
+        [flow_dataflow::build::bytes_column(id::DECLARED + column, values)].into_iter().collect()
+    };
+    for (column, bytes, expect) in [
+        (0, 600, Ok(())),
+        (1, 400, Ok(())),
+        (1, 401, Err(1001)),
+        (0, 1001, Err(1401)),
+        (0, 100, Ok(())),
+        (1, 900, Ok(())),
+    ] {
+        begin(&mut state, 3);
+        assert_eq!(commit_within(&mut state, &set(column, bytes)), expect, "{column} {bytes}");
+    }
+}

@@ -163,6 +163,12 @@ impl Flowd {
         description
     }
 
+    /// Sends the daemon a signal, such as `STOP`.
+    pub fn signal(&self, name: &str) {
+        let status = Command::new("kill").args(["-s", name, &self.child.id().to_string()]).status();
+        assert!(status.is_ok_and(|status| status.success()), "SIG{name}");
+    }
+
     /// The most memory that was resident at once, in bytes.
     pub fn peak_rss(&self) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");

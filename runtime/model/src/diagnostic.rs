@@ -64,6 +64,8 @@ pub enum Code {
     Empty,
     /// A source or operator whose output nobody reads.
     Unread,
+    /// Dead letters that no sink takes, or a sink that takes dead letters where there are none.
+    DeadLetter,
     /// An operator kind that does not fit its place: a process without a key, a key on a map.
     KindMismatch,
     /// A component that can't be used as an operator: not Wasm, not a component, another world or version, refused

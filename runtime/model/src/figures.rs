@@ -21,8 +21,10 @@ pub struct Figures {
     pub bytes_in: u64,
     /// Bytes of the values of the records given.
     pub bytes_out: u64,
-    /// Records refused and skipped, as `on-error: skip` says.
+    /// Records that were not taken and left the stream, as `on-error` says: those skipped, and the dead letters.
     pub rejected: u64,
+    /// Those of them that became dead letters.
+    pub dead_letters: u64,
     /// Microseconds that slots spent in it: in the component and in what the engine does around it.
     pub busy_us: u64,
     /// Microseconds in which its task could not pass on its output, since what is behind it is slower.
@@ -88,6 +90,7 @@ impl AddAssign for Figures {
         self.bytes_in += other.bytes_in;
         self.bytes_out += other.bytes_out;
         self.rejected += other.rejected;
+        self.dead_letters += other.dead_letters;
         self.busy_us += other.busy_us;
         self.backpressured_us += other.backpressured_us;
         self.idle_us += other.idle_us;

@@ -6,6 +6,7 @@ use std::fmt;
 use crate::diagnostic::{Code, Diagnostic, Located, Position};
 use crate::ids::{NodeId, OperatorName, is_name};
 use crate::nearest::{listed, nearest, quoted};
+use crate::spec::DEAD_LETTER;
 use crate::spec::report::Report;
 
 /// The nodes of a pipeline with their edges: acyclic, every input exists.
@@ -21,10 +22,12 @@ pub struct Node {
     pub name: OperatorName,
     /// What it is, with its index in the pipeline's list of them.
     pub role: Role,
-    /// What it reads, in the order of its `from:`; empty for sources only.
+    /// What it reads, in the order of its `from:`; empty for sources, and for sinks that take dead letters only.
     pub inputs: Vec<NodeId>,
     /// What reads it, in topological order; empty for sinks, and for what nobody reads.
     pub outputs: Vec<NodeId>,
+    /// For a sink, the operators whose dead letters it takes, in topological order.
+    pub dead_letters_of: Vec<NodeId>,
 }
 
 /// What a node is, with its index in the list of [`crate::spec::Pipeline`] that describes it.
@@ -76,68 +79,159 @@ pub(crate) struct Declared<'a> {
     pub position: Position,
     pub role: Role,
     pub from: Vec<Located<&'a str>>,
+    /// Where an operator says that its records may become dead letters.
+    pub dead_letters: Option<Position>,
 }
 
 /// Resolves inputs and orders the nodes; `None` only after an error was reported. `declared` is in the order sources,
 /// operators, sinks, and at most [`crate::spec::OPERATORS_MAX`] long.
 pub(crate) fn connect(report: &mut Report, declared: &[Declared]) -> Option<Graph> {
-    let inputs = resolve(report, declared);
+    let Inputs { outputs: inputs, dead_letters } = resolve(report, declared);
     let outputs = consumers(&inputs);
     warn_unread(report, declared, &outputs);
-    let order = order(report, declared, &inputs, &outputs);
+    check_untaken(report, declared, &dead_letters);
+    let order = order(report, declared, &inputs, &dead_letters);
     let mut ids = vec![NodeId(0); declared.len()];
     for (place, index) in order.iter().enumerate() {
         ids[*index] = NodeId(place as u32);
     }
     let nodes = order.iter().map(|&index| {
-        let mut readers: Vec<NodeId> = outputs[index].iter().map(|&reader| ids[reader]).collect();
-        readers.sort();
+        let sorted = |indices: &[usize]| {
+            let mut sorted: Vec<NodeId> = indices.iter().map(|&index| ids[index]).collect();
+            sorted.sort();
+            sorted
+        };
         Some(Node {
             name: OperatorName::new(declared[index].name).ok()?,
             role: declared[index].role,
             inputs: inputs[index].iter().map(|&input| ids[input]).collect(),
-            outputs: readers,
+            outputs: sorted(&outputs[index]),
+            dead_letters_of: sorted(&dead_letters[index]),
         })
     });
     Some(Graph { nodes: nodes.collect::<Option<_>>()? })
 }
 
-/// For each node the indices of what it reads, each once; what can't be read is reported and left out.
-fn resolve(report: &mut Report, declared: &[Declared]) -> Vec<Vec<usize>> {
+/// For each node the indices of what it reads, each once.
+struct Inputs {
+    outputs: Vec<Vec<usize>>,
+    /// The operators whose dead letters it takes.
+    dead_letters: Vec<Vec<usize>>,
+}
+
+/// What can't be read is reported and left out.
+fn resolve(report: &mut Report, declared: &[Declared]) -> Inputs {
     let indices: HashMap<&str, usize> = declared.iter().enumerate().map(|(index, d)| (d.name, index)).collect();
-    let mut inputs = Vec::new();
+    let mut inputs = Inputs { outputs: Vec::new(), dead_letters: Vec::new() };
     for reader in declared {
-        let mut found = Vec::new();
-        for Located { value: name, position } in &reader.from {
-            let what = format!("{} {}", noun(reader.role), quoted(reader.name));
-            match indices.get(name) {
-                None if report.is_full() => report.error(Code::UnknownInput, *position, "unknown input"),
-                None => {
-                    let readable =
-                        declared.iter().filter(|d| !matches!(d.role, Role::Sink(_)) && d.name != reader.name);
-                    let names: Vec<&str> = readable.map(|d| d.name).filter(|name| is_name(name)).collect();
-                    let known = format!("known: {}", listed(names.iter().copied()));
-                    let hint = match nearest(name, names) {
-                        Some(meant) => format!("did you mean {}? {known}", quoted(meant)),
-                        None => known,
-                    };
-                    let message = format!("{what} reads {}, which does not exist", quoted(name));
-                    report.error_with(Code::UnknownInput, *position, message, hint);
+        let (mut outputs, mut dead_letters) = (Vec::new(), Vec::new());
+        for from in &reader.from {
+            let (found, new) = match from.value.strip_suffix(DEAD_LETTER) {
+                Some(of) if of.is_empty() || of.ends_with('.') => {
+                    let of = (!of.is_empty()).then(|| &of[..of.len() - 1]);
+                    (&mut dead_letters, senders(report, declared, &indices, reader, from.position, of))
                 }
-                Some(&index) if matches!(declared[index].role, Role::Sink(_)) => {
-                    let message = format!("{what} reads {}, a sink, which has no output", quoted(name));
-                    let hint = format!("read what {} reads", quoted(name));
-                    report.error_with(Code::UnknownInput, *position, message, hint);
-                }
-                Some(index) if found.contains(index) => {
-                    report.error(Code::Duplicate, *position, format!("{what} reads {} twice", quoted(name)));
-                }
-                Some(&index) => found.push(index),
+                _ => (&mut outputs, readable(report, declared, &indices, reader, from).into_iter().collect()),
+            };
+            if new.iter().any(|index| found.contains(index)) {
+                let what = format!("{} {}", noun(reader.role), quoted(reader.name));
+                report.error(Code::Duplicate, from.position, format!("{what} reads {} twice", quoted(from.value)));
             }
+            found.extend(new.into_iter().filter(|index| !found.contains(index)).collect::<Vec<_>>());
         }
-        inputs.push(found);
+        inputs.outputs.push(outputs);
+        inputs.dead_letters.push(dead_letters);
     }
     inputs
+}
+
+/// The node of a name whose output can be read.
+fn readable(
+    report: &mut Report,
+    declared: &[Declared],
+    indices: &HashMap<&str, usize>,
+    reader: &Declared,
+    from: &Located<&str>,
+) -> Option<usize> {
+    let Located { value: name, position } = *from;
+    let what = format!("{} {}", noun(reader.role), quoted(reader.name));
+    match indices.get(name) {
+        None if report.is_full() => report.error(Code::UnknownInput, position, "unknown input"),
+        None => {
+            let readable = declared.iter().filter(|d| !matches!(d.role, Role::Sink(_)) && d.name != reader.name);
+            let names: Vec<&str> = readable.map(|d| d.name).filter(|name| is_name(name)).collect();
+            let known = format!("known: {}", listed(names.iter().copied()));
+            let hint = match nearest(name, names) {
+                Some(meant) => format!("did you mean {}? {known}", quoted(meant)),
+                None => known,
+            };
+            let message = format!("{what} reads {}, which does not exist", quoted(name));
+            report.error_with(Code::UnknownInput, position, message, hint);
+        }
+        Some(&index) if matches!(declared[index].role, Role::Sink(_)) => {
+            let message = format!("{what} reads {}, a sink, which has no output", quoted(name));
+            let hint = format!("read what {} reads", quoted(name));
+            report.error_with(Code::UnknownInput, position, message, hint);
+        }
+        Some(&index) => return Some(index),
+    }
+    None
+}
+
+/// The operators that send dead letters, or the one of that name.
+fn senders(
+    report: &mut Report,
+    declared: &[Declared],
+    indices: &HashMap<&str, usize>,
+    reader: &Declared,
+    at: Position,
+    of: Option<&str>,
+) -> Vec<usize> {
+    let what = format!("{} {}", noun(reader.role), quoted(reader.name));
+    let mut refuse = |message: String, hint: &str| {
+        report.error_with(Code::DeadLetter, at, message, hint);
+        Vec::new()
+    };
+    if !matches!(reader.role, Role::Sink(_)) {
+        let message = format!("{what} reads dead letters, which only sinks can");
+        return refuse(message, "write them to a topic or to files, and read those in another pipeline");
+    }
+    let Some(name) = of else {
+        let senders: Vec<usize> = (0..declared.len()).filter(|&index| declared[index].dead_letters.is_some()).collect();
+        return match senders.is_empty() {
+            true => refuse(
+                format!("{what} takes dead letters, and no operator sends any"),
+                "write `on-error: dead-letter` in an operator, or remove the sink",
+            ),
+            false => senders,
+        };
+    };
+    match indices.get(name).map(|&index| (index, &declared[index])) {
+        None => {
+            refuse(format!("{what} takes dead letters of {}, which does not exist", quoted(name)), "name an operator")
+        }
+        Some((index, Declared { dead_letters: Some(_), .. })) => vec![index],
+        Some((_, Declared { role: Role::Operator(_), .. })) => refuse(
+            format!("{what} takes dead letters of operator {}, which sends none", quoted(name)),
+            "write `on-error: dead-letter` in the operator",
+        ),
+        Some((_, Declared { role, .. })) => {
+            refuse(format!("{what} takes dead letters of {}, {role}", quoted(name)), "only operators send dead letters")
+        }
+    }
+}
+
+/// An operator whose dead letters no sink takes.
+fn check_untaken(report: &mut Report, declared: &[Declared], dead_letters: &[Vec<usize>]) {
+    for (index, node) in declared.iter().enumerate() {
+        if let Some(position) = node.dead_letters
+            && !dead_letters.iter().any(|senders| senders.contains(&index))
+        {
+            let message = format!("operator {} sends dead letters, and no sink takes them", quoted(node.name));
+            let hint = "add a sink, for example `dead: {files: {path: ./dead}, from: dead-letter}`";
+            report.error_with(Code::DeadLetter, position, message, hint);
+        }
+    }
 }
 
 fn noun(role: Role) -> &'static str {
@@ -171,7 +265,9 @@ fn warn_unread(report: &mut Report, declared: &[Declared], outputs: &[Vec<usize>
 
 /// A topological order (Kahn's algorithm, the earliest declared node first). Each cycle is reported once and then
 /// taken as if it were ordered, so that further ones are found.
-fn order(report: &mut Report, declared: &[Declared], inputs: &[Vec<usize>], outputs: &[Vec<usize>]) -> Vec<usize> {
+fn order(report: &mut Report, declared: &[Declared], inputs: &[Vec<usize>], dead_letters: &[Vec<usize>]) -> Vec<usize> {
+    let inputs: Vec<Vec<usize>> = inputs.iter().zip(dead_letters).map(|(a, b)| [&a[..], b].concat()).collect();
+    let (inputs, outputs) = (inputs.as_slice(), consumers(&inputs));
     let mut missing: Vec<usize> = inputs.iter().map(Vec::len).collect();
     let mut waiting: BTreeSet<usize> = (0..declared.len()).collect();
     let mut ready: BTreeSet<usize> = waiting.iter().copied().filter(|&node| missing[node] == 0).collect();

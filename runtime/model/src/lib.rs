@@ -9,7 +9,7 @@
 //! |---|---|
 //! | [`spec`] | the pipeline file: YAML in, a checked [`spec::Pipeline`] out, every problem with its line and column |
 //! | [`diagnostic`] | one problem in a pipeline file, and [`diagnostic::Error`], all of them together |
-//! | [`quantity`] | `64Mi` and `500ms` |
+//! | [`quantity`] | `64Mi`, `500ms` and `100/s` |
 //! | [`key_selector`] | what `key:` says: where the key of a keyed operator comes from |
 //! | [`graph`] | the logical graph: sources, operators and sinks with their edges, in topological order |
 //! | [`kind`] | what a component turned out to be: map, filter, flat-map or process |

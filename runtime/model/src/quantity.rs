@@ -1,4 +1,4 @@
-//! `64Mi` and `500ms`: amounts with their unit, as a pipeline file writes them.
+//! `64Mi`, `500ms` and `100/s`: amounts with their unit, as a pipeline file writes them.
 //!
 //! A byte size is a whole number with `Ki`, `Mi`, `Gi` or `Ti`, or plain bytes; a duration is a whole number with `ms`,
 //! `s`, `m`, `h` or `d`. No crate reads exactly these: the usual ones also take `64MB` for 64,000,000 bytes or
@@ -24,7 +24,10 @@ pub enum Error {
     /// Not a duration.
     #[error("{} is no duration; write a whole number with ms, s, m, h or d, such as 500ms", quoted(_0))]
     Time(String),
-    /// More than fits into 64 bits of bytes or milliseconds.
+    /// Not a rate.
+    #[error("{} is no rate; write a whole number a second, such as 100/s", quoted(_0))]
+    Rate(String),
+    /// More than fits into 64 bits of bytes or milliseconds, or 32 bits of a rate.
     #[error("{} is too large", quoted(_0))]
     TooLarge(String),
 }
@@ -60,6 +63,26 @@ impl fmt::Display for ByteSize {
         let whole = |(_, factor): &&(&str, u64)| self.0 != 0 && self.0.is_multiple_of(*factor);
         let (unit, factor) = SIZES.iter().find(whole).unwrap_or(&("", 1));
         f.pad(&format!("{}{unit}", self.0 / factor))
+    }
+}
+
+/// How often something may happen in a second: `100/s`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Rate(pub u32);
+
+impl FromStr for Rate {
+    type Err = Error;
+
+    fn from_str(text: &str) -> Result<Self, Error> {
+        let wrong = || Error::Rate(text.into());
+        let number = text.strip_suffix("/s").filter(|n| !n.is_empty() && n.bytes().all(|b| b.is_ascii_digit()));
+        number.ok_or_else(wrong)?.parse().map(Self).map_err(|_| Error::TooLarge(text.into()))
+    }
+}
+
+impl fmt::Display for Rate {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.pad(&format!("{}/s", self.0))
     }
 }
 
@@ -103,6 +126,18 @@ mod tests {
         assert_eq!(ByteSize(64 << 20).to_string(), "64Mi");
         assert_eq!(ByteSize(1536).to_string(), "1536");
         assert_eq!(ByteSize(0).to_string(), "0");
+    }
+
+    #[test]
+    fn rates() {
+        let check = |text: &str, expect: Result<u32, Error>| assert_eq!(text.parse().map(|Rate(n)| n), expect);
+        check("100/s", Ok(100));
+        check("0/s", Ok(0));
+        for text in ["", "/s", "100", "100/m", "-1/s", "+1/s", "1.5/s", "100 /s"] {
+            check(text, Err(Error::Rate(text.into())));
+        }
+        check("4294967296/s", Err(Error::TooLarge("4294967296/s".into())));
+        assert_eq!(Rate(7).to_string(), "7/s");
     }
 
     #[test]

@@ -123,7 +123,7 @@ fn unknown_fields() {
         "    key: $value\n",
         "    window: {tumbling: 1m}\n",
         &[
-            r#"p.yaml:13:5: unknown field "window" in operator "counts"; its fields: component, from, parallelism, key, config, on-error, limits"#,
+            r#"p.yaml:13:5: unknown field "window" in operator "counts"; its fields: component, from, parallelism, key, config, on-error, limits, grants"#,
         ],
     );
     check_end(
@@ -381,7 +381,25 @@ fn operator_fields() {
     );
     check(
         "on-error: retry",
-        &[r#"p.yaml:10:15: "retry" is no "on-error" of operator "tokens"; write "fail" or "skip""#],
+        &[
+            r#"p.yaml:10:15: "retry" is no "on-error" of operator "tokens"; say how often and what comes then: `on-error: {retry: 3, then: fail}`"#,
+        ],
+    );
+    check(
+        "on-error: never",
+        &[r#"p.yaml:10:15: "never" is no "on-error" of operator "tokens"; write "fail" or "skip" or "dead-letter""#],
+    );
+    check(
+        "on-error: {then: skip}",
+        &[r#"p.yaml:10:15: on-error of operator "tokens" has no "retry"; add for example `retry: 3`"#],
+    );
+    check(
+        "on-error: {retry: 0, then: no, wait: 1s}",
+        &[
+            r#"p.yaml:10:23: "retry" of on-error of operator "tokens" must be 1 to 1000, found the number 0"#,
+            r#"p.yaml:10:32: "no" is no "then" of on-error of operator "tokens"; write "fail" or "skip" or "dead-letter""#,
+            r#"p.yaml:10:36: unknown field "wait" in on-error of operator "tokens"; its fields: retry, backoff, then"#,
+        ],
     );
     check("on-error: skp", &[r#"p.yaml:10:15: "skp" is no "on-error" of operator "tokens"; did you mean "skip"?"#]);
     check(
@@ -407,10 +425,101 @@ fn operator_fields() {
     check(
         "limits: {cpu: 1}",
         &[
-            r#"p.yaml:10:14: unknown field "cpu" in limits of operator "tokens"; its fields: memory, time-per-batch, output-per-batch"#,
+            r#"p.yaml:10:14: unknown field "cpu" in limits of operator "tokens"; its fields: memory, time-per-batch, output-per-batch, state-per-key, log-rate"#,
         ],
     );
+    check(
+        "limits: {log-rate: 100, state-per-key: 1}",
+        &[
+            r#"p.yaml:10:24: "log-rate" of limits of operator "tokens" must be text, found the number 100; put it in quotes"#,
+            r#"p.yaml:10:44: "state-per-key" of limits of operator "tokens" must be 1Ki to 1Ti, found 1"#,
+        ],
+    );
+    check(
+        "limits: {log-rate: 100/m}",
+        &[
+            r#"p.yaml:10:24: "log-rate" of limits of operator "tokens": "100/m" is no rate; write a whole number a second, such as 100/s"#,
+        ],
+    );
+    check(
+        "grants: {clock: true, http: [a]}",
+        &[
+            r#"p.yaml:10:14: "clock" can't be granted to operator "tokens": nothing of the outside can yet; a component gets its records, its state, its log and the time of each call; remove the grant"#,
+            r#"p.yaml:10:27: "http" can't be granted to operator "tokens": nothing of the outside can yet; a component gets its records, its state, its log and the time of each call; remove the grant"#,
+        ],
+    );
+    check("grants: all", &[r#"p.yaml:10:13: grants of operator "tokens" must be a map, found the text "all""#]);
     check("config: {a: {b: 1, b: 2}}", &[r#"p.yaml:10:24: field "b" given twice in the config of operator "tokens""#]);
+}
+
+#[test]
+fn dead_letters() {
+    let operator = |on_error: &str, sink: &str, expect: &[&str]| {
+        let body = format!(
+            "sources:\n  in: {{generator: {{}}}}\noperators:\n  a: {{component: a.wasm, from: in{on_error}}}\nsinks:\n  \
+             out: {{blackhole: {{}}, from: a}}\n  {sink}\n"
+        );
+        check(&format!("apiVersion: flow/v1\nkind: Pipeline\nmetadata: {{name: x}}\n{body}"), expect);
+    };
+    let sends = ", on-error: dead-letter";
+    operator(
+        sends,
+        "",
+        &[
+            r#"p.yaml:7:46: operator "a" sends dead letters, and no sink takes them; add a sink, for example `dead: {files: {path: ./dead}, from: dead-letter}`"#,
+        ],
+    );
+    operator(
+        ", on-error: {retry: 1, then: dead-letter}",
+        "",
+        &[
+            r#"p.yaml:7:63: operator "a" sends dead letters, and no sink takes them; add a sink, for example `dead: {files: {path: ./dead}, from: dead-letter}`"#,
+        ],
+    );
+    operator(
+        "",
+        "dead: {blackhole: {}, from: dead-letter}",
+        &[
+            r#"p.yaml:10:31: sink "dead" takes dead letters, and no operator sends any; write `on-error: dead-letter` in an operator, or remove the sink"#,
+        ],
+    );
+    let of = |name: &str, expect: &[&str]| operator(sends, &format!("dead: {{blackhole: {{}}, from: {name}}}"), expect);
+    let untaken = r#"p.yaml:7:46: operator "a" sends dead letters, and no sink takes them; add a sink, for example `dead: {files: {path: ./dead}, from: dead-letter}`"#;
+    of(
+        "b.dead-letter",
+        &[untaken, r#"p.yaml:10:31: sink "dead" takes dead letters of "b", which does not exist; name an operator"#],
+    );
+    of(
+        "in.dead-letter",
+        &[
+            untaken,
+            r#"p.yaml:10:31: sink "dead" takes dead letters of "in", a source; only operators send dead letters"#,
+        ],
+    );
+    of(
+        "a.dead-letters",
+        &[untaken, r#"p.yaml:10:31: sink "dead" reads "a.dead-letters", which does not exist; known: in, a"#],
+    );
+    of("[a.dead-letter, dead-letter]", &[r#"p.yaml:10:47: sink "dead" reads "dead-letter" twice"#]);
+    operator(
+        "",
+        "dead: {blackhole: {}, from: a.dead-letter}",
+        &[
+            r#"p.yaml:10:31: sink "dead" takes dead letters of operator "a", which sends none; write `on-error: dead-letter` in the operator"#,
+        ],
+    );
+    operator(
+        sends,
+        "dead-letter: {blackhole: {}, from: dead-letter}",
+        &[r#"p.yaml:10:3: "dead-letter" can't be a name: sinks read dead letters by it; choose another name"#],
+    );
+    check_edit(
+        "from: lines",
+        "from: dead-letter",
+        &[
+            r#"p.yaml:9:11: operator "tokens" reads dead letters, which only sinks can; write them to a topic or to files, and read those in another pipeline"#,
+        ],
+    );
 }
 
 #[test]
@@ -544,7 +653,9 @@ fn missing_inputs() {
     check_edit(
         "from: counts",
         "from: dead-letter",
-        &[r#"p.yaml:15:27: sink "out" reads "dead-letter", which does not exist; known: lines, tokens, counts"#],
+        &[
+            r#"p.yaml:15:27: sink "out" takes dead letters, and no operator sends any; write `on-error: dead-letter` in an operator, or remove the sink"#,
+        ],
     );
 }
 

@@ -6,10 +6,10 @@ use std::time::Duration;
 
 use flow_model::diagnostic::Severity;
 use flow_model::key_selector::KeySelector;
-use flow_model::quantity::ByteSize;
+use flow_model::quantity::{ByteSize, Rate};
 use flow_model::spec::{
-    KafkaStart, KafkaStop, Limits, LineFormat, OnError, Pipeline, RecordFormat, SinkConnector, SourceConnector,
-    kafka::Topics,
+    Input, KafkaStart, KafkaStop, Limits, LineFormat, OnError, Pipeline, RecordFormat, Retry, SinkConnector,
+    SourceConnector, Then, kafka::Topics,
 };
 use proptest::prelude::*;
 
@@ -38,13 +38,15 @@ operators:
     parallelism: 4
     config: {any: [1, -2, 1.5, true, null, "text"]}
     on-error: skip
-    limits: {memory: 64Mi, time-per-batch: 500ms, output-per-batch: 1Mi}
-  counts: {component: /abs/count.wasm, from: tokens, key: customer.id}
+    limits: {memory: 64Mi, time-per-batch: 500ms, output-per-batch: 1Mi, state-per-key: 10Mi, log-rate: 7/s}
+    grants: {}
+  counts: {component: /abs/count.wasm, from: tokens, key: customer.id, on-error: {retry: 2, backoff: 200ms, then: dead-letter}}
 sinks:
   out: {files: {path: ./out, format: records}, from: counts}
   topic: {kafka: {brokers: localhost:9092, topic: totals, delivery: at-least-once, properties: {linger.ms: 5}}, from: counts}
   screen: {stdout: {format: lines}, from: counts}
   none: {blackhole: {}, from: [counts]}
+  dead: {files: {path: ./dead}, from: dead-letter}
 "#;
 
 #[test]
@@ -57,7 +59,7 @@ fn everything_that_a_file_can_say() {
     assert_eq!(pipeline.warnings, []);
     let [lines, clicks, orders] = pipeline.sources.as_slice() else { panic!("three sources") };
     let [tokens, counts] = pipeline.operators.as_slice() else { panic!("two operators") };
-    let [out, topic, screen, none] = pipeline.sinks.as_slice() else { panic!("four sinks") };
+    let [out, topic, screen, none, dead] = pipeline.sinks.as_slice() else { panic!("five sinks") };
 
     assert_eq!([lines.parallelism, clicks.parallelism, tokens.parallelism, out.parallelism], [3, 2, 4, 2]);
     let SourceConnector::Files(files) = &lines.connector else { panic!("{lines:?}") };
@@ -79,19 +81,23 @@ fn everything_that_a_file_can_say() {
     );
 
     assert_eq!(tokens.config.value, serde_json::json!({"any": [1, -2, 1.5, true, null, "text"]}));
-    assert_eq!((tokens.on_error, &tokens.key), (OnError::Skip, &None));
+    assert_eq!((tokens.on_error, &tokens.key), (Then::Skip.into(), &None));
     let limits = Limits {
         memory: ByteSize::mebibytes(64),
         time_per_batch: Duration::from_millis(500),
         output_per_batch: ByteSize::mebibytes(1),
+        state_per_key: Some(ByteSize::mebibytes(10)),
+        log_rate: Rate(7),
     };
-    assert_eq!(tokens.limits, limits);
+    assert_eq!((tokens.limits.value, tokens.limits.position.line), (limits, 26));
     assert_eq!((tokens.position.line, tokens.component.position.line), (20, 21));
+    let retry =
+        OnError { retry: Some(Retry { times: 2, backoff: Duration::from_millis(200) }), then: Then::DeadLetter };
     let key = counts.key.as_ref().expect("a key");
     assert_eq!(key.value, KeySelector::Field(vec!["customer".into(), "id".into()]));
     assert_eq!(
-        (counts.on_error, counts.limits, &counts.config.value),
-        (OnError::Fail, Limits::default(), &serde_json::Value::Null)
+        (counts.on_error, counts.limits.value, &counts.config.value),
+        (retry, Limits::default(), &serde_json::Value::Null)
     );
 
     let SinkConnector::Files(files) = &out.connector else { panic!("{out:?}") };
@@ -103,6 +109,9 @@ fn everything_that_a_file_can_say() {
         (&screen.connector, &none.connector),
         (&SinkConnector::Stdout(RecordFormat::Lines), &SinkConnector::Blackhole)
     );
+    let SinkConnector::Files(files) = &dead.connector else { panic!("{dead:?}") };
+    assert_eq!((&dead.from[0].value, files.format), (&Input::DeadLetters(None), RecordFormat::Records));
+    assert_eq!(none.from[0].value, Input::Output("counts".parse().expect("a name")));
 }
 
 #[test]

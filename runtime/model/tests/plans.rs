@@ -190,6 +190,58 @@ task 1: other → lost (parallelism 1)
 }
 
 #[test]
+fn dead_letters_have_exchanges_of_their_own() {
+    check(
+        "
+parallelism: 2
+sources: {in: {generator: {}}}
+operators:
+  a: {component: a.wasm, from: in, on-error: dead-letter}
+  b: {component: b.wasm, from: a, on-error: skip}
+  count: {component: c.wasm, from: b, key: $key, on-error: {retry: 2, then: dead-letter}}
+sinks:
+  out: {blackhole: {}, from: count}
+  dead: {stdout: {}, from: dead-letter, parallelism: 1}
+  of-a: {blackhole: {}, from: [a.dead-letter, count]}
+",
+        "
+job: 5 tasks, 9 subtasks, 128 key groups
+
+task 0: in → a → b (parallelism 2)
+  source    in (generator)
+  flat-map  a
+  flat-map  b
+  to        task 1, hash by $key
+  dead      task 3, rebalance: dead letters of a
+  dead      task 3, rebalance: dead letters of count
+  dead      task 4, forward: dead letters of a
+
+task 1: count (parallelism 2)
+  from      task 0, hash by $key
+  process   count (key $key)
+  to        task 2, forward
+  to        task 4, forward
+  dead      task 3, rebalance: dead letters of count
+
+task 2: out (parallelism 2)
+  from      task 1, forward
+  sink      out (blackhole)
+
+task 3: dead (parallelism 1)
+  from      task 0, rebalance: dead letters of a
+  from      task 1, rebalance: dead letters of count
+  from      task 0, rebalance: dead letters of count
+  sink      dead (stdout)
+
+task 4: of-a (parallelism 2)
+  from      task 1, forward
+  from      task 0, forward: dead letters of a
+  sink      of-a (blackhole)
+",
+    );
+}
+
+#[test]
 fn the_json_form() {
     let plan = planned(
         "

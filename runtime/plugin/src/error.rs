@@ -115,7 +115,9 @@ pub enum Error {
 /// The cause with the guest's functions, where there are any.
 fn said(cause: &CallError) -> String {
     match cause {
-        CallError::Trap { message, backtrace } if !backtrace.is_empty() => {
+        CallError::Trap { message, backtrace } | CallError::Exceeded { message, backtrace, .. }
+            if !backtrace.is_empty() =>
+        {
             format!("{message}\n  in {}", backtrace.join("\n  in "))
         }
         cause => cause.to_string(),

@@ -2,7 +2,8 @@
 
 use wasmtime::{Error, Trap, WasmBacktrace};
 
-use flow_dataflow::function::CallError;
+use flow_dataflow::function::{CallError, Limit};
+use flow_model::quantity::ByteSize;
 
 use crate::instance::Host;
 use crate::limits::Exceeded;
@@ -17,9 +18,12 @@ pub fn explain(error: &Error, host: &Host) -> CallError {
     let backtrace = error.downcast_ref::<WasmBacktrace>().map(names).unwrap_or_default();
     let message = match (error.downcast_ref::<Trap>(), error.downcast_ref::<Exceeded>()) {
         (Some(trap), _) => trapped(*trap, host.last_error.as_deref()),
-        (_, Some(exceeded)) => exceeded.to_string(),
+        (_, Some(exceeded @ Exceeded::Memory { .. })) => {
+            return CallError::Exceeded { limit: Limit::Memory, message: exceeded.to_string(), backtrace };
+        }
+        (_, Some(exceeded @ Exceeded::Table(_))) => exceeded.to_string(),
         // No frame of a guest is on the stack while its answer is read.
-        _ if backtrace.is_empty() => return CallError::Answer(unreadable(error, host.limits.output)),
+        _ if backtrace.is_empty() => return unreadable(error, host.limits.output),
         _ => error.root_cause().to_string(),
     };
     CallError::Trap { message, backtrace }
@@ -48,13 +52,14 @@ fn plain(trap: Trap) -> String {
     text.strip_prefix("wasm trap: ").unwrap_or(&text).to_owned()
 }
 
-fn unreadable(error: &Error, limit: usize) -> String {
+fn unreadable(error: &Error, limit: usize) -> CallError {
     let cause = error.root_cause().to_string();
     // wasmtime keeps the type of this one to itself.
-    if cause.contains("fuel allocated for hostcalls") {
-        return format!("it is larger than {} MiB", limit >> 20);
+    if !cause.contains("fuel allocated for hostcalls") {
+        return CallError::Answer(cause);
     }
-    cause
+    let message = format!("its answer is larger than {}", ByteSize(limit as u64));
+    CallError::Exceeded { limit: Limit::Output, message, backtrace: Vec::new() }
 }
 
 /// The guest's functions, innermost first.

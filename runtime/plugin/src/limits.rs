@@ -18,16 +18,13 @@ pub struct Limits {
     pub log_lines_per_second: u32,
 }
 
-/// Enough for who reads along, too little to push what matters out of the log.
-const LOG_LINES_PER_SECOND: u32 = 100;
-
 impl From<spec::Limits> for Limits {
     fn from(spec: spec::Limits) -> Limits {
         Limits {
             memory: spec.memory.as_usize(),
             time_per_batch: spec.time_per_batch,
             output: spec.output_per_batch.as_usize(),
-            log_lines_per_second: LOG_LINES_PER_SECOND,
+            log_lines_per_second: spec.log_rate.0,
         }
     }
 }
@@ -46,15 +43,25 @@ const TABLE_ELEMENTS: usize = 1 << 20;
 #[derive(Clone, Copy, Debug, thiserror::Error)]
 pub enum Exceeded {
     /// Linear memory.
-    #[error("it needs more than its limit of {} of memory", size(*.0))]
-    Memory(usize),
+    #[error("it needs {} of memory, and {} is its limit", size(*needs), size(*limit))]
+    Memory {
+        /// Bytes that it would have had.
+        needs: usize,
+        /// Bytes that it may have.
+        limit: usize,
+    },
     /// A table.
     #[error("it asks for a table of {0} elements; {TABLE_ELEMENTS} are allowed")]
     Table(usize),
 }
 
 fn size(bytes: usize) -> String {
-    if bytes < 1 << 20 { format!("{} KiB", bytes >> 10) } else { format!("{} MiB", bytes >> 20) }
+    // Up, so that what is beyond a limit never looks like the limit.
+    if bytes < 1 << 20 {
+        format!("{} KiB", bytes.div_ceil(1 << 10))
+    } else {
+        format!("{} MiB", bytes.div_ceil(1 << 20))
+    }
 }
 
 /// Bytes that the host keeps for an element of a table.
@@ -78,9 +85,10 @@ impl Growth {
 
     fn grow(&mut self, bytes: usize) -> wasmtime::Result<bool> {
         let memory = self.memory.saturating_add(bytes);
-        if memory.saturating_sub(self.pages) > self.limit {
+        let needs = memory.saturating_sub(self.pages);
+        if needs > self.limit {
             // An error traps: a guest that is told "no" mostly dies of it in a way that nobody can read.
-            return Err(Exceeded::Memory(self.limit).into());
+            return Err(Exceeded::Memory { needs, limit: self.limit }.into());
         }
         self.memory = memory;
         Ok(true)

@@ -10,7 +10,7 @@ use wasmtime::component::{ComponentExportIndex, InstancePre};
 
 use flow_dataflow::Function;
 use flow_dataflow::function::{Description, Kind};
-use flow_dataflow::report::{Level, Rejected, Report};
+use flow_dataflow::report::{Level, Place, Rejected, Report};
 
 use crate::bindings::{PACKAGE, VERSION};
 use crate::engine::Engine;
@@ -301,7 +301,7 @@ impl Report for Unheard {
 
     fn rejected(&self, _: &Rejected) {}
 
-    fn locate(&self, split: u32, position: i64) -> String {
-        format!("{split}:{position}")
+    fn locate(&self, split: u32, position: i64) -> Place {
+        format!("{split}:{position}").into()
     }
 }

@@ -68,7 +68,8 @@ impl Lines {
         if missing > 0 {
             let limit = self.per_second;
             let lines = if missing == 1 { "line" } else { "lines" };
-            self.report.log(Level::Warn, &format!("{missing} {lines} left out (limit: {limit} lines a second)"));
+            self.report
+                .log(Level::Warn, &format!("{missing} {lines} left out, beyond `log-rate: {limit}/s` of its limits"));
         }
     }
 }
@@ -114,8 +115,8 @@ mod tests {
 
         fn rejected(&self, _: &flow_dataflow::report::Rejected) {}
 
-        fn locate(&self, split: u32, position: i64) -> String {
-            format!("{split}:{position}")
+        fn locate(&self, split: u32, position: i64) -> flow_dataflow::report::Place {
+            format!("{split}:{position}").into()
         }
     }
 
@@ -131,7 +132,10 @@ mod tests {
         lines.call_ended();
         assert_eq!(*seen.0.lock().expect("held by nobody"), ["line 0", "line 1", "line 2"]);
         drop(lines);
-        assert_eq!(seen.0.lock().expect("held by nobody")[3], "997 lines left out (limit: 3 lines a second)");
+        assert_eq!(
+            seen.0.lock().expect("held by nobody")[3],
+            "997 lines left out, beyond `log-rate: 3/s` of its limits"
+        );
     }
 
     #[test]

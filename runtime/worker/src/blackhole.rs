@@ -49,7 +49,7 @@ impl Sink for Blackhole {
 mod tests {
     use std::sync::Mutex;
 
-    use flow_dataflow::report::Rejected;
+    use flow_dataflow::report::{Place, Rejected};
 
     use super::*;
     use crate::text_sink::tests::batch;
@@ -63,8 +63,8 @@ mod tests {
             self.0.lock().expect("no test panics with it").push(message.into());
         }
 
-        fn locate(&self, _: u32, _: i64) -> String {
-            String::new()
+        fn locate(&self, _: u32, _: i64) -> Place {
+            Place::default()
         }
 
         fn rejected(&self, _: &Rejected) {}

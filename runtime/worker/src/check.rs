@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use flow_dataflow::Function;
-use flow_dataflow::report::{Level, Rejected, Report};
+use flow_dataflow::report::{Level, Place, Rejected, Report};
 use flow_model::diagnostic::{Code, Diagnostic, Error as Diagnostics};
 use flow_model::ids::{OperatorName, SubtaskIndex};
 use flow_model::plan::{Plan, plan};
@@ -51,7 +51,7 @@ impl Checked {
             subtask,
             parallelism,
             key_groups: (range.start.into(), u32::from(range.end).saturating_sub(1)),
-            limits: operator.limits.into(),
+            limits: operator.limits.value.into(),
             report,
         })
     }
@@ -86,8 +86,8 @@ impl Report for Unheard {
 
     fn rejected(&self, _: &Rejected) {}
 
-    fn locate(&self, split: u32, position: i64) -> String {
-        format!("split {split}, position {position}")
+    fn locate(&self, split: u32, position: i64) -> Place {
+        format!("split {split}, position {position}").into()
     }
 }
 
@@ -115,7 +115,7 @@ impl Worker {
                 Some((_, component)) => component.clone(),
                 None => {
                     let name = operator.component.value.display().to_string();
-                    match self.engine.load(&name, bytes, &operator.limits.into()) {
+                    match self.engine.load(&name, bytes, &operator.limits.value.into()) {
                         Ok(component) => {
                             let component = Arc::new(component);
                             loaded.push((bytes, component.clone()));

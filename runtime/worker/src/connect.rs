@@ -190,7 +190,7 @@ mod tests {
             let Polled::Batch(batch) = source.poll(10, 1000).expect("it never fails") else { panic!("a row") };
             let (split, position) = batch.origin(0).expect("rows of a source have an origin");
             assert_eq!((split >> SOURCE_SHIFT, position), (number, 1));
-            assert_eq!(source.locator()(split, position), "generator[1]@1");
+            assert_eq!(source.locator()(split, position).text, "generator[1]@1");
             assert_eq!(source.positions(), [(split, 3)]);
         }
     }

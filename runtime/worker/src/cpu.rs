@@ -87,7 +87,7 @@ mod tests {
         }
 
         fn locator(&self) -> Locator {
-            Arc::new(|split, position| format!("{split}:{position}"))
+            Arc::new(|split, position| format!("{split}:{position}").into())
         }
     }
 

@@ -9,6 +9,7 @@ use std::sync::atomic::AtomicBool;
 
 use flow_dataflow::call::{Blame, FunctionOperator, OnError, Setup};
 use flow_dataflow::counters::Counters;
+use flow_dataflow::dead_letter::{DeadLetters, Exit, Outbox, Sender};
 use flow_dataflow::exchange::{Reader, Wake, Writer, channel};
 use flow_dataflow::function::{Description, StateKind};
 use flow_dataflow::input_gate::InputGate;
@@ -20,13 +21,13 @@ use flow_dataflow::task::{BATCH_ROWS, Head, Link, Tail, Task};
 use flow_model::ids::{ExchangeId, OperatorName};
 use flow_model::key_selector::KeySelector;
 use flow_model::plan::{ChainElement, Head as PlannedHead, Partitioning, Plan, Tail as PlannedTail, Task as Planned};
-use flow_model::spec::{Operator, Pipeline};
+use flow_model::spec::{Operator, Pipeline, Then};
 
 use crate::Error;
 use crate::check::Checked;
 use crate::connect::{self, At, SharedSink, SharedSource};
 use crate::job::Parts;
-use crate::log::JobLog;
+use crate::log::{JobLog, unix_ms};
 use crate::metrics::{Node, State};
 use crate::named::Named;
 use crate::report::{Places, SOURCE_SHIFT, ToLog};
@@ -57,6 +58,8 @@ struct Deployment<'a> {
     sources: BTreeMap<usize, SharedSource<'a>>,
     /// Sinks, likewise.
     sinks: BTreeMap<usize, SharedSink>,
+    /// Where the dead letters of the task at hand wait, by operator.
+    outboxes: BTreeMap<OperatorName, Outbox>,
     /// Bytes of cache of each keyed subtask.
     cache: usize,
 }
@@ -87,6 +90,7 @@ pub(crate) fn deploy(
         queues,
         sources: BTreeMap::new(),
         sinks: BTreeMap::new(),
+        outboxes: BTreeMap::new(),
         cache: checked.pipeline.cache.as_usize() / keyed_subtasks.max(1),
     };
     let mut by_slot: Vec<Vec<Task>> = (0..slots).map(|_| Vec::new()).collect();
@@ -155,12 +159,54 @@ impl<'a> Deployment<'a> {
 
     fn task(&mut self, planned: &Planned, subtask: u32) -> Result<Task, Error> {
         let head = self.head(planned, subtask)?;
+        let exits = self.exits(planned, subtask)?;
         let mut chain = Vec::new();
         for element in &planned.chain {
             self.link(element, planned, subtask, &mut chain)?;
         }
         let tail = self.tail(planned, subtask)?;
-        Ok(Task::new(head, chain, tail, crate::slot::stopwatch))
+        Ok(Task::new(head, chain, tail, crate::slot::stopwatch).with_exits(exits))
+    }
+
+    /// The ways out for dead letters that come about in a task, and the outboxes from which they leave.
+    fn exits(&mut self, planned: &Planned, subtask: u32) -> Result<Vec<Exit>, Error> {
+        let mut edges: BTreeMap<&OperatorName, Vec<Edge>> = BTreeMap::new();
+        let plan = &self.checked.plan;
+        for (operator, exchange) in plan.dead_letters(planned.id) {
+            let edge = self.edge(exchange.id, subtask)?;
+            edges.entry(operator).or_default().push(edge);
+        }
+        self.outboxes.clear();
+        let exit = |(operator, edges): (&OperatorName, Vec<Edge>)| {
+            let outbox = Outbox::default();
+            self.outboxes.insert(operator.clone(), outbox.clone());
+            Exit { outbox, gate: OutputGate::new(edges) }
+        };
+        Ok(edges.into_iter().map(exit).collect())
+    }
+
+    /// What happens with a record that an operator does not take in the task at hand.
+    fn blame(&self, spec: &Operator, subtask: u32) -> Result<Blame, Error> {
+        let name = &spec.name;
+        let on_error = match spec.on_error.then {
+            Then::Fail => OnError::Fail,
+            Then::Skip => OnError::Skip,
+            Then::DeadLetter => {
+                let outbox = self.outboxes.get(name);
+                let outbox =
+                    outbox.ok_or_else(|| Error::Plan(format!("no way out for the dead letters of \"{name}\"")))?;
+                let component = self.checked.components.get(name).ok_or_else(|| missing(name))?;
+                let sender = Sender {
+                    pipeline: self.pipeline().name.to_string(),
+                    operator: name.to_string(),
+                    component: format!("sha256:{}", component.digest()),
+                    subtask,
+                    clock: unix_ms,
+                };
+                OnError::DeadLetter(DeadLetters::new(sender, outbox.clone()))
+            }
+        };
+        Ok(Blame { on_error, report: self.report(name, subtask)? })
     }
 
     fn head(&mut self, planned: &Planned, subtask: u32) -> Result<Head, Error> {
@@ -190,7 +236,7 @@ impl<'a> Deployment<'a> {
                 if let Some(splits) = shared.splits() {
                     self.node(&endpoint.name)?.read(splits);
                 }
-                self.places.add(number, source.locator());
+                self.places.add(number, endpoint.name.as_str(), source.locator());
                 let source = connect::numbered(source, (number as u32) << SOURCE_SHIFT);
                 let source = Named { name: endpoint.name.to_string(), inner: source };
                 Ok(Head::Source(Box::new(source), self.counters(&endpoint.name, subtask)?))
@@ -208,7 +254,7 @@ impl<'a> Deployment<'a> {
                 let at = self.at(&endpoint.name, planned, subtask)?;
                 let pipeline = self.pipeline();
                 let places = self.places.clone();
-                let locate = Arc::new(move |split, position| places.locate(split, position));
+                let locate = Arc::new(move |split, position| places.locate(split, position).text);
                 let number = pipeline.sinks.iter().position(|s| s.name == endpoint.name);
                 let number = number.ok_or_else(|| missing(&endpoint.name))?;
                 let failed = |e| Error::Connector(endpoint.name.clone(), e);
@@ -243,7 +289,7 @@ impl<'a> Deployment<'a> {
 
     fn key_by(&self, operator: &OperatorName, selector: &KeySelector, subtask: u32) -> Result<KeyBy, Error> {
         let spec = self.operator(operator)?;
-        Ok(KeyBy::new(selector.clone(), Blame { on_error: on_error(spec), report: self.report(operator, subtask)? }))
+        Ok(KeyBy::new(selector.clone(), self.blame(spec, subtask)?))
     }
 
     fn operator(&self, name: &OperatorName) -> Result<&Operator, Error> {
@@ -264,15 +310,19 @@ impl<'a> Deployment<'a> {
             chain.push(Link { name: name.to_string(), operator, counters: None });
         }
         let component = self.checked.components.get(name).ok_or_else(|| missing(name))?;
-        let report = self.report(name, subtask)?;
         let function = self
             .checked
-            .instantiate(spec, component, (subtask, planned.parallelism), report.clone())
+            .instantiate(spec, component, (subtask, planned.parallelism), self.report(name, subtask)?)
             .map_err(|error| Error::Operator(name.clone(), error))?;
         let state = self.state(name, component.description(), subtask)?;
-        let blame = Blame { on_error: on_error(spec), report };
+        let state = match spec.limits.value.state_per_key {
+            Some(limit) => state.with_limit_per_key(limit.as_usize()),
+            None => state,
+        };
+        let (blame, retry) = (self.blame(spec, subtask)?, spec.on_error.retry);
         let (stopwatch, stop) = (crate::slot::stopwatch, self.stop.clone());
-        let setup = Setup { blame, stopwatch, max_rows: BATCH_ROWS, stop };
+        let limits_at = format!("{}:{}", self.pipeline().file, spec.limits.position.line);
+        let setup = Setup { blame, retry, limits_at, stopwatch, max_rows: BATCH_ROWS, stop };
         let operator = Box::new(FunctionOperator::new(function, state, setup));
         chain.push(Link { name: name.to_string(), operator, counters: Some(self.counters(name, subtask)?) });
         Ok(())
@@ -293,13 +343,6 @@ impl<'a> Deployment<'a> {
         // A subtask opens its state once.
         _ = self.node(name)?.subtasks[subtask as usize].state.set(seen);
         Ok(KeyedState::new(backend, &description.states, self.checked.plan.key_groups))
-    }
-}
-
-fn on_error(spec: &Operator) -> OnError {
-    match spec.on_error {
-        flow_model::spec::OnError::Fail => OnError::Fail,
-        flow_model::spec::OnError::Skip => OnError::Skip,
     }
 }
 

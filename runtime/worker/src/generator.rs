@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use flow_dataflow::build::Row;
+use flow_dataflow::report::Place;
 use flow_dataflow::source::Locator;
 use flow_dataflow::{BatchBuilder, Error, Polled, Source};
 use flow_model::spec;
@@ -104,7 +105,10 @@ impl Source for Generator {
     }
 
     fn locator(&self) -> Locator {
-        Arc::new(|subtask, sequence| format!("generator[{subtask}]@{sequence}"))
+        Arc::new(|subtask, sequence| Place {
+            text: format!("generator[{subtask}]@{sequence}"),
+            fields: vec![("partition", subtask.to_string()), ("offset", sequence.to_string())],
+        })
     }
 }
 
@@ -150,7 +154,7 @@ mod tests {
         assert_eq!(text(id::VALUE, 0).as_deref(), Some(r#"{"id": 1, "key": "1"}"#));
         assert_eq!(text(id::VALUE, 1).as_deref(), Some(r#"{"id": 3, "key": "0"}"#));
         assert_eq!(batch.origin(1), Some((1, 3)));
-        assert_eq!(generator.locator()(1, 3), "generator[1]@3");
+        assert_eq!(generator.locator()(1, 3).text, "generator[1]@3");
     }
 
     #[test]

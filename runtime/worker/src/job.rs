@@ -268,7 +268,7 @@ mod tests {
         }
 
         fn locator(&self) -> Locator {
-            Arc::new(|split, position| format!("{split}:{position}"))
+            Arc::new(|split, position| format!("{split}:{position}").into())
         }
     }
 

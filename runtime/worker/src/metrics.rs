@@ -76,6 +76,7 @@ impl Subtask {
             bytes_in: count(&c.bytes_in),
             bytes_out: count(&c.bytes_out),
             rejected: count(&c.rejected),
+            dead_letters: count(&c.dead_letters),
             busy_us: us(&c.busy_ns),
             backpressured_us: us(&c.backpressured_ns),
             idle_us: us(&c.idle_ns),

@@ -4,10 +4,13 @@ use std::io::Write;
 
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD;
-use flow_dataflow::Batch;
+use flow_dataflow::{Batch, dead_letter};
 use flow_frame::headers;
 use flow_frame::layout::id;
 use flow_model::spec::RecordFormat;
+
+/// What is told of a dead letter in numbers.
+const NUMBERS: [&str; 6] = ["attempts", "time", "subtask", "partition", "offset", "line"];
 
 /// Appends all rows of a batch to `out`, a line each.
 ///
@@ -15,7 +18,8 @@ use flow_model::spec::RecordFormat;
 ///   avoids.
 /// - `records`: an object with the fields `key`, `value`, `timestamp` (milliseconds since the Unix epoch) and `headers` (a
 ///   list of objects with `key` and `value`), null where there is none. What is not UTF-8 stands in base64 under
-///   `key_base64` or `value_base64` in place of the plain name.
+///   `key_base64` or `value_base64` in place of the plain name. A dead letter has the field `error` besides, an object of
+///   what [`dead_letter`] tells of it in headers.
 pub(crate) fn append(format: RecordFormat, batch: &Batch, out: &mut Vec<u8>) {
     match format {
         RecordFormat::Lines => lines(batch, out),
@@ -46,14 +50,31 @@ fn record(batch: &Batch, row: usize, out: &mut Vec<u8>) {
         None => out.extend_from_slice(b"null"),
     }
     out.extend_from_slice(b",\"headers\":[");
-    for (n, (key, value)) in headers::decode(of(id::HEADERS).unwrap_or_default()).enumerate() {
+    let blob = of(id::HEADERS).unwrap_or_default();
+    let told = |key: &[u8]| key.starts_with(dead_letter::PREFIX.as_bytes());
+    for (n, (key, value)) in headers::decode(blob).filter(|(key, _)| !told(key)).enumerate() {
         out.extend_from_slice(if n == 0 { b"{" } else { b",{" });
         bytes("key", Some(key), out);
         out.push(b',');
         bytes("value", value, out);
         out.push(b'}');
     }
-    out.extend_from_slice(b"]}\n");
+    out.push(b']');
+    for (n, (key, value)) in headers::decode(blob).filter(|(key, _)| told(key)).enumerate() {
+        out.extend_from_slice(if n == 0 { b",\"error\":{" } else { b"," });
+        error(&String::from_utf8_lossy(&key[dead_letter::PREFIX.len()..]), value, out);
+    }
+    let is_dead_letter = headers::decode(blob).any(|(key, _)| told(key));
+    out.extend_from_slice(if is_dead_letter { b"}}\n" } else { b"}\n" });
+}
+
+/// A field of what is told of a dead letter; numbers are numbers.
+fn error(name: &str, value: Option<&[u8]>, out: &mut Vec<u8>) {
+    let text = value.map(String::from_utf8_lossy);
+    let number = text.as_ref().filter(|_| NUMBERS.contains(&name)).and_then(|text| text.parse::<i64>().ok());
+    let name = serde_json::Value::from(name);
+    let value = number.map_or_else(|| serde_json::Value::from(text), serde_json::Value::from);
+    write!(out, "{name}:{value}").expect("a vector takes every write");
 }
 
 /// A field of bytes: text where it is text.
@@ -118,6 +139,26 @@ mod tests {
                 r#"{"key":"h","value":null},{"key":"","value_base64":"/w=="}]}"#
             ),
         );
+    }
+
+    #[test]
+    fn what_is_told_of_a_dead_letter_is_an_object() {
+        let mut blob = Vec::new();
+        let pairs: [(&[u8], Option<&[u8]>); 5] = [
+            (b"flow.error.reason", Some(b"a \"bad\" one\n")),
+            (b"h", Some(b"1")),
+            (b"flow.error.line", Some(b"17")),
+            (b"flow.error.time", Some(b"soon")),
+            (b"flow.error.code", None),
+        ];
+        headers::encode(pairs.into_iter(), &mut blob);
+        let text = shown(RecordFormat::Records, &[Row { value: Some(b"v"), headers: &blob, ..Row::default() }]);
+        let expect = concat!(
+            r#"> {"key":null,"value":"v","timestamp":null,"headers":[{"key":"h","value":"1"}],"#,
+            r#""error":{"reason":"a \"bad\" one\n","line":17,"time":"soon","code":null}}"#,
+            "\n"
+        );
+        assert_eq!(text, expect);
     }
 
     #[test]

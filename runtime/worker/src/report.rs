@@ -5,7 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use flow_dataflow::counters::Counters;
-use flow_dataflow::report::{Level, Rejected, Report};
+use flow_dataflow::report::{Level, Place, Rejected, Report};
 use flow_dataflow::source::Locator;
 
 use crate::log::JobLog;
@@ -19,24 +19,28 @@ pub(crate) const SOURCE_SHIFT: u32 = 24;
 /// The names of places in all sources of a job.
 #[derive(Default)]
 pub(crate) struct Places {
-    by_source: Mutex<Vec<Option<Locator>>>,
+    /// The name of each source, and how it locates records.
+    by_source: Mutex<Vec<Option<(String, Locator)>>>,
 }
 
 impl Places {
-    pub(crate) fn add(&self, source: usize, locator: Locator) {
+    pub(crate) fn add(&self, source: usize, name: &str, locator: Locator) {
         let mut all = self.by_source.lock().unwrap_or_else(PoisonError::into_inner);
         if all.len() <= source {
             all.resize(source + 1, None);
         }
-        all[source].get_or_insert(locator);
+        all[source].get_or_insert_with(|| (name.to_owned(), locator));
     }
 
-    pub(crate) fn locate(&self, split: u32, position: i64) -> String {
+    /// What the source says of the place, and which source that is.
+    pub(crate) fn locate(&self, split: u32, position: i64) -> Place {
         let all = self.by_source.lock().unwrap_or_else(PoisonError::into_inner);
-        match all.get((split >> SOURCE_SHIFT) as usize) {
-            Some(Some(locator)) => locator(split & ((1 << SOURCE_SHIFT) - 1), position),
-            _ => format!("split {split}, position {position}"),
-        }
+        let Some(Some((name, locator))) = all.get((split >> SOURCE_SHIFT) as usize) else {
+            return format!("split {split}, position {position}").into();
+        };
+        let mut place = locator(split & ((1 << SOURCE_SHIFT) - 1), position);
+        place.fields.insert(0, ("source", name.clone()));
+        place
     }
 }
 
@@ -98,7 +102,7 @@ impl ToLog {
     fn tell_left_out(&self, records: u64, calls: u64) {
         let more = |n: u64, what: &str| format!("{n} more {what}{}", if n == 1 { " was" } else { "s were" });
         if records > 0 {
-            self.add(Level::Warn, format!("{} skipped, not shown one by one", more(records, "record")));
+            self.add(Level::Warn, format!("{} not taken, not shown one by one", more(records, "record")));
         }
         if calls > 0 {
             self.add(Level::Warn, format!("{} tried again, not shown one by one", more(calls, "failed call")));
@@ -123,7 +127,7 @@ impl Report for ToLog {
         self.add(level, message.into());
     }
 
-    fn locate(&self, split: u32, position: i64) -> String {
+    fn locate(&self, split: u32, position: i64) -> Place {
         self.places.locate(split, position)
     }
 
@@ -137,14 +141,26 @@ impl Report for ToLog {
 
     fn rejected(&self, record: &Rejected) {
         self.counters.rejected.fetch_add(1, Relaxed);
+        self.show(record, "was skipped");
+    }
+
+    fn dead_letter(&self, record: &Rejected) {
+        self.counters.rejected.fetch_add(1, Relaxed);
+        self.counters.dead_letters.fetch_add(1, Relaxed);
+        self.show(record, "went to the dead letters");
+    }
+}
+
+impl ToLog {
+    fn show(&self, record: &Rejected, what: &str) {
         let (passes, left_out) = Rate::next(&self.rejections);
         self.tell_left_out(left_out, 0);
         if !passes {
             return;
         }
-        let place = record.origin.map_or("a record".into(), |(split, at)| self.locate(split, at));
+        let place = record.origin.map_or("a record".into(), |(split, at)| self.locate(split, at).text);
         let trace = trace(&record.backtrace);
-        self.add(Level::Warn, format!("{place} was skipped ({}): {}{trace}", record.code, record.message));
+        self.add(Level::Warn, format!("{place} {what} ({}): {}{trace}", record.code, record.message));
     }
 }
 
@@ -190,8 +206,11 @@ mod tests {
 
     #[test]
     fn every_skipped_record_and_failed_call_is_shown_or_counted() {
-        let record = Rejected { origin: None, code: "c".into(), message: "m".into(), backtrace: Vec::new() };
+        let (code, message) = ("c".into(), "m".into());
+        let record = Rejected { origin: None, code, message, backtrace: Vec::new(), attempts: 1 };
         let (lines, counted) = told(|to_log| to_log.rejected(&record));
+        assert!(lines < 100 && counted == 1000, "{lines} {counted}");
+        let (lines, counted) = told(|to_log| to_log.dead_letter(&record));
         assert!(lines < 100 && counted == 1000, "{lines} {counted}");
         let (lines, counted) = told(|to_log| to_log.call_failed("m"));
         assert!(lines < 100 && counted == 1000, "{lines} {counted}");

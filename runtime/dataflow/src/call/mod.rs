@@ -1,38 +1,46 @@
 //! Driving user code: a [`Function`] as an [`Operator`].
 //!
-//! A batch is cut to a size that one call handles in time and that a guest has room for, reduced to the columns that the function reads, called, and the
-//! answer is checked and merged with what the function did not see. A call that fails is blamed on one record by halving
-//! ([`blame`]); that record is treated as `on-error` says, and the rest goes on.
+//! A batch is cut to a size that one call handles in time and that a guest has room for, reduced to the columns that the
+//! function reads, called, and the answer is checked and merged with what the function did not see ([`work`]). For a call that
+//! fails the record to blame is searched ([`blame`]); that record is treated as `on-error` says, and the rest goes on. A call
+//! whose failure may pass is made again after a pause, if `on-error` says so.
 //!
 //! - [`answer`]: checking and applying what a map, filter or flat-map returned
 //! - [`group`]: grouping a batch by key, and putting the output back into arrival order
+//! - [`work`]: which rows are called next, and what follows from how it went
 //! - [`blame`]: who is to blame for a failed call
 
 mod answer;
 mod blame;
 mod destination;
 mod group;
+mod work;
 
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 
 use flow_frame::{BytesColumn, id};
+use flow_model::spec::Retry;
 
-use crate::element::{CheckpointId, Moment};
+use crate::dead_letter::DeadLetters;
+use crate::element::{CheckpointId, Moment, Timestamp};
 use crate::function::{Answer, CallError, Kind, Rejection};
 use crate::report::{Rejected, Report};
 use crate::state::KeyedState;
 use crate::{Batch, Column, Error, Function, Operator};
+use work::Work;
 
 /// What happens when a record is refused or makes a call fail.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+#[derive(Clone, Debug, Default)]
 pub enum OnError {
     /// The job fails and names the record.
     #[default]
     Fail,
     /// The record is counted, logged and left out.
     Skip,
+    /// The record is counted and sent where dead letters go.
+    DeadLetter(DeadLetters),
 }
 
 /// Nanoseconds of a clock that never goes back, from any start.
@@ -48,22 +56,27 @@ pub struct Blame {
 }
 
 impl Blame {
-    /// Treats a record as `on-error` says.
-    pub fn reject(&self, record: Rejected) -> Result<(), Error> {
-        match self.on_error {
-            OnError::Skip => {
-                self.report.rejected(&record);
-                Ok(())
+    /// Treats a row of a batch as `on-error` says.
+    pub fn reject(&self, batch: &Batch, row: usize, record: Rejected) -> Result<(), Error> {
+        let origin = record.origin;
+        let place = || origin.map(|(split, position)| self.report.locate(split, position));
+        match &self.on_error {
+            OnError::Skip => self.report.rejected(&record),
+            OnError::DeadLetter(letters) => {
+                letters.send(batch, row, &record, place().as_ref());
+                self.report.dead_letter(&record);
             }
             OnError::Fail => {
-                let Rejected { origin, code, message, backtrace } = record;
-                let place = origin.map_or("a record".into(), |(split, at)| self.report.locate(split, at));
+                let Rejected { code, message, backtrace, .. } = record;
+                let place = place().map_or("a record".into(), |place| place.text);
                 let trace: String = backtrace.iter().map(|f| format!("\n    at {f}")).collect();
-                Err(Error::Plugin(format!(
-                    "{place} was rejected ({code}): {message}{trace}\n  next: mend the record or the operator, or set `on-error: skip`"
-                )))
+                return Err(Error::Plugin(format!(
+                    "{place} was rejected ({code}): {message}{trace}\n  next: mend the record or the operator, or set \
+                     `on-error: skip` or `on-error: dead-letter`"
+                )));
             }
         }
+        Ok(())
     }
 }
 
@@ -71,6 +84,10 @@ impl Blame {
 pub struct Setup {
     /// What happens with a record that fails.
     pub blame: Blame,
+    /// How calls are made again whose failure may pass; none: the job fails.
+    pub retry: Option<Retry>,
+    /// Where the operator's limits stand in the pipeline file, for who has to change one.
+    pub limits_at: String,
     /// Measures calls, so that batches can be cut to size.
     pub stopwatch: Stopwatch,
     /// The most rows that one call gets.
@@ -99,13 +116,16 @@ pub struct FunctionOperator {
     state: KeyedState,
     setup: Setup,
     rows_a_call: usize,
+    /// No call has been made since the last that failed, so that the instance is a new one.
+    is_fresh: bool,
+    work: Work,
 }
 
 impl FunctionOperator {
     /// Drives `function`; `state` holds its states (the default one for a function without).
     pub fn new(function: Box<dyn Function>, state: KeyedState, setup: Setup) -> FunctionOperator {
         let rows_a_call = setup.max_rows.clamp(1, 64);
-        FunctionOperator { function, state, setup, rows_a_call }
+        FunctionOperator { function, state, setup, rows_a_call, is_fresh: true, work: Work::default() }
     }
 
     /// As many of the first rows as one call takes, and what they get if it is a keyed one, which begins with that.
@@ -141,7 +161,8 @@ impl FunctionOperator {
             None => self.apply(batch, at),
             Some(keyed) => self.process_keyed(batch, &keyed, at),
         };
-        if result.is_err() {
+        self.is_fresh = result.is_err();
+        if self.is_fresh {
             self.function.refuse();
         }
         result
@@ -178,6 +199,10 @@ impl FunctionOperator {
         });
         match done {
             Ok((out, rejected, states)) => {
+                if let Err(too_much) = self.state.check(&states).map_err(CallError::Host)? {
+                    self.state.abort();
+                    return Err(too_much.into());
+                }
                 self.state.commit(&states).map_err(CallError::Host)?;
                 Ok((out, rejected))
             }
@@ -190,8 +215,10 @@ impl FunctionOperator {
 
     fn reject_rows(&self, batch: &Batch, rejected: Vec<Rejection>) -> Result<(), Error> {
         rejected.into_iter().try_for_each(|r| {
-            let origin = batch.origin(r.row as usize);
-            self.setup.blame.reject(Rejected { origin, code: r.code, message: r.message, backtrace: Vec::new() })
+            let row = r.row as usize;
+            let (origin, backtrace, attempts) = (batch.origin(row), Vec::new(), self.work.attempts());
+            let record = Rejected { origin, code: r.code, message: r.message, backtrace, attempts };
+            self.setup.blame.reject(batch, row, record)
         })
     }
 
@@ -220,31 +247,16 @@ impl FunctionOperator {
 
 impl Operator for FunctionOperator {
     fn process(&mut self, batch: Batch, at: Moment, out: &mut Vec<Batch>) -> Result<(), Error> {
-        let mut from = 0;
-        while from < batch.rows() {
-            let to = (from + self.rows_a_call).min(batch.rows());
-            let piece = if to - from == batch.rows() { batch.clone() } else { batch.slice(from, to) };
-            let begun = (self.setup.stopwatch)();
-            let (piece, keyed) = self.fitting(piece)?;
-            match self.call(&piece, keyed, at) {
-                Ok((rows, rejected)) => {
-                    self.adapt(piece.rows(), (self.setup.stopwatch)() - begun);
-                    self.reject_rows(&piece, rejected)?;
-                    if !rows.is_empty() {
-                        out.push(rows);
-                    }
-                }
-                Err(error) => {
-                    if matches!(error, CallError::TimedOut { .. }) {
-                        // Nobody knows how many would have been in time. From one on it soon doubles back.
-                        self.rows_a_call = 1;
-                    }
-                    self.blame(&piece, at, error, out)?;
-                }
-            }
-            from += piece.rows();
-        }
-        Ok(())
+        self.work.add(batch);
+        if self.work.held().is_some() { Ok(()) } else { self.go_on(at, out) }
+    }
+
+    fn held(&self) -> Option<Timestamp> {
+        self.work.held()
+    }
+
+    fn resume(&mut self, at: Moment, out: &mut Vec<Batch>) -> Result<(), Error> {
+        self.go_on(at, out)
     }
 
     fn before_barrier(&mut self, checkpoint: CheckpointId, out: &mut Vec<Batch>) -> Result<(), Error> {

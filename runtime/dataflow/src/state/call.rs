@@ -13,6 +13,7 @@ use flow_model::key_group::KeyGroups;
 
 use super::budget::{Budget, ROW_BYTES};
 use super::memory::MemoryBackend;
+use super::quota::{self, Quota, TooMuch, Touched};
 use super::{StateBackend, key};
 use crate::build::bytes_column;
 use crate::element::CheckpointId;
@@ -60,6 +61,7 @@ pub struct KeyedState {
     /// What the call may still write.
     writable: Budget,
     limit: usize,
+    quota: Option<Quota>,
     failed: Option<Error>,
 }
 
@@ -82,8 +84,15 @@ impl KeyedState {
             writes: BTreeMap::new(),
             writable: Budget::of(LIMIT),
             limit: LIMIT,
+            quota: None,
             failed: None,
         }
+    }
+
+    /// The same, where the states of one key may hold so many bytes, see [`KeyedState::check`].
+    #[must_use]
+    pub fn with_limit_per_key(self, bytes: usize) -> KeyedState {
+        KeyedState { quota: Some(Quota::of(bytes)), ..self }
     }
 
     /// Bytes that a call may write from now on, and that each of its requests may read: keys, values, and something for
@@ -114,7 +123,61 @@ impl KeyedState {
             covered = covered.min(values.rows());
             columns.push(bytes_column(id::DECLARED + state, values));
         }
+        if let Some(quota) = &mut self.quota
+            && covered == rows
+        {
+            quota.begin(&columns, rows);
+            if self.kinds.iter().any(|kind| *kind != StateKind::Value) {
+                let mut at = BytesBuilder::default();
+                for (row, group) in self.groups.iter().enumerate() {
+                    quota::place(*group, self.keys.column().raw(row), &mut at.data);
+                    at.end_row();
+                }
+                quota.read(&at, &mut *self.backend)?;
+            }
+        }
         Ok((columns, covered))
+    }
+
+    /// Whether every key of the call may hold what it would with these value states (a row for each key) and what the call
+    /// wrote. To be asked before [`KeyedState::commit`].
+    pub fn check(&mut self, states: &Batch) -> Result<Result<(), TooMuch>, Error> {
+        let Some(mut quota) = self.quota.take() else { return Ok(Ok(())) };
+        let mut result = Ok(Ok(()));
+        for row in 0..self.groups.len() {
+            let prefixes = self.entry_prefixes(row);
+            let written = prefixes.iter().map(|prefix| self.bytes_under(prefix)).sum();
+            let (keys, backend, writes) = (&self.keys, &mut *self.backend, &self.writes);
+            let touched = Touched { row, key: keys.column().raw(row), written };
+            let count = || {
+                let mut bytes = written;
+                for prefix in &prefixes {
+                    let mut each = |key: &[u8], value: &[u8]| {
+                        bytes += if writes.contains_key(key) { 0 } else { key.len() - prefix.len() + value.len() };
+                        true
+                    };
+                    backend.scan(prefix, None, &mut each)?;
+                }
+                Ok(bytes)
+            };
+            result = quota.check(&touched, states, count);
+            if !matches!(result, Ok(Ok(()))) {
+                break;
+            }
+        }
+        self.quota = Some(quota);
+        result
+    }
+
+    /// What the entries of a key begin with, in each map and list.
+    fn entry_prefixes(&self, row: usize) -> Vec<Vec<u8>> {
+        let entries = self.kinds.iter().enumerate().filter(|(_, kind)| **kind != StateKind::Value);
+        let prefix = |(state, _): (usize, &StateKind)| {
+            let mut prefix = Vec::new();
+            key::encode(self.groups[row], state as u16, self.keys.column().raw(row), &mut prefix);
+            prefix
+        };
+        entries.map(prefix).collect()
     }
 
     /// Ends a call that succeeded: its writes, and the value states that it returned (a row for each key), take effect.
@@ -130,6 +193,11 @@ impl KeyedState {
                 at.end_row();
                 to.push(values.get(row));
             }
+        }
+        for (row, count) in self.quota.as_mut().map(Quota::take_counted).unwrap_or_default() {
+            quota::place(self.groups[row], self.keys.column().raw(row), &mut at.data);
+            at.end_row();
+            to.push(Some(&count));
         }
         self.writable = Budget::of(self.limit);
         for (key, value) in std::mem::take(&mut self.writes) {
@@ -372,6 +440,14 @@ impl KeyedState {
         at.push(Some(key));
         self.backend.get_many(&at, &mut found, usize::MAX).map_err(|e| failed(&mut self.failed, e))?;
         Ok(found.column().get(0).map(<[u8]>::to_vec))
+    }
+
+    /// Bytes of the entries that the call writes below a prefix, which counts for nothing.
+    fn bytes_under(&self, prefix: &[u8]) -> usize {
+        let size = |(key, value): (&Vec<u8>, &Option<Vec<u8>>)| {
+            value.as_ref().map_or(0, |value| key.len() - prefix.len() + value.len())
+        };
+        self.written_under(prefix).map(size).sum()
     }
 
     fn written_under<'a>(&'a self, prefix: &'a [u8]) -> impl Iterator<Item = (&'a Vec<u8>, &'a Option<Vec<u8>>)> {

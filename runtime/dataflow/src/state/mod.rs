@@ -10,11 +10,13 @@ pub mod cache;
 pub mod call;
 pub mod key;
 pub mod memory;
+mod quota;
 pub mod store;
 
 pub use cache::Cached;
 pub use call::KeyedState;
 pub use memory::MemoryBackend;
+pub use quota::TooMuch;
 pub use store::{Generation, Store};
 
 use flow_frame::BytesBuilder;

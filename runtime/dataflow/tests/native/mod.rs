@@ -9,12 +9,13 @@ use flow_dataflow::build::Row;
 use flow_dataflow::call::{Blame, FunctionOperator, OnError, Setup};
 use flow_dataflow::element::{CheckpointId, Moment};
 use flow_dataflow::function::{Answer, CallError, Description, Kind, StateDescriptor, StateKind};
-use flow_dataflow::report::{Level, Rejected, Report};
+use flow_dataflow::report::{Level, Place, Rejected, Report};
 use flow_dataflow::source::Locator;
 use flow_dataflow::state::{KeyedState, MemoryBackend};
 use flow_dataflow::{Batch, BatchBuilder, Error, Function, Polled, Sink, Source};
 use flow_frame::id;
 use flow_model::key_group::KeyGroups;
+use flow_model::spec::Retry;
 
 pub const NOW: Moment = Moment { now: 0, watermark: i64::MIN };
 
@@ -38,8 +39,8 @@ impl Report for Told {
         self.1.lock().expect("no test panics while it holds this").push(format!("{level:?} {message}"));
     }
 
-    fn locate(&self, split: u32, position: i64) -> String {
-        format!("test[{split}]@{position}")
+    fn locate(&self, split: u32, position: i64) -> Place {
+        format!("test[{split}]@{position}").into()
     }
 
     fn rejected(&self, record: &Rejected) {
@@ -55,6 +56,12 @@ pub struct Native<F> {
     pub refused: Arc<AtomicUsize>,
     /// Ends the job's calls.
     pub stop: Arc<AtomicBool>,
+    /// How calls are made again.
+    pub retry: Option<Retry>,
+    /// The most rows of a call.
+    pub max_rows: usize,
+    /// What it emits at the end of input.
+    last: Vec<String>,
 }
 
 pub type Call<'a> = (&'a Batch, &'a Batch, &'a mut KeyedState);
@@ -75,7 +82,21 @@ impl<F: FnMut(Call<'_>) -> Result<Answer, CallError> + Send> Native<F> {
             unordered: false,
             capabilities: Vec::new(),
         };
-        Native { description, call, refused: Arc::default(), stop: Arc::default() }
+        Native {
+            description,
+            call,
+            refused: Arc::default(),
+            stop: Arc::default(),
+            retry: None,
+            max_rows: 64,
+            last: Vec::new(),
+        }
+    }
+
+    /// The same, which emits these values at the end of input.
+    pub fn at_end(mut self, values: &[&str]) -> Native<F> {
+        self.last = values.iter().map(|&value| value.to_owned()).collect();
+        self
     }
 
     pub fn operator(self, on_error: OnError, told: Arc<Told>) -> FunctionOperator
@@ -83,8 +104,15 @@ impl<F: FnMut(Call<'_>) -> Result<Answer, CallError> + Send> Native<F> {
         F: 'static,
     {
         let states = KeyedState::new(Box::<MemoryBackend>::default(), &self.description.states, KeyGroups::default());
-        let setup =
-            Setup { blame: Blame { on_error, report: told }, stopwatch: || 0, max_rows: 64, stop: self.stop.clone() };
+        let (blame, stop) = (Blame { on_error, report: told }, self.stop.clone());
+        let setup = Setup {
+            blame,
+            retry: self.retry,
+            limits_at: "p.yaml:7".into(),
+            stopwatch: || 0,
+            max_rows: self.max_rows,
+            stop,
+        };
         FunctionOperator::new(Box::new(self), states, setup)
     }
 }
@@ -117,7 +145,9 @@ impl<F: FnMut(Call<'_>) -> Result<Answer, CallError> + Send> Function for Native
     }
 
     fn end_of_input(&mut self) -> Result<Answer, CallError> {
-        Ok(Answer::default())
+        let all: Vec<(Option<&str>, &str)> = self.last.iter().map(|value| (None, value.as_str())).collect();
+        let rows = if all.is_empty() { Batch::default() } else { records(&all).project(&[id::VALUE]) };
+        Ok(Answer { rows, ..Answer::default() })
     }
 }
 
@@ -156,7 +186,7 @@ impl Source for Given {
     }
 
     fn locator(&self) -> Locator {
-        Arc::new(|split, position| format!("test[{split}]@{position}"))
+        Arc::new(|split, position| format!("test[{split}]@{position}").into())
     }
 }
 

@@ -20,7 +20,7 @@ fn each_file_is_told_for_what_it_is() {
     let flowd = Flowd::new();
     let whole = fs::read(plugins().join("tokenizer.wasm")).expect("deployment/plugins.sh builds it");
     let build = "`flowctl build` in the operator's project writes a component";
-    let cases: [(&str, &[u8], &str); 5] = [
+    let cases: [(&str, &[u8], &str); 6] = [
         ("empty", b"", &format!("empty.wasm is not WebAssembly: the file is empty. {build}")),
         ("script", b"#!/bin/sh\necho", &format!("script.wasm is not WebAssembly: it is a script. {build}")),
         (
@@ -38,9 +38,15 @@ fn each_file_is_told_for_what_it_is() {
         ),
         (
             "another-version",
-            &of_version(&whole, "0.2.0"),
+            &patched(&whole, "@0.1.0", "@0.2.0"),
             "another-version.wasm was built for flow:operator/flat-map@0.2.0; flow:operator is served in version 0.1.0 \
              here. Build it with the SDK of that version, or update Flow",
+        ),
+        (
+            "asks-for-more",
+            &patched(&whole, "flow:operator/log@0.1.0", "wasi:clocks/wall@0.20.0"),
+            "asks-for-more.wasm imports wasi:clocks/wall@0.20.0, which operators do not get: no files, network, clock or \
+             environment. Build Rust for wasm32-unknown-unknown, and other languages without WASI, as sdk/ says",
         ),
     ];
     for (name, bytes, expect) in cases {
@@ -57,14 +63,14 @@ fn each_file_is_told_for_what_it_is() {
     flowd.finished(&flowd.deploy("good", &pipeline("'{plugins}/tokenizer.wasm'")));
 }
 
-/// The same component, as if it had been built for another version.
-fn of_version(component: &[u8], version: &str) -> Vec<u8> {
+/// The same component, with another name of the same length wherever it has this one.
+fn patched(component: &[u8], from: &str, to: &str) -> Vec<u8> {
+    assert_eq!(from.len(), to.len());
     let mut bytes = component.to_vec();
-    let own = b"@0.1.0";
-    let places: Vec<usize> =
-        bytes.windows(own.len()).enumerate().filter(|(_, part)| part == own).map(|(at, _)| at + 1).collect();
+    let named = bytes.windows(from.len()).enumerate().filter(|(_, part)| *part == from.as_bytes());
+    let places: Vec<usize> = named.map(|(at, _)| at).collect();
     assert!(!places.is_empty());
-    places.into_iter().for_each(|at| bytes[at..at + version.len()].copy_from_slice(version.as_bytes()));
+    places.into_iter().for_each(|at| bytes[at..at + to.len()].copy_from_slice(to.as_bytes()));
     bytes
 }
 

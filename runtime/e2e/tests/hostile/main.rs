@@ -1,5 +1,7 @@
 //! A component that misbehaves in every way it can, in the real daemon, beside a job that must not notice.
 
+mod neighbours;
+
 use flow_e2e::flowd::{Flowd, counter, state};
 
 const LINES: usize = 200;
@@ -31,10 +33,16 @@ sinks:
 const RECORD: [(&str, &str); 7] = [
     ("panic", "it panicked: panicked at"),
     ("trap", "it stopped itself (unreachable)"),
-    ("loop", "the call took more than 500 ms of CPU time"),
+    (
+        "loop",
+        "the call took more than 500 ms of CPU time; to change that, set `limits: {time-per-batch: …}` in loop.yaml:12",
+    ),
     ("recurse", "hostile::recurse"),
-    ("alloc", "it needs more than its limit of 64 MiB of memory"),
-    ("huge-output", "it is larger than 8 MiB"),
+    ("alloc", "MiB of memory, and 64 MiB is its limit; to change that, set `limits: {memory: …}` in alloc.yaml:12"),
+    (
+        "huge-output",
+        "its answer is larger than 8Mi; to change that, set `limits: {output-per-batch: …}` in huge-output.yaml:12",
+    ),
     ("reject", "(hostile): rejected as told"),
 ];
 

@@ -1,5 +1,6 @@
 //! Whole pipelines from Kafka to Kafka in the real daemon, record by record against what a few lines of Rust compute.
 
+mod dead_letters;
 mod destinations;
 mod keyed;
 mod records;

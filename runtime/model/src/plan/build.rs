@@ -115,12 +115,12 @@ impl Builder<'_> {
         for node in graph.nodes() {
             let task = match self.chained_to(graph, node) {
                 Some(task) => task,
-                None => self.new_task(node),
+                None => self.new_task(graph, node),
             };
             self.places.push(task);
             self.append(task, node);
         }
-        for exchange in &self.exchanges {
+        for exchange in self.exchanges.iter().filter(|exchange| exchange.dead_letters_of.is_none()) {
             if let Tail::Exchanges(outputs) = &mut self.tasks[exchange.from.index()].tail {
                 outputs.push(exchange.id);
             }
@@ -153,7 +153,7 @@ impl Builder<'_> {
 
     /// The task of the only input, if the edge needs no exchange.
     fn chained_to(&self, graph: &Graph, node: &Node) -> Option<TaskId> {
-        let &[input] = node.inputs.as_slice() else { return None };
+        let (&[input], []) = (node.inputs.as_slice(), node.dead_letters_of.as_slice()) else { return None };
         let parallelism = self.parallelism(node);
         let sender = graph.node(input);
         let alone = sender.outputs.len() == 1 && self.parallelism(sender) == parallelism;
@@ -161,7 +161,7 @@ impl Builder<'_> {
         (alone && stays).then(|| self.places[input.index()])
     }
 
-    fn new_task(&mut self, node: &Node) -> TaskId {
+    fn new_task(&mut self, graph: &Graph, node: &Node) -> TaskId {
         let id = TaskId(self.tasks.len() as u32);
         let parallelism = self.parallelism(node);
         let head = match node.role {
@@ -171,7 +171,12 @@ impl Builder<'_> {
                 Head::Source(Endpoint { name: source.name.clone(), connector })
             }
             Role::Operator(_) | Role::Sink(_) => {
-                Head::Exchanges(node.inputs.iter().map(|&input| self.exchange(input, id, node)).collect())
+                let mut exchanges: Vec<ExchangeId> =
+                    node.inputs.iter().map(|&input| self.exchange(input, id, node)).collect();
+                for &sender in &node.dead_letters_of {
+                    exchanges.extend(self.dead_letters(graph.node(sender), sender, id, node));
+                }
+                Head::Exchanges(exchanges)
             }
         };
         let tail = Tail::Exchanges(Vec::new());
@@ -180,15 +185,47 @@ impl Builder<'_> {
     }
 
     fn exchange(&mut self, input: NodeId, to: TaskId, node: &Node) -> ExchangeId {
-        let id = ExchangeId(self.exchanges.len() as u32);
         let from = self.places[input.index()];
         let partitioning = match self.key(node) {
             Some(key) => Partitioning::Hash(key.clone()),
-            None if self.tasks[from.index()].parallelism == self.parallelism(node) => Partitioning::Forward,
-            None => Partitioning::Rebalance,
+            None => self.unkeyed(from, node),
         };
-        self.exchanges.push(Exchange { id, from, to, partitioning });
+        self.add_exchange(from, to, partitioning, None)
+    }
+
+    fn unkeyed(&self, from: TaskId, node: &Node) -> Partitioning {
+        match self.tasks[from.index()].parallelism == self.parallelism(node) {
+            true => Partitioning::Forward,
+            false => Partitioning::Rebalance,
+        }
+    }
+
+    fn add_exchange(
+        &mut self,
+        from: TaskId,
+        to: TaskId,
+        partitioning: Partitioning,
+        dead_letters_of: Option<OperatorName>,
+    ) -> ExchangeId {
+        let id = ExchangeId(self.exchanges.len() as u32);
+        self.exchanges.push(Exchange { id, from, to, partitioning, dead_letters_of });
         id
+    }
+
+    /// The exchanges of one operator's dead letters to a sink: from the operator's own task, and from those that select its key
+    /// in front of a hash exchange.
+    fn dead_letters(&mut self, sender: &Node, id: NodeId, to: TaskId, sink: &Node) -> Vec<ExchangeId> {
+        let own = self.places[id.index()];
+        let is_first = self.tasks[own.index()].chain.first().is_some_and(|element| element.operator == sender.name);
+        let hashed = self.exchanges.iter().filter(|exchange| {
+            is_first && exchange.to == own && matches!(exchange.partitioning, Partitioning::Hash(_))
+        });
+        let tasks: Vec<TaskId> = [own].into_iter().chain(hashed.map(|exchange| exchange.from)).collect();
+        let of = |from: TaskId| {
+            let partitioning = self.unkeyed(from, sink);
+            self.add_exchange(from, to, partitioning, Some(sender.name.clone()))
+        };
+        tasks.into_iter().map(of).collect()
     }
 
     fn append(&mut self, task: TaskId, node: &Node) {

@@ -108,6 +108,10 @@ pub struct Exchange {
     pub to: TaskId,
     /// Which subtask receives a record.
     pub partitioning: Partitioning,
+    /// The operator whose dead letters it carries, as far as they come about in the sending task: what the operator does not
+    /// take, and what has no key for it. Absent where it carries the sending task's output.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dead_letters_of: Option<OperatorName>,
 }
 
 /// Which subtask of the receiving task a record goes to.
@@ -140,6 +144,12 @@ impl Plan {
         &self.exchanges[id.index()]
     }
 
+    /// The exchanges that carry dead letters out of a task, each with the operator whose they are.
+    pub fn dead_letters(&self, from: TaskId) -> impl Iterator<Item = (&OperatorName, &Exchange)> {
+        let of_task = self.exchanges.iter().filter(move |exchange| exchange.from == from);
+        of_task.filter_map(|exchange| Some((exchange.dead_letters_of.as_ref()?, exchange)))
+    }
+
     /// How many subtasks there are in all.
     pub fn subtasks(&self) -> u64 {
         self.tasks.iter().map(|task| u64::from(task.parallelism)).sum()
@@ -168,7 +178,7 @@ impl Task {
         }
     }
 
-    /// The exchanges that it sends into; none if it ends with a sink or nobody reads it.
+    /// The exchanges that its output goes into; none if it ends with a sink or nobody reads it.
     pub fn outputs(&self) -> &[ExchangeId] {
         match &self.tail {
             Tail::Sink(_) => &[],

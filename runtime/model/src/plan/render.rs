@@ -30,8 +30,11 @@ impl Plan {
             Head::Source(source) => writeln!(f, "  source    {} ({})", source.name, source.connector)?,
             Head::Exchanges(inputs) => {
                 for &id in inputs {
-                    let Exchange { from, partitioning, .. } = self.exchange(id);
-                    writeln!(f, "  from      task {from}, {partitioning}")?;
+                    let Exchange { from, partitioning, dead_letters_of, .. } = self.exchange(id);
+                    match dead_letters_of {
+                        Some(of) => writeln!(f, "  from      task {from}, {partitioning}: dead letters of {of}")?,
+                        None => writeln!(f, "  from      task {from}, {partitioning}")?,
+                    }
                 }
             }
         }
@@ -43,13 +46,16 @@ impl Plan {
             }
         }
         match &task.tail {
-            Tail::Sink(sink) => writeln!(f, "  sink      {} ({})", sink.name, sink.connector),
-            Tail::Exchanges(outputs) if outputs.is_empty() => writeln!(f, "  to        nobody"),
+            Tail::Sink(sink) => writeln!(f, "  sink      {} ({})", sink.name, sink.connector)?,
+            Tail::Exchanges(outputs) if outputs.is_empty() => writeln!(f, "  to        nobody")?,
             Tail::Exchanges(outputs) => outputs.iter().try_for_each(|&id| {
                 let Exchange { to, partitioning, .. } = self.exchange(id);
                 writeln!(f, "  to        task {to}, {partitioning}")
-            }),
+            })?,
         }
+        self.dead_letters(task.id).try_for_each(|(of, Exchange { to, partitioning, .. })| {
+            writeln!(f, "  dead      task {to}, {partitioning}: dead letters of {of}")
+        })
     }
 }
 

@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::kafka::{KafkaSink, KafkaSource};
+use super::on_error::DEAD_LETTER;
 use super::template::Template;
 use crate::diagnostic::{Located, Position};
 use crate::ids::OperatorName;
@@ -85,10 +86,31 @@ pub struct Sink {
     pub position: Position,
     /// The number of its subtasks, at least 1.
     pub parallelism: u32,
-    /// What it reads, at least one name.
-    pub from: Vec<Located<OperatorName>>,
+    /// What it reads, at least one.
+    pub from: Vec<Located<Input>>,
     /// What it writes.
     pub connector: SinkConnector,
+}
+
+/// What a sink reads.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Input {
+    /// The output of a source or an operator.
+    Output(OperatorName),
+    /// `dead-letter`: the dead letters of all operators; `NAME.dead-letter`: those of one.
+    DeadLetters(Option<OperatorName>),
+}
+
+impl Input {
+    /// What a name in `from:` of a sink means; none if it is no name.
+    pub fn of(text: &str) -> Option<Self> {
+        match text.rsplit_once('.') {
+            None if text == DEAD_LETTER => Some(Self::DeadLetters(None)),
+            None => OperatorName::new(text).ok().map(Self::Output),
+            Some((name, DEAD_LETTER)) => OperatorName::new(name).ok().map(|name| Self::DeadLetters(Some(name))),
+            Some(_) => None,
+        }
+    }
 }
 
 /// What a sink writes.

@@ -11,11 +11,12 @@ use crate::graph::Graph;
 use crate::ids::{OperatorName, PipelineName};
 use crate::key_group::KeyGroups;
 use crate::key_selector::KeySelector;
-use crate::quantity::ByteSize;
+use crate::quantity::{ByteSize, Rate};
 
 mod connector;
 pub(crate) mod fields;
 pub mod kafka;
+mod on_error;
 pub(crate) mod parse;
 mod parse_connector;
 mod parse_kafka;
@@ -28,9 +29,10 @@ pub(crate) mod trace;
 pub(crate) mod yaml;
 
 pub use connector::{
-    FilesSink, FilesSource, Generator, LineFormat, RecordFormat, Sink, SinkConnector, Source, SourceConnector,
+    FilesSink, FilesSource, Generator, Input, LineFormat, RecordFormat, Sink, SinkConnector, Source, SourceConnector,
 };
 pub use kafka::{KafkaCluster, KafkaSink, KafkaSource, KafkaStart, KafkaStop};
+pub use on_error::{DEAD_LETTER, OnError, RETRIES_MAX, Retry, Then};
 pub use yaml::FILE_MAX;
 
 /// The `apiVersion` of pipeline files.
@@ -86,23 +88,13 @@ pub struct Operator {
     pub key: Option<Located<KeySelector>>,
     /// `config:`, handed to the component's `init` as JSON; null if absent.
     pub config: Located<serde_json::Value>,
-    /// What happens with a record that it rejects.
+    /// What happens with a record that it does not take.
     pub on_error: OnError,
-    /// What it may use.
-    pub limits: Limits,
+    /// What it may use; the place is that of the operator where it says nothing.
+    pub limits: Located<Limits>,
 }
 
-/// What happens with a record that an operator rejects.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
-pub enum OnError {
-    /// `fail`: the job fails and names the operator, the record's source position and the reason.
-    #[default]
-    Fail,
-    /// `skip`: the record is dropped, counted and logged.
-    Skip,
-}
-
-/// What one instance of an operator may use.
+/// What one subtask of an operator may use.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Limits {
     /// Linear memory.
@@ -111,6 +103,10 @@ pub struct Limits {
     pub time_per_batch: Duration,
     /// What one call may hand back.
     pub output_per_batch: ByteSize,
+    /// What the states of one key may hold, all together; without bound if absent.
+    pub state_per_key: Option<ByteSize>,
+    /// Lines in the job's log in a second; those beyond it are counted.
+    pub log_rate: Rate,
 }
 
 impl Default for Limits {
@@ -120,6 +116,8 @@ impl Default for Limits {
             memory: ByteSize::mebibytes(256),
             time_per_batch: Duration::from_secs(5),
             output_per_batch: ByteSize::mebibytes(64),
+            state_per_key: None,
+            log_rate: Rate(100),
         }
     }
 }

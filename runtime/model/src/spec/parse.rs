@@ -3,11 +3,12 @@
 use std::collections::HashMap;
 
 use super::fields::Fields;
+use super::on_error;
 use super::parse_connector;
 use super::report::Report;
 use super::trace::Shape;
 use super::yaml::{self, Entry, Node, Value};
-use super::{API_VERSION, Limits, OPERATORS_MAX, OnError, Operator, PARALLELISM_MAX, Pipeline, SOURCES_MAX};
+use super::{API_VERSION, DEAD_LETTER, Limits, OPERATORS_MAX, Operator, PARALLELISM_MAX, Pipeline, SOURCES_MAX};
 use crate::diagnostic::{Code, Diagnostic, Error, Located, Position, Severity};
 use crate::graph::{self, Declared, Role};
 use crate::ids::{self, OperatorName, PipelineName};
@@ -18,7 +19,9 @@ use crate::quantity::ByteSize;
 
 const FILE_FIELDS: [&str; 9] =
     ["apiVersion", "kind", "metadata", "parallelism", "key-groups", "state", "sources", "operators", "sinks"];
-const OPERATOR_FIELDS: [&str; 7] = ["component", "from", "parallelism", "key", "config", "on-error", "limits"];
+const OPERATOR_FIELDS: [&str; 8] =
+    ["component", "from", "parallelism", "key", "config", "on-error", "limits", "grants"];
+const LIMITS: [&str; 5] = ["memory", "time-per-batch", "output-per-batch", "state-per-key", "log-rate"];
 const DEFAULT_CACHE: ByteSize = ByteSize::mebibytes(256);
 
 /// What all sources, operators and sinks inherit.
@@ -142,12 +145,20 @@ fn declare<'n>(report: &mut Report, sections: [&'n [Entry]; 3]) -> Vec<Declared<
         for (index, entry) in entries.iter().enumerate() {
             let (name, position, role) = (entry.key.as_str(), entry.position, role(index));
             named(report, Located { value: name, position }, |text| OperatorName::new(text));
+            if name == DEAD_LETTER {
+                let message = format!("{} can't be a name: sinks read dead letters by it", quoted(name));
+                report.error_with(Code::InvalidValue, position, message, "choose another name");
+            }
             if let Some((first, at)) = places.get(name) {
                 let message = format!("duplicate name {}: {first} on line {} has it", quoted(name), at.line);
                 report.error_with(Code::Duplicate, position, message, "choose another name");
             } else {
                 places.insert(name, (role, position));
-                declared.push(Declared { name, position, role, from: inputs(&entry.value) });
+                let dead_letters = match role {
+                    Role::Operator(_) => on_error::dead_letters(&entry.value),
+                    Role::Source(_) | Role::Sink(_) => None,
+                };
+                declared.push(Declared { name, position, role, from: inputs(&entry.value), dead_letters });
             }
         }
     }
@@ -186,12 +197,16 @@ fn named<T>(report: &mut Report, text: Located<&str>, new: fn(&str) -> Result<T,
     None
 }
 
-/// `from:` of an operator or a sink. That the names exist is the graph's to check.
-pub(super) fn from(report: &mut Report, fields: &Fields) -> Option<Vec<Located<OperatorName>>> {
+/// `from:` of an operator or a sink: each text as what `read` makes of it, without those that it makes nothing of. That the
+/// names exist is the graph's to check.
+pub(super) fn from<T>(
+    report: &mut Report,
+    fields: &Fields,
+    read: impl Fn(&str) -> Option<T>,
+) -> Option<Vec<Located<T>>> {
     fields.require(report, "from", "from: some-source")?;
-    let named =
-        |text: Located<&str>| Some(Located { value: OperatorName::new(text.value).ok()?, position: text.position });
-    Some(fields.texts(report, "from")?.into_iter().filter_map(named).collect())
+    let located = |text: Located<&str>| Some(Located { value: read(text.value)?, position: text.position });
+    Some(fields.texts(report, "from")?.into_iter().filter_map(located).collect())
 }
 
 /// `parallelism:`, or the default.
@@ -210,7 +225,7 @@ fn operator(report: &mut Report, entry: &Entry, defaults: &Defaults) -> Option<O
     let what = format!("operator {}", quoted(&entry.key));
     let fields = Fields::read(report, &entry.value, &what, &OPERATOR_FIELDS)?;
     let component = fields.required_path(report, "component", "component: ./operator.wasm");
-    let from = from(report, &fields);
+    let from = from(report, &fields, |name| OperatorName::new(name).ok());
     let parallelism = parallelism(report, &fields, defaults.parallelism);
     let key = fields.parse::<KeySelector>(report, "key");
     let groups = defaults.key_groups.get();
@@ -225,8 +240,12 @@ fn operator(report: &mut Report, entry: &Entry, defaults: &Defaults) -> Option<O
         Some(node) => Located { value: json(report, node, &format!("the config of {what}")), position: node.position },
         None => Located { value: serde_json::Value::Null, position: entry.position },
     };
-    let on_error = fields.choice(report, "on-error", &[("fail", OnError::Fail), ("skip", OnError::Skip)]);
-    let limits = fields.get("limits").and_then(|node| limits(report, node, &what));
+    let on_error = on_error::read(report, &fields);
+    let limits = match fields.get("limits") {
+        Some(node) => Located { value: limits(report, node, &what).unwrap_or_default(), position: node.position },
+        None => Located { value: Limits::default(), position: entry.position },
+    };
+    grants(report, &fields);
     Some(Operator {
         name: name(entry)?,
         position: entry.position,
@@ -236,22 +255,46 @@ fn operator(report: &mut Report, entry: &Entry, defaults: &Defaults) -> Option<O
         key,
         config,
         on_error: on_error.unwrap_or_default(),
-        limits: limits.unwrap_or_default(),
+        limits,
     })
 }
 
 fn limits(report: &mut Report, node: &Node, what: &str) -> Option<Limits> {
     let what = format!("limits of {what}");
-    let fields = Fields::read(report, node, &what, &["memory", "time-per-batch", "output-per-batch"])?;
+    let fields = Fields::read(report, node, &what, &LIMITS)?;
     let default = Limits::default();
     let memory = fields.bytes(report, "memory", ByteSize(1 << 16)..=ByteSize(1 << 32));
     let time = fields.duration(report, "time-per-batch");
     let output = fields.bytes(report, "output-per-batch", ByteSize(1 << 10)..=ByteSize(1 << 30));
+    let state_per_key = fields.bytes(report, "state-per-key", ByteSize(1 << 10)..=ByteSize(1 << 40));
+    let log_rate = fields.parse(report, "log-rate").map(|rate| rate.value);
     Some(Limits {
         memory: memory.unwrap_or(default.memory),
         time_per_batch: time.unwrap_or(default.time_per_batch),
         output_per_batch: output.unwrap_or(default.output_per_batch),
+        state_per_key,
+        log_rate: log_rate.unwrap_or(default.log_rate),
     })
+}
+
+/// `grants:` of an operator. An empty one says what is so anyhow.
+fn grants(report: &mut Report, fields: &Fields) {
+    let Some(node) = fields.get("grants") else { return };
+    report.saw_map(node.position, &[]);
+    let entries = match &node.value {
+        Value::Map(entries) => entries.as_slice(),
+        Value::Null => &[],
+        other => {
+            let message = format!("grants of {} must be a map, found {}", fields.what(), other.described());
+            return report.error(Code::WrongType, node.position, message);
+        }
+    };
+    for entry in entries {
+        let message =
+            format!("{} can't be granted to {}: nothing of the outside can yet", quoted(&entry.key), fields.what());
+        let hint = "a component gets its records, its state, its log and the time of each call; remove the grant";
+        report.error_with(Code::UnknownField, entry.position, message, hint);
+    }
 }
 
 /// Any value as JSON; `what` is what it belongs to, for messages. A field given twice is an error; the depth is bounded by the YAML reader.

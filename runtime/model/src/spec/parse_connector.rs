@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::connector::{
-    FilesSink, FilesSource, Generator, LineFormat, RecordFormat, Sink, SinkConnector, Source, SourceConnector,
+    FilesSink, FilesSource, Generator, Input, LineFormat, RecordFormat, Sink, SinkConnector, Source, SourceConnector,
 };
 use super::fields::Fields;
 use super::parse::{Defaults, from, name, parallelism};
@@ -43,15 +43,21 @@ pub(super) fn sink(report: &mut Report, entry: &Entry, defaults: &Defaults) -> O
     let known: Vec<&str> = SINKS.into_iter().chain(["from", "parallelism"]).collect();
     let fields = Fields::read(report, &entry.value, &what, &known)?;
     let parallelism = parallelism(report, &fields, defaults.parallelism);
-    let from = from(report, &fields);
+    let from = from(report, &fields, Input::of);
+    let only_dead_letters = |from: &Vec<Located<Input>>| from.iter().all(|i| matches!(i.value, Input::DeadLetters(_)));
+    // Why a record is a dead letter stands beside its value.
+    let format = match from.as_ref().is_some_and(only_dead_letters) {
+        true => RecordFormat::Records,
+        false => RecordFormat::Lines,
+    };
     let (connector, node) = connector(report, &fields, &SINKS)?;
     let what = format!("{connector} of {what}");
     let connector = match connector {
-        "files" => SinkConnector::Files(files_sink(report, node, &what)?),
+        "files" => SinkConnector::Files(files_sink(report, node, &what, format)?),
         "kafka" => SinkConnector::Kafka(Box::new(parse_kafka::sink(report, node, &what)?)),
         "stdout" => {
             let fields = Fields::read(report, node, &what, &["format"])?;
-            SinkConnector::Stdout(record_format(report, &fields))
+            SinkConnector::Stdout(record_format(report, &fields, format))
         }
         _ => {
             Fields::read(report, node, &what, &[])?;
@@ -104,15 +110,15 @@ fn path(report: &mut Report, fields: &Fields, example: &str) -> Option<Located<P
     Some(path)
 }
 
-fn files_sink(report: &mut Report, node: &Node, what: &str) -> Option<FilesSink> {
+fn files_sink(report: &mut Report, node: &Node, what: &str, default: RecordFormat) -> Option<FilesSink> {
     let fields = Fields::read(report, node, what, &["path", "format"])?;
     let path = path(report, &fields, "path: ./output");
-    let format = record_format(report, &fields);
+    let format = record_format(report, &fields, default);
     Some(FilesSink { path: path?, format })
 }
 
-fn record_format(report: &mut Report, fields: &Fields) -> RecordFormat {
-    fields.choice(report, "format", &RECORD_FORMATS).unwrap_or(RecordFormat::Lines)
+fn record_format(report: &mut Report, fields: &Fields, default: RecordFormat) -> RecordFormat {
+    fields.choice(report, "format", &RECORD_FORMATS).unwrap_or(default)
 }
 
 fn generator(report: &mut Report, node: &Node, what: &str) -> Option<Generator> {

@@ -6,7 +6,7 @@ use std::time::{Duration, Instant};
 
 use flow_dataflow::Function;
 use flow_dataflow::function::{CallError, Kind};
-use flow_dataflow::report::{Level, Rejected, Report};
+use flow_dataflow::report::{Level, Place, Rejected, Report};
 use flow_dataflow::state::{KeyedState, MemoryBackend};
 use flow_plugin::{Engine, Limits, Options, Setup};
 
@@ -152,8 +152,8 @@ impl Report for Slow {
         std::thread::sleep(Duration::from_millis(150));
     }
 
-    fn locate(&self, split: u32, position: i64) -> String {
-        format!("{split}:{position}")
+    fn locate(&self, split: u32, position: i64) -> Place {
+        format!("{split}:{position}").into()
     }
 
     fn rejected(&self, _: &Rejected) {}

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use flow_dataflow::build::{Row, bytes_column};
 use flow_dataflow::function::{Answer, CallError};
-use flow_dataflow::report::{Level, Rejected, Report};
+use flow_dataflow::report::{Level, Place, Rejected, Report};
 use flow_dataflow::{Batch, BatchBuilder, Function, Moment};
 use flow_frame::{BytesBuilder, id};
 use flow_plugin::{Component, Engine, Limits, Options, Setup};
@@ -33,8 +33,8 @@ impl Report for Log {
         self.0.lock().expect("no test panics inside").push((level, message.to_owned()));
     }
 
-    fn locate(&self, split: u32, position: i64) -> String {
-        format!("{split}:{position}")
+    fn locate(&self, split: u32, position: i64) -> Place {
+        format!("{split}:{position}").into()
     }
 
     fn rejected(&self, _: &Rejected) {}

@@ -10,6 +10,7 @@ use std::os::unix::ffi::OsStrExt;
 use std::path::{Component, Path, PathBuf};
 
 use flow_dataflow::Error;
+use flow_dataflow::report::Place;
 use glob::{MatchOptions, Pattern};
 
 use crate::disk;
@@ -68,12 +69,11 @@ impl FileList {
         &self.files
     }
 
-    /// A line for people: `words.txt:17`, with the directories below the source's path.
-    pub fn locate(&self, split: u32, line: i64) -> String {
-        match self.files.get(split as usize) {
-            Some(path) => format!("{}:{line}", path.strip_prefix(&self.base).unwrap_or(path).display()),
-            None => format!("file {split}, line {line}"),
-        }
+    /// A line: `words.txt:17` for people, with the directories below the source's path.
+    pub fn locate(&self, split: u32, line: i64) -> Place {
+        let Some(path) = self.files.get(split as usize) else { return format!("file {split}, line {line}").into() };
+        let fields = vec![("file", path.display().to_string()), ("line", line.to_string())];
+        Place { text: format!("{}:{line}", path.strip_prefix(&self.base).unwrap_or(path).display()), fields }
     }
 }
 
@@ -210,8 +210,10 @@ mod tests {
     fn names_lines_below_the_path() {
         let dir = tree();
         let list = FileList::find(dir.path()).expect("files");
-        assert_eq!(list.locate(1, 17), "a/z.txt:17");
-        assert_eq!(FileList::find(&dir.path().join("b.txt")).expect("a file").locate(0, 3), "b.txt:3");
-        assert_eq!(list.locate(99, 3), "file 99, line 3");
+        let place = list.locate(1, 17);
+        let file = dir.path().join("a/z.txt").display().to_string();
+        assert_eq!((place.text.as_str(), place.fields), ("a/z.txt:17", vec![("file", file), ("line", "17".into())]));
+        assert_eq!(FileList::find(&dir.path().join("b.txt")).expect("a file").locate(0, 3).text, "b.txt:3");
+        assert_eq!(list.locate(99, 3), "file 99, line 3".to_owned().into());
     }
 }

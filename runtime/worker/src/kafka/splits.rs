@@ -5,6 +5,7 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicI64, Ordering::Relaxed};
 use std::sync::{Arc, PoisonError, RwLock};
 
+use flow_dataflow::report::Place;
 use flow_model::figures::PartitionFigures;
 
 /// How far a partition was read.
@@ -53,11 +54,18 @@ impl Splits {
     }
 
     /// The name of a place: `orders[3]@17`.
-    pub fn locate(&self, number: u32, offset: i64) -> String {
+    pub fn locate(&self, number: u32, offset: i64) -> Place {
         let all = self.all.read().unwrap_or_else(PoisonError::into_inner);
         match all.marks.get(number as usize) {
-            Some(mark) => format!("{}[{}]@{offset}", mark.topic, mark.partition),
-            None => format!("partition number {number}, offset {offset}"),
+            Some(mark) => Place {
+                text: format!("{}[{}]@{offset}", mark.topic, mark.partition),
+                fields: vec![
+                    ("topic", mark.topic.to_string()),
+                    ("partition", mark.partition.to_string()),
+                    ("offset", offset.to_string()),
+                ],
+            },
+            None => format!("partition number {number}, offset {offset}").into(),
         }
     }
 
@@ -87,7 +95,7 @@ mod tests {
         let (b, a): (Arc<str>, Arc<str>) = ("b".into(), "a".into());
         let numbers = [splits.number(&b, 1).0, splits.number(&a, 0).0, splits.number(&b, 1).0];
         assert_eq!(numbers, [0, 1, 0]);
-        assert_eq!(splits.locate(0, 17), "b[1]@17");
+        assert_eq!(splits.locate(0, 17).text, "b[1]@17");
         splits.number(&a, 0).1.set(7, Some(10));
         let figures = splits.figures();
         assert_eq!(

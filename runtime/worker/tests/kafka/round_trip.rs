@@ -200,5 +200,5 @@ fn an_idle_reader_is_woken() {
     }
     let Polled::Batch(batch) = reader.poll(10, 1000).expect("no error") else { panic!("woken for nothing") };
     assert_eq!(rows(&batch)[0].1.value.as_deref(), Some(&b"v0"[..]));
-    assert_eq!((reader.positions(), reader.locator()(0, 5)), (vec![(0, 1)], format!("{topic}[0]@5")));
+    assert_eq!((reader.positions(), reader.locator()(0, 5).text), (vec![(0, 1)], format!("{topic}[0]@5")));
 }

@@ -42,7 +42,7 @@ fn delete(broker: &Broker, name: &str) {
 /// Values with the names of their places.
 fn placed(splits: &Splits, rows: Vec<Placed>) -> BTreeSet<(String, String)> {
     let value = |record: Record| String::from_utf8_lossy(&record.value.unwrap_or_default()).into_owned();
-    rows.into_iter().map(|((split, offset), record)| (splits.locate(split, offset), value(record))).collect()
+    rows.into_iter().map(|((split, offset), record)| (splits.locate(split, offset).text, value(record))).collect()
 }
 
 /// Polls until so many rows came.

@@ -3,7 +3,7 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use flow_dataflow::Batch;
-use flow_dataflow::report::{self, Report};
+use flow_dataflow::report::{self, Place, Report};
 use flow_frame::{headers, id};
 use flow_sdk::log::Level;
 
@@ -55,8 +55,8 @@ impl Report for Collector {
         self.gathered().logs.push((level, message.into()));
     }
 
-    fn locate(&self, _split: u32, position: i64) -> String {
-        format!("input {position}")
+    fn locate(&self, _split: u32, position: i64) -> Place {
+        format!("input {position}").into()
     }
 
     fn rejected(&self, record: &report::Rejected) {

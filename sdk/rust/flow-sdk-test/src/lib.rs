@@ -216,7 +216,13 @@ impl Component {
         let mut batches = Vec::new();
         for (number, chunk) in inputs.chunks(self.batch).enumerate() {
             let batch = batch_of(chunk, number * self.batch);
-            if let Err(e) = self.operator()?.process(batch, at, &mut batches) {
+            let operator = self.operator()?;
+            let mut done = operator.process(batch, at, &mut batches);
+            // A long search for a record to blame goes on in turns.
+            while done.is_ok() && operator.held().is_some() {
+                done = operator.resume(at, &mut batches);
+            }
+            if let Err(e) = done {
                 // As after any failure of a job: a new attempt starts anew.
                 self.operator = None;
                 return Err(e.into());
@@ -289,7 +295,14 @@ impl Component {
             let states = &self.component.description().states;
             let state = KeyedState::new(Box::new(self.store.clone()), states, KeyGroups::default());
             let blame = Blame { on_error: OnError::Skip, report: self.collector.clone() };
-            let setup = Setup { blame, stopwatch, max_rows: self.batch, stop: Arc::default() };
+            let setup = Setup {
+                blame,
+                retry: None,
+                limits_at: String::new(),
+                stopwatch,
+                max_rows: self.batch,
+                stop: Arc::default(),
+            };
             self.operator = Some(FunctionOperator::new(function, state, setup));
         }
         Ok(self.operator.as_mut().expect("it was just made"))

@@ -52,7 +52,7 @@ fn drain(source: &mut FilesSource) -> (Rows, Result<(), Error>) {
                 assert!(batch.column(id::KEY).is_none() && batch.column(id::TIMESTAMP).is_none());
                 for row in 0..batch.rows() {
                     let (split, position) = batch.origin(row).expect("an origin");
-                    rows.push((locate(split, position), values.get(row).expect("not null").to_vec()));
+                    rows.push((locate(split, position).text, values.get(row).expect("not null").to_vec()));
                 }
             }
             Ok(Polled::Idle) => {}
