@@ -43,6 +43,9 @@ fn of_diagnostic(code: Code) -> &'static str {
         Code::Cycle => "Operators read each other in a circle, which records would never leave.",
         Code::Empty => "The pipeline has no sources or no sinks.",
         Code::Unread => "Nobody reads the output of a source or an operator: its records are dropped. A warning.",
+        Code::DeadLetter => {
+            "An operator sends dead letters that no sink takes, or a sink takes dead letters where none are sent: `on-error: dead-letter` of an operator and `from: dead-letter` of a sink belong together."
+        }
         Code::KindMismatch => {
             "An operator's kind does not fit its place: a process needs `key`, the other kinds have none."
         }
@@ -81,14 +84,25 @@ fn of_refusal(code: RefusalCode) -> &'static str {
 }
 
 /// Of the engine's own; operators have others.
-const ENGINE: [(&str, &str); 4] = [
+const ENGINE: [(&str, &str); 9] = [
     (
         "no-key",
         "The record has no key where a keyed operator needs one: `key` names a field that is missing, null or an object.",
     ),
     (
         "trap",
-        "The operator stopped on this record: a panic, too much memory or recursion. The message has its text, the backtrace its functions.",
+        "The operator stopped on this record: a panic, or endless recursion. The message has its text, the backtrace its functions.",
+    ),
+    (
+        "timeout",
+        "The operator took more CPU time for this record alone than `limits: {time-per-batch: …}`, and did so twice.",
+    ),
+    ("memory-limit", "The operator needed more memory for this record than `limits: {memory: …}`."),
+    ("output-limit", "What the operator answered for this record is larger than `limits: {output-per-batch: …}`."),
+    ("state-limit", "The states of the record's key would hold more than `limits: {state-per-key: …}`."),
+    (
+        "bad-answer",
+        "The component answered something malformed: its SDK and this Flow do not fit, or it was not made with an SDK.",
     ),
     ("bad-json", "The value is no JSON, or not what the operator expects of it (from the SDK)."),
     ("bad-utf8", "The value is no UTF-8 text (from the SDK)."),
