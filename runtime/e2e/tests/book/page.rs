@@ -4,7 +4,7 @@
 //! What happens to a block follows from how a reader takes it. A block after a paragraph that ends in a file's name
 //! (`` `orders.yaml`: ``) is that file; `sh` is typed into a terminal; `text` after `sh` is what the terminal then shows, with
 //! `…` for what differs each time. Anything else is said in a comment in front of the block, which a reader does not see:
-//! `<!-- test: not run, REASON -->`, `<!-- test: exit 2 -->`, `<!-- test: Ctrl-C after 3 s -->`.
+//! `<!-- test: not run, REASON -->`, `<!-- test: exit 2 -->`, `<!-- test: Ctrl-C when it shows TEXT -->`.
 
 use std::collections::BTreeSet;
 
@@ -49,21 +49,19 @@ pub enum Mark {
     NotRun(String),
     /// Its last command ends with this code, or that which checks it if it is a pipeline file.
     Exit(u8),
-    /// Its command is stopped by Ctrl-C after so many seconds.
-    Interrupted(u8),
+    /// Its command is stopped by Ctrl-C when the terminal shows this.
+    Interrupted(String),
 }
 
 /// The mark in a comment of HTML; none if the comment is not for the test.
 fn mark(comment: &str) -> Option<Result<Mark, String>> {
     let text = comment.trim().strip_prefix("<!-- test:")?.strip_suffix("-->")?.trim();
-    let number = |text: &str| text.trim().parse::<u8>().ok();
     let mark = if let Some(reason) = text.strip_prefix("not run,") {
         (!reason.trim().is_empty()).then(|| Mark::NotRun(reason.trim().to_owned()))
     } else if let Some(code) = text.strip_prefix("exit ") {
-        number(code).map(Mark::Exit)
+        code.trim().parse().ok().map(Mark::Exit)
     } else {
-        let seconds = text.strip_prefix("Ctrl-C after ").and_then(|rest| rest.strip_suffix(" s"));
-        seconds.and_then(number).map(Mark::Interrupted)
+        text.strip_prefix("Ctrl-C when it shows ").map(|shown| Mark::Interrupted(shown.to_owned()))
     };
     Some(mark.ok_or_else(|| format!("the mark \"{text}\" says nothing that the test knows")))
 }
@@ -204,7 +202,7 @@ sudo true
 
     #[test]
     fn marks() {
-        assert_eq!(mark("<!-- test: Ctrl-C after 3 s -->\n"), Some(Ok(Mark::Interrupted(3))));
+        assert_eq!(mark("<!-- test: Ctrl-C when it shows it is -->\n"), Some(Ok(Mark::Interrupted("it is".into()))));
         assert_eq!(mark("<!-- a remark -->"), None);
         for wrong in ["<!-- test: not run -->", "<!-- test: not run,  -->", "<!-- test: exit one -->", "<!-- test: -->"]
         {

@@ -23,7 +23,20 @@ const BEGIN: &str = r#"set -euo pipefail
 desk=$PWD
 pipelines=()
 trap '{ kill $(jobs -p); wait; } 2>/dev/null || true' EXIT
-block() { echo "$1" >"$desk/.block"; exec >"$desk/.screen-$1" 2>&1; }
+block() { screen=$desk/.screen-$1; echo "$1" >"$desk/.block"; exec >"$screen" 2>&1; }
+interrupted_when() {
+  local shown=$1 pid
+  shift
+  set -m # else what runs beside the shell is told to ignore Ctrl-C
+  "$@" &
+  pid=$!
+  set +m
+  for _ in {1..1200}; do
+    if grep -qF -- "$shown" "$screen" || ! kill -0 "$pid" 2>/dev/null; then break; fi
+    sleep 0.1
+  done
+  kill -INT "$pid" && wait "$pid"
+}
 "#;
 
 /// Pipeline files are checked as they are in the end, whether the page does it or not.
@@ -134,7 +147,7 @@ fn typed(block: &Block) -> String {
     let (before, code) = match &block.mark {
         Some(Mark::Exit(code)) => (String::new(), *code),
         // It stops in an orderly way, or its code is another.
-        Some(Mark::Interrupted(after)) => (format!("timeout --foreground --preserve-status -s INT {after} "), 130),
+        Some(Mark::Interrupted(shown)) => (format!("interrupted_when '{shown}' "), 130),
         Some(Mark::NotRun(_)) | None => return block.text.split_inclusive('\n').map(daemon).collect(),
     };
     let judged = format!("[ $status -eq {code} ] || {{ echo \"exit code $status\"; exit 1; }}");
@@ -242,8 +255,10 @@ mod tests {
     #[test]
     fn what_works_is_not() {
         let page = "Put it into `a/b.txt`:\n```toml\nx\n```\n```sh\ncd a\nsleep 100 & # stays\ncat b.txt; echo y 12\n```\n\
-                    ```text\nx\ny …\n```\n<!-- test: Ctrl-C after 1 s -->\n```sh\n\
-                    bash -c 'trap \"exit 130\" INT; sleep 100 & wait'\n```\n\
+                    ```text\nx\ny …\n```\n\
+                    <!-- test: Ctrl-C when it shows it is -->\n```sh\n\
+                    bash -c 'trap \"echo over; exit 130\" INT; echo it is; sleep 100 & wait'\n```\n\
+                    ```text\nit is\nover\n```\n\
                     ```yaml\noperators:\n  a: {component: counter.wasm, from: in, key: $value}\n```\n";
         assert_eq!(wrong(page), Vec::<String>::new());
     }
