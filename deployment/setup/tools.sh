@@ -9,8 +9,9 @@ mdbook=0.5.4
 tools_system() {
   # Tests call it; the one that is built into shells does not do.
   want procps "the program kill (procps-ng, procps)" type -P kill
-  # The book's pages call it.
+  # The book's pages call them.
   want curl "curl" has curl
+  want jq "jq" has jq
   want shellcheck "shellcheck (ShellCheck, shellcheck)" has shellcheck
   tools_ready || python_venv_system
 }

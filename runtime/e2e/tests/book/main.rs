@@ -5,6 +5,7 @@ mod fragment;
 mod links;
 mod page;
 mod reference;
+mod rest;
 mod terminal;
 
 use std::fs;
@@ -65,7 +66,10 @@ pages! {
     tutorial_kafka: "docs/src/tutorial/kafka.md",
     operators: "docs/src/guide/operators.md",
     kafka: "docs/src/guide/kafka.md",
-    errors: "docs/src/guide/errors.md",
+    errors_kafka: "docs/src/guide/errors.md",
+    test: "docs/src/guide/test.md",
+    develop: "docs/src/guide/develop.md",
+    command_line: "docs/src/guide/command-line.md",
     languages: "docs/src/guide/languages.md",
     daemon: "docs/src/guide/daemon.md",
     troubleshooting_kafka: "docs/src/guide/troubleshooting.md",
@@ -74,11 +78,17 @@ pages! {
     pipeline: "docs/src/reference/pipeline.md",
     exit_codes: "docs/src/reference/exit-codes.md",
     metrics: "docs/src/reference/metrics.md",
+    rest_api: "docs/src/reference/rest.md",
 }
 
 #[test]
 fn what_programs_write_is_up_to_date() {
     report(&reference::check(&checkout()));
+}
+
+#[test]
+fn the_rest_api_is_as_told() {
+    report(&rest::check(&checkout()));
 }
 
 #[test]
