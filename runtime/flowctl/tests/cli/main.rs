@@ -12,6 +12,7 @@ mod new;
 mod pipes;
 mod remote;
 mod server;
+mod session;
 mod top;
 mod usage;
 

@@ -4,10 +4,9 @@ use std::fs;
 
 use flow_coordinator::rest::Options;
 use serde_json::Value;
-use tempfile::TempDir;
 
-use crate::server::Server;
-use crate::{Called, golden, run};
+use crate::golden;
+use crate::session::Session;
 
 const FINITE: &str = "\
 apiVersion: flow/v1
@@ -19,39 +18,15 @@ sinks:
   out: {blackhole: {}, from: in}
 ";
 
-struct Session {
-    server: Server,
-    directory: TempDir,
-}
-
-impl Session {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        fs::write(directory.path().join("finite.yaml"), FINITE).expect("a file");
-        let endless = FINITE.replace("finite", "endless").replace("count: 10", "rate: 100");
-        fs::write(directory.path().join("endless.yaml"), endless).expect("a file");
-        let failing = FINITE.replace("generator: {count: 10, value: x}", "files: {path: nowhere}");
-        fs::write(directory.path().join("failing.yaml"), failing).expect("a file");
-        Self { server: Server::start(), directory }
-    }
-
-    fn run(&self, line: &str) -> Called {
-        let mut arguments: Vec<&str> = line.split(' ').collect();
-        arguments.extend(["--server", &self.server.url]);
-        run(self.directory.path(), &arguments)
-    }
-
-    /// Runs it, expects success, returns the standard output.
-    fn good(&self, line: &str) -> String {
-        let called = self.run(line);
-        assert_eq!(called.code, 0, "{line}: {}", called.stderr);
-        called.stdout
-    }
+fn session() -> Session {
+    let endless = FINITE.replace("finite", "endless").replace("count: 10", "rate: 100");
+    let failing = FINITE.replace("generator: {count: 10, value: x}", "files: {path: nowhere}");
+    Session::new(&[("finite.yaml", FINITE), ("endless.yaml", &endless), ("failing.yaml", &failing)])
 }
 
 #[test]
 fn json_stays_as_it_is() {
-    let session = Session::new();
+    let session = session();
     golden::check("check.json", &session.good("check finite.yaml -o json"));
     golden::check("deploy.json", &session.good("deploy finite.yaml --wait -o json"));
     golden::check("list.json", &session.good("list -o json"));
@@ -67,7 +42,7 @@ fn json_stays_as_it_is() {
 
 #[test]
 fn a_job_in_tables() {
-    let session = Session::new();
+    let session = session();
     let empty = session.run("list");
     assert_eq!((empty.code, empty.stdout.trim()), (0, ""));
     assert_eq!(empty.stderr, "no jobs; start one with `flowctl deploy FILE`\n");
@@ -93,7 +68,7 @@ fn a_job_in_tables() {
 
 #[test]
 fn a_job_is_canceled() {
-    let session = Session::new();
+    let session = session();
     let deployed = session.run("deploy endless.yaml");
     assert!(deployed.stdout.ends_with(" running\n"), "{}", deployed.stdout);
     assert!(deployed.stderr.contains("stop it with `flowctl cancel endless-"), "{}", deployed.stderr);
@@ -111,7 +86,7 @@ fn a_job_is_canceled() {
 
 #[test]
 fn waiting_tells_how_it_ended() {
-    let session = Session::new();
+    let session = session();
     let waiting = std::thread::scope(|scope| {
         let waiting = scope.spawn(|| session.run("deploy endless.yaml --wait"));
         while session.run("cancel endless").code == 4 {
@@ -125,12 +100,10 @@ fn waiting_tells_how_it_ended() {
 
 #[test]
 fn more_than_the_server_takes() {
-    let session =
-        Session { server: Server::with(Options { body_max: 1 << 20, ..Options::default() }), ..Session::new() };
-    let here = session.directory.path();
-    fs::write(here.join("big.wasm"), vec![0; 9 << 20]).expect("a file");
     let operators = "operators:\n  a: {component: ./big.wasm, from: in}\nsinks:";
-    fs::write(here.join("big.yaml"), FINITE.replace("sinks:", operators)).expect("a file");
+    let options = Options { body_max: 1 << 20, ..Options::default() };
+    let session = Session::with(options, &[("big.yaml", &FINITE.replace("sinks:", operators))]);
+    fs::write(session.directory().join("big.wasm"), vec![0; 9 << 20]).expect("a file");
     let called = session.run("deploy big.yaml");
     assert_eq!(called.code, 2, "{}", called.stderr);
     let expect = "error: pipeline and components together are larger than 1Mi\n  raise it with `flowd standalone --body-max SIZE`\n";
@@ -139,7 +112,7 @@ fn more_than_the_server_takes() {
 
 #[test]
 fn unknown_jobs() {
-    let session = Session::new();
+    let session = session();
     for line in ["describe nobody", "logs nobody", "logs nobody -f", "cancel nobody"] {
         let called = session.run(line);
         let expect = "error: no job \"nobody\"\n  `flowctl list` shows the jobs that there are\n";

@@ -1,16 +1,12 @@
 //! `flowctl top`: what goes on in a job, once and on a terminal.
 
-use std::fs;
 use std::io::{Read, Write};
 use std::process::{Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
+use crate::session::Session;
 use serde_json::Value;
-use tempfile::TempDir;
-
-use crate::server::Server;
-use crate::{Called, run};
 
 const PIPELINE: &str = "\
 apiVersion: flow/v1
@@ -22,28 +18,9 @@ sinks:
   out: {blackhole: {}, from: in}
 ";
 
-struct Session {
-    server: Server,
-    directory: TempDir,
-}
-
-impl Session {
-    fn new() -> Self {
-        let directory = tempfile::tempdir().expect("a directory");
-        fs::write(directory.path().join("p.yaml"), PIPELINE).expect("a file");
-        Self { server: Server::start(), directory }
-    }
-
-    fn run(&self, line: &str) -> Called {
-        let mut arguments: Vec<&str> = line.split(' ').collect();
-        arguments.extend(["--server", &self.server.url]);
-        run(self.directory.path(), &arguments)
-    }
-}
-
 #[test]
 fn a_snapshot() {
-    let session = Session::new();
+    let session = Session::new(&[("p.yaml", PIPELINE)]);
     let none = session.run("top --interval 100ms");
     assert_eq!((none.code, none.stdout.as_str()), (0, "no job runs; start one with `flowctl deploy FILE`\n"));
     assert_eq!(session.run("deploy p.yaml").code, 0);
@@ -65,8 +42,9 @@ fn a_snapshot() {
     let lines: Vec<Vec<&str>> = table.lines().map(|line| line.split_whitespace().collect()).collect();
     assert!(lines[0][0].starts_with("steady-") && lines[0][1] == "running", "{table}");
     assert_eq!(lines[1][..7], ["OPERATOR", "SUBTASKS", "IN/S", "OUT/S", "BUSY", "BLOCKED", "IDLE"]);
+    assert!(table.contains(" REJECTED  DEAD LETTERS\n"), "{table}");
     let wide = session.run("top -o wide --interval 200ms").stdout;
-    assert!(wide.contains("BYTES IN/S"), "{wide}");
+    assert!(wide.contains("BYTES IN/S") && wide.contains("P99"), "{wide}");
     let unknown = session.run("top nobody");
     assert_eq!((unknown.code, unknown.stdout.as_str()), (4, ""));
     let quick = session.run("top --interval 1ms");
@@ -76,12 +54,12 @@ fn a_snapshot() {
 /// `script` gives it a terminal.
 #[test]
 fn on_a_terminal_it_is_drawn_until_q() {
-    let session = Session::new();
+    let session = Session::new(&[("p.yaml", PIPELINE)]);
     assert_eq!(session.run("deploy p.yaml").code, 0);
     let line =
         format!("'{}' top steady --interval 200ms --server {}", env!("CARGO_BIN_EXE_flowctl"), session.server.url);
     let mut command = Command::new("script");
-    command.args(["-qefc", &line, "/dev/null"]).env("TERM", "xterm").env("XDG_CONFIG_HOME", session.directory.path());
+    command.args(["-qefc", &line, "/dev/null"]).env("TERM", "xterm").env("XDG_CONFIG_HOME", session.directory());
     let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("script is there");
     thread::sleep(Duration::from_secs(2));
     child.stdin.as_mut().expect("piped").write_all(b"q").expect("it reads");
