@@ -25,7 +25,7 @@ pub fn counters(metrics: OperatorMetrics) -> Option<Counters> {
     let mut figures = Figures::default();
     let count = subtasks.len() as u32;
     subtasks.into_iter().for_each(|subtask| figures += subtask);
-    Some(Counters { operator, subtasks: count, lag: PartitionFigures::lag_of(&partitions), figures })
+    Some(Counters { operator, subtasks: count, lag: PartitionFigures::lag_of(&partitions), partitions, figures })
 }
 
 /// The same, not added up.

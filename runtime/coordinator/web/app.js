@@ -58,7 +58,7 @@ function showJobs(jobs, now) {
 
 // ---- one job
 
-// The columns of the table: title, explanation, text of a cell.
+// The columns of the table: title, explanation, text of a cell, and the figure that stands out when it is not zero.
 const COLUMNS = [
   ["in/s", "records taken per second", (f) => rate(f.in)],
   ["out/s", "records given per second", (f) => rate(f.out)],
@@ -66,7 +66,8 @@ const COLUMNS = [
   ["out", "records given so far", (f) => count(f.total["records-out"])],
   ["bytes in", "bytes of values taken so far", (f) => bytes(f.total["bytes-in"])],
   ["bytes out", "bytes of values given so far", (f) => bytes(f.total["bytes-out"])],
-  ["rejected", "records skipped or sent to the dead letters so far", (f) => count(f.total.rejected)],
+  ["rejected", "records that left the stream so far: skipped, or as dead letters", (f) => count(f.total.rejected), "rejected"],
+  ["dead letters", "those of them that became dead letters", (f) => count(f.total["dead-letters"]), "dead-letters"],
   ["busy", "share of time that the slots spent in it", (f) => percent(f.busy)],
   ["held back", "share of time in which what is behind it took nothing more", (f) => percent(f.held)],
   ["idle", "share of time without input", (f) => percent(f.idle)],
@@ -74,23 +75,26 @@ const COLUMNS = [
   ["state", "keyed state in the cache", (f) => (f.total.state ? bytes(f.total.state["cache-bytes"]) : "–")],
 ];
 
-function table(operators) {
+const LAG = ["lag", "records that a Kafka source has still to read", (f) => (f.total.lag === null ? "–" : count(f.total.lag))];
+
+function table(operators, hasLag) {
+  const columns = hasLag ? COLUMNS.toSpliced(2, 0, LAG) : COLUMNS;
   const cells = new Map();
   const body = element("tbody");
   for (const name of operators) {
-    const row = COLUMNS.map(() => element("td", {}, "–"));
+    const row = columns.map(() => element("td", {}, "–"));
     body.append(element("tr", {}, element("th", { scope: "row", title: name }, name), ...row));
     cells.set(name, row);
   }
-  const head = COLUMNS.map(([title, explanation]) => element("th", { scope: "col", title: explanation }, title));
+  const head = columns.map(([title, explanation]) => element("th", { scope: "col", title: explanation }, title));
   const titles = element("thead", {}, element("tr", {}, element("th", { scope: "col" }, "operator"), ...head));
   const caption = element("caption");
   const show = (name, figures) => {
-    COLUMNS.forEach(([title, , text], column) => {
+    columns.forEach(([, , text, bad], column) => {
       const cell = cells.get(name)?.[column];
       if (!cell) return;
       say(cell, text(figures));
-      if (title === "rejected") cell.className = figures.total.rejected > 0 ? "some" : "";
+      if (bad) cell.className = figures.total[bad] > 0 ? "some" : "";
     });
   };
   return { table: element("table", {}, caption, titles, body), caption, show };
@@ -158,7 +162,8 @@ class JobView {
       ...task.chain.map((link) => link.operator),
       ...(task.tail.sink ? [task.tail.sink.name] : []),
     ]);
-    const figures = table(operators);
+    const hasLag = description.plan.tasks.some((task) => task.head.source?.connector === "kafka");
+    const figures = table(operators, hasLag);
     const parts = { state: element("span"), times: element("p", { class: "dim" }), error: element("pre", { class: "error", role: "alert", hidden: "" }) };
     const warnings = description.warnings.map((warning) => element("pre", { class: "error warning" }, `warning: ${warning.message}`));
     const log = element("ol", { id: "log", role: "log", tabindex: "0", "aria-label": "Log", "aria-live": "off" });

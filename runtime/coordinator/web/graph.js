@@ -4,9 +4,9 @@
 import { percent, rate, shorten } from "./format.js";
 
 const NODE = { width: 176, height: 94 };
-const GAP = { x: 74, y: 26 };
+const GAP = { x: 82, y: 26 };
 // So far it is made smaller before it has to be scrolled.
-const SCALE_MIN = 0.75;
+const SCALE_MIN = 0.85;
 const MARGIN = 8;
 const SVG = "http://www.w3.org/2000/svg";
 
@@ -31,9 +31,16 @@ export function graphOf(plan) {
     return { first: names[0], last: names[names.length - 1] };
   });
   for (const exchange of plan.exchanges) {
+    const to = ends[exchange.to].first;
+    const of = exchange["dead-letters-of"];
+    if (of) {
+      // They may come from several tasks: the operator's own, and those that take its key.
+      if (!edges.some((edge) => edge.dead && edge.from === of && edge.to === to)) edges.push({ from: of, to, label: "dead letters", dead: true });
+      continue;
+    }
     const how = exchange.partitioning;
     const label = how.hash !== undefined ? `by ${selector(how.hash)}` : how === "rebalance" ? "rebalance" : "";
-    edges.push({ from: ends[exchange.from].last, to: ends[exchange.to].first, label, exchange: true });
+    edges.push({ from: ends[exchange.from].last, to, label, exchange: true });
   }
   return { nodes, edges };
 }
@@ -137,14 +144,16 @@ export function draw(plan) {
   });
   picture.style.minWidth = `${placed.width * SCALE_MIN}px`;
   const arrow = svg("path", { d: "M0,0 L8,4 L0,8 z" });
-  const marker = { id: "arrow", markerWidth: 8, markerHeight: 8, refX: 8, refY: 4, orient: "auto", class: "arrow" };
-  picture.append(svg("defs", {}, svg("marker", { ...marker, markerUnits: "userSpaceOnUse" }, arrow)));
+  const marker = { markerWidth: 8, markerHeight: 8, refX: 8, refY: 4, orient: "auto", markerUnits: "userSpaceOnUse" };
+  const heads = ["arrow", "arrow-dead"].map((id) => svg("marker", { ...marker, id, class: id }, arrow.cloneNode()));
+  picture.append(svg("defs", {}, ...heads));
   for (const { edge, points } of placed.lines) {
-    picture.append(svg("path", { class: edge.exchange ? "edge exchange" : "edge", d: curve(points), "marker-end": "url(#arrow)" }));
+    const [name, head] = edge.dead ? ["edge dead", "arrow-dead"] : [edge.exchange ? "edge exchange" : "edge", "arrow"];
+    picture.append(svg("path", { class: name, d: curve(points), "marker-end": `url(#${head})` }));
     if (edge.label) {
       const [[fromX, fromY], [, toY]] = points;
-      const at = { x: fromX + NODE.width + GAP.x / 2, y: (fromY + toY) / 2 - 6, class: "edge-label", "text-anchor": "middle" };
-      picture.append(svg("text", at, svg("title", {}, edge.label), shorten(edge.label, 11)));
+      const at = { x: fromX + NODE.width + GAP.x / 2, y: (fromY + toY) / 2 - 6, class: edge.dead ? "edge-label dead" : "edge-label", "text-anchor": "middle" };
+      picture.append(svg("text", at, svg("title", {}, edge.label), shorten(edge.label, 12)));
     }
   }
   for (const { node, x, y } of placed.places) {
@@ -170,7 +179,8 @@ export function draw(plan) {
   const show = (name, figures) => {
     const node = shown.get(name);
     if (!node) return;
-    const given = { source: `${rate(figures.out)}/s`, sink: `${rate(figures.in)}/s` };
+    const lag = figures.total.lag === null ? "" : ` · lag ${rate(figures.total.lag)}`;
+    const given = { source: `${rate(figures.out)}/s${lag}`, sink: `${rate(figures.in)}/s` };
     node.rates.textContent = given[node.role] || `${rate(figures.in)}/s → ${rate(figures.out)}/s`;
     node.load.textContent = `busy ${percent(figures.busy)}` + (figures.held >= 0.005 ? ` · held back ${percent(figures.held)}` : "");
     let x = 12;

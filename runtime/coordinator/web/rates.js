@@ -20,8 +20,8 @@ export class Samples {
   }
 }
 
-function sum({ subtasks }) {
-  const total = { subtasks: subtasks.length, state: null };
+function sum({ subtasks, partitions }) {
+  const total = { subtasks: subtasks.length, state: null, lag: lag(partitions || []) };
   for (const figures of subtasks) {
     for (const [name, value] of Object.entries(figures)) {
       if (typeof value === "number") total[name] = (total[name] || 0) + value;
@@ -32,6 +32,12 @@ function sum({ subtasks }) {
     }
   }
   return total;
+}
+
+// Of all partitions of which it is known; null where it is of none.
+function lag(partitions) {
+  const known = partitions.filter(({ position, end }) => position !== null && end !== null);
+  return known.length === 0 ? null : known.reduce((sum, { position, end }) => sum + Math.max(0, end - position), 0);
 }
 
 function between(before, after, ms) {

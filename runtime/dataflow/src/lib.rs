@@ -17,6 +17,7 @@ pub mod build;
 pub mod call;
 pub mod counters;
 pub mod dead_letter;
+pub mod durations;
 pub mod element;
 pub mod error;
 pub mod exchange;

@@ -1,7 +1,8 @@
 //! The real `flowd standalone`, and `flowctl` against it, in a directory of their own. Both are those that lie beside the
 //! test program's directory, where Cargo puts them. The daemon ends with the thread that started it.
 
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::TcpStream;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, ChildStdout, Command, Output, Stdio};
@@ -98,8 +99,14 @@ impl Flowd {
 
     /// Calls flowctl in that directory.
     pub fn ctl(&self, arguments: &[&str]) -> Called {
+        self.ctl_with(arguments, &[("FLOW_SERVER", &self.url)])
+    }
+
+    /// The same with these variables in its environment, and none that says where the daemon is.
+    pub fn ctl_with(&self, arguments: &[&str], environment: &[(&str, &str)]) -> Called {
         let mut command = Command::new(binary("flowctl"));
-        command.args(arguments).current_dir(&self.directory).env("FLOW_SERVER", &self.url);
+        command.args(arguments).current_dir(&self.directory).env_remove("FLOW_SERVER");
+        command.envs(environment.iter().copied());
         let Output { status, stdout, stderr } = command.output().expect("flowctl starts");
         let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
         Called { code: status.code().expect("it exits by itself"), stdout: text(stdout), stderr: text(stderr) }
@@ -111,6 +118,19 @@ impl Flowd {
         let called = self.ctl(&[arguments, &["-o", "json"]].concat());
         assert_eq!(called.code, 0, "{arguments:?}: {}", called.stderr);
         serde_json::from_str(&called.stdout).expect("JSON")
+    }
+
+    /// What the daemon answers to `GET path`, without the head.
+    #[track_caller]
+    pub fn get(&self, path: &str) -> String {
+        let mut socket = TcpStream::connect(self.url.trim_start_matches("http://")).expect("it listens");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        let head = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        socket.write_all(head.as_bytes()).expect("it reads");
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).expect("text");
+        assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
+        answer.split_once("\r\n\r\n").expect("a body").1.to_owned()
     }
 
     /// Deploys a pipeline, whose operators take their components from `{plugins}`, and returns the job's id.

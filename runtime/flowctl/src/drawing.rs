@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use flow_model::graph::{Graph, Role};
+use flow_model::ids::NodeId;
 use flow_model::plan::{Head, Partitioning, Plan, Tail};
 use flow_model::spec::Pipeline;
 use serde::Serialize;
@@ -38,16 +39,25 @@ pub struct Node {
 }
 
 /// Records go from one node to another.
-#[derive(Debug, Serialize, PartialEq)]
+#[derive(Debug, Serialize, PartialEq, Eq, PartialOrd, Ord)]
 #[serde(rename_all = "kebab-case")]
 pub struct Edge {
     /// The place of the sender among the nodes.
     pub from: usize,
     /// The place of the receiver.
     pub to: usize,
-    /// How records are shared out among subtasks; nothing within a chain, or where it is not known.
+    /// How records are shared out among subtasks; nothing within a chain, for dead letters, or where it is not known.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub sharing: Option<String>,
+    /// The records are the sender's dead letters.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    pub dead_letters: bool,
+}
+
+impl Edge {
+    fn label(&self) -> Option<&str> {
+        if self.dead_letters { Some("dead letters") } else { self.sharing.as_deref() }
+    }
 }
 
 impl Drawing {
@@ -73,9 +83,18 @@ impl Drawing {
             Node { name: node.name.to_string(), role, what, parallelism, key }
         });
         let edges = graph.iter().flat_map(|(id, node)| {
-            node.outputs.iter().map(move |output| Edge { from: id.index(), to: output.index(), sharing: None })
+            let edge = |from: NodeId, to: NodeId, dead_letters| Edge {
+                from: from.index(),
+                to: to.index(),
+                sharing: None,
+                dead_letters,
+            };
+            let outputs = node.outputs.iter().map(move |output| edge(id, *output, false));
+            outputs.chain(node.dead_letters_of.iter().map(move |sender| edge(*sender, id, true)))
         });
-        Self { pipeline: pipeline.name.to_string(), nodes: nodes.collect(), edges: edges.collect() }
+        let mut edges: Vec<Edge> = edges.collect();
+        edges.sort();
+        Self { pipeline: pipeline.name.to_string(), nodes: nodes.collect(), edges }
     }
 
     /// Of a plan, which knows more.
@@ -96,17 +115,27 @@ impl Drawing {
             if let Tail::Sink(sink) = &task.tail {
                 add(&sink.name, "sink", &sink.connector, None);
             }
-            edges.extend((first + 1..nodes.len()).map(|to| Edge { from: to - 1, to, sharing: None }));
+            let chained = |to| Edge { from: to - 1, to, sharing: None, dead_letters: false };
+            edges.extend((first + 1..nodes.len()).map(chained));
             ends.push((first, nodes.len().saturating_sub(1)));
         }
         for exchange in &plan.exchanges {
-            let sharing = match &exchange.partitioning {
-                Partitioning::Forward => None,
-                other => Some(other.to_string()),
-            };
-            edges.push(Edge { from: ends[exchange.from.index()].1, to: ends[exchange.to.index()].0, sharing });
+            let to = ends[exchange.to.index()].0;
+            edges.push(match (&exchange.dead_letters_of, &exchange.partitioning) {
+                (Some(of), _) => {
+                    let sender = nodes.iter().position(|node| node.name == of.as_str());
+                    let from = sender.unwrap_or(ends[exchange.from.index()].1);
+                    Edge { from, to, sharing: None, dead_letters: true }
+                }
+                (None, partitioning) => {
+                    let sharing = (*partitioning != Partitioning::Forward).then(|| partitioning.to_string());
+                    Edge { from: ends[exchange.from.index()].1, to, sharing, dead_letters: false }
+                }
+            });
         }
-        edges.sort_by_key(|edge| (edge.from, edge.to));
+        edges.sort();
+        // An operator's dead letters may come from several tasks: its own, and those that take its key.
+        edges.dedup();
         Self { pipeline: plan.pipeline.to_string(), nodes, edges }
     }
 
@@ -136,10 +165,10 @@ impl Drawing {
             *text += lead;
             *text += if is_last { "└─▶ " } else { "├─▶ " };
             if !seen.insert(edge.to) {
-                *text += &format!("{} (above)\n", self.nodes[edge.to].name);
+                *text += &format!("{} (above){}\n", self.nodes[edge.to].name, bracketed(edge.label()));
                 continue;
             }
-            *text += &self.nodes[edge.to].line(edge.sharing.as_deref());
+            *text += &self.nodes[edge.to].line(edge.label());
             self.branch(edge.to, &format!("{lead}{}", if is_last { "    " } else { "│   " }), seen, text);
         }
     }
@@ -152,9 +181,11 @@ impl Drawing {
             let label = format!("{}\n{}", node.name, node.detail());
             _ = writeln!(text, "  {} [shape={shape}, label={}];", quoted(&node.name), quoted(&label));
         }
-        for Edge { from, to, sharing } in &self.edges {
-            let label = sharing.as_ref().map_or(String::new(), |sharing| format!(" [label={}]", quoted(sharing)));
-            _ = writeln!(text, "  {} -> {}{label};", quoted(&self.nodes[*from].name), quoted(&self.nodes[*to].name));
+        for edge in &self.edges {
+            let style = if edge.dead_letters { ", style=dashed" } else { "" };
+            let label = edge.label().map_or(String::new(), |label| format!(" [label={}{style}]", quoted(label)));
+            let [from, to] = [edge.from, edge.to].map(|node| quoted(&self.nodes[node].name));
+            _ = writeln!(text, "  {from} -> {to}{label};");
         }
         text + "}\n"
     }
@@ -168,9 +199,10 @@ impl Drawing {
             let (open, close) = if node.role == "operator" { ("[", "]") } else { ("([", "])") };
             _ = writeln!(text, "  n{number}{open}\"{label}\"{close}");
         }
-        for Edge { from, to, sharing } in &self.edges {
-            let label = sharing.as_ref().map_or(String::new(), |text| format!("|\"{}\"|", text.replace('"', "#quot;")));
-            _ = writeln!(text, "  n{from} -->{label} n{to}");
+        for edge in &self.edges {
+            let arrow = if edge.dead_letters { "-.->" } else { "-->" };
+            let label = edge.label().map_or(String::new(), |text| format!("|\"{}\"|", text.replace('"', "#quot;")));
+            _ = writeln!(text, "  n{} {arrow}{label} n{}", edge.from, edge.to);
         }
         text
     }
@@ -183,10 +215,13 @@ impl Node {
         format!("{}{key}{times}", self.what)
     }
 
-    fn line(&self, sharing: Option<&str>) -> String {
-        let sharing = sharing.map_or(String::new(), |sharing| format!("  [{sharing}]"));
-        format!("{} ({}){sharing}\n", self.name, self.detail())
+    fn line(&self, label: Option<&str>) -> String {
+        format!("{} ({}){}\n", self.name, self.detail(), bracketed(label))
     }
+}
+
+fn bracketed(label: Option<&str>) -> String {
+    label.map_or(String::new(), |label| format!("  [{label}]"))
 }
 
 /// As Graphviz reads it.
@@ -253,6 +288,47 @@ more (files)
         );
         let mermaid = drawing.mermaid();
         assert!(mermaid.starts_with("flowchart LR\n") && mermaid.contains("-->|\"hash by customer\"|"), "{mermaid}");
+    }
+
+    #[test]
+    fn dead_letters_have_edges_of_their_own() {
+        let file = FILE
+            .replace("from: split, key", "from: split, on-error: dead-letter, key")
+            .replace("from: [in, more]", "from: [in, more], on-error: dead-letter")
+            + "  dead: {files: {path: ./d}, from: dead-letter}\n  of-sum: {stdout: {}, from: sum.dead-letter}\n";
+        let pipeline = Pipeline::parse("p.yaml", file.as_bytes()).expect("a good file");
+        let from_file = Drawing::of_pipeline(&pipeline);
+        let expect = "split (./split.wasm)
+    ├─▶ sum (./sum.wasm, key customer ×2)
+    │   ├─▶ out (stdout)
+    │   ├─▶ dead (files)  [dead letters]
+    │   └─▶ of-sum (stdout)  [dead letters]
+    ├─▶ all (blackhole)
+    └─▶ dead (above)  [dead letters]
+";
+        assert!(from_file.text().contains(expect), "{}", from_file.text());
+        let kinds = [("split", OperatorKind::FlatMap), ("sum", OperatorKind::Process)];
+        let kinds: BTreeMap<_, _> = kinds.map(|(name, kind)| (name.parse().expect("a name"), kind)).into();
+        let plan = flow_model::plan::plan(&pipeline, &kinds).expect("a plan");
+        // Those of `sum` come from two tasks.
+        let of_sum =
+            plan.exchanges.iter().filter(|e| e.dead_letters_of.as_ref().is_some_and(|of| of.as_str() == "sum"));
+        assert_eq!(of_sum.count(), 4);
+        let drawing = Drawing::of_plan(&plan);
+        let pairs = |drawing: &Drawing| {
+            let name = |node: usize| drawing.nodes[node].name.clone();
+            let dead = drawing.edges.iter().filter(|edge| edge.dead_letters);
+            let mut pairs: Vec<_> = dead.map(|edge| (name(edge.from), name(edge.to))).collect();
+            pairs.sort();
+            pairs
+        };
+        let expect = [("split", "dead"), ("sum", "dead"), ("sum", "of-sum")];
+        let expect = expect.map(|(from, to)| (from.to_owned(), to.to_owned()));
+        assert_eq!((pairs(&drawing), pairs(&from_file)), (expect.to_vec(), expect.to_vec()));
+        let dot = drawing.dot();
+        assert!(dot.contains("  \"sum\" -> \"dead\" [label=\"dead letters\", style=dashed];\n"), "{dot}");
+        let mermaid = drawing.mermaid();
+        assert!(mermaid.contains(" -.->|\"dead letters\"| n"), "{mermaid}");
     }
 
     #[test]

@@ -1,6 +1,6 @@
 //! What goes on in a job, from two of its descriptions: records a second, how busy its operators are. Only arithmetic.
 
-use flow_model::api::{Counters, Description};
+use flow_model::api::{CallFigures, Counters, Description};
 use serde::Serialize;
 
 /// A job between two moments.
@@ -38,8 +38,29 @@ pub struct OperatorRates {
     /// Bytes of keyed state, if it has any: those in the store, and those in the cache.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub state_bytes: Option<u64>,
-    /// Records refused since the job began.
+    /// Records that left the stream since the job began, skipped or as dead letters.
     pub rejected: u64,
+    /// Those of them that became dead letters.
+    pub dead_letters: u64,
+    /// How many records a Kafka source is behind, as far as that is known.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub lag: Option<u64>,
+    /// The calls of its component between the two moments, if it is an operator.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calls: Option<CallRates>,
+}
+
+/// The calls of a component, a batch each. Times are estimated, and absent without calls.
+#[derive(Debug, Serialize, PartialEq)]
+#[serde(rename_all = "kebab-case")]
+pub struct CallRates {
+    pub per_second: f64,
+    /// Microseconds that half of them took at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p50_us: Option<f64>,
+    /// Microseconds that 99 of 100 took at most.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub p99_us: Option<f64>,
 }
 
 /// The rates from `before` to `now`, two descriptions of one job.
@@ -71,5 +92,12 @@ fn operator(before: Option<&Counters>, now: &Counters, ms: u64) -> OperatorRates
         cpu: rounded(figures.cpu_us.saturating_sub(then.cpu_us) as f64 / (ms as f64 * 1000.0), 1000.0),
         state_bytes: figures.state.map(|state| state.store_bytes + state.cache_bytes),
         rejected: figures.rejected,
+        dead_letters: figures.dead_letters,
+        lag: now.lag,
+        calls: figures.calls.map(|calls| {
+            let since: CallFigures = calls.since(&then.calls.unwrap_or_default());
+            let us = |share| since.quantile(share).map(|us| rounded(us, 10.0));
+            CallRates { per_second: per_second(0, since.count()), p50_us: us(0.5), p99_us: us(0.99) }
+        }),
     }
 }

@@ -44,9 +44,30 @@ pub fn duration(ms: u64) -> String {
     }
 }
 
+/// A short time with two or three digits: `85µs`, `1.2ms`, `340ms`, `2.5s`.
+pub fn brief(us: f64) -> String {
+    let (value, unit) = match us {
+        ..1e3 => (us, "µs"),
+        ..1e6 => (us / 1e3, "ms"),
+        _ => (us / 1e6, "s"),
+    };
+    if value < 9.95 { format!("{value:.1}{unit}") } else { format!("{value:.0}{unit}") }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn short_times() {
+        let check = |us: f64, expect: &str| assert_eq!(brief(us), expect);
+        check(0.0, "0.0µs");
+        check(7.25, "7.2µs");
+        check(85.4, "85µs");
+        check(1234.0, "1.2ms");
+        check(340_000.0, "340ms");
+        check(2.5e6, "2.5s");
+    }
 
     #[test]
     fn times() {

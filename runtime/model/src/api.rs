@@ -26,7 +26,7 @@
 use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::Diagnostic;
-pub use crate::figures::{Figures, PartitionFigures, StateFigures};
+pub use crate::figures::{CALL_BOUNDS_US, CallFigures, Figures, PartitionFigures, StateFigures};
 use crate::ids::{JobId, OperatorName, PipelineName};
 use crate::plan::Plan;
 
@@ -141,6 +141,9 @@ pub struct Counters {
     /// How many records a Kafka source is behind the ends of its partitions, as far as that is known.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lag: Option<u64>,
+    /// How far each partition of a Kafka source was read, by topic and partition.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub partitions: Vec<PartitionFigures>,
     /// The figures, as fields beside the others.
     #[serde(flatten)]
     pub figures: Figures,

@@ -324,6 +324,8 @@ impl<'a> Deployment<'a> {
         let limits_at = format!("{}:{}", self.pipeline().file, spec.limits.position.line);
         let setup = Setup { blame, retry, limits_at, stopwatch, max_rows: BATCH_ROWS, stop };
         let operator = Box::new(FunctionOperator::new(function, state, setup));
+        // A subtask makes its operator once.
+        _ = self.node(name)?.subtasks[subtask as usize].durations.set(operator.durations().clone());
         chain.push(Link { name: name.to_string(), operator, counters: Some(self.counters(name, subtask)?) });
         Ok(())
     }

@@ -4,6 +4,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, OnceLock};
 
 use flow_dataflow::counters::Counters;
+use flow_dataflow::durations::Durations;
 use flow_dataflow::state::cache::Stats;
 use flow_model::figures::{Figures, PartitionFigures, StateFigures};
 
@@ -34,6 +35,8 @@ pub(crate) struct Node {
 #[derive(Debug, Default)]
 pub(crate) struct Subtask {
     pub(crate) counters: Arc<Counters>,
+    /// Of an operator, set once it is made.
+    pub(crate) durations: OnceLock<Arc<Durations>>,
     /// Set once its state is open.
     pub(crate) state: OnceLock<State>,
 }
@@ -81,6 +84,7 @@ impl Subtask {
             backpressured_us: us(&c.backpressured_ns),
             idle_us: us(&c.idle_ns),
             cpu_us: us(&c.cpu_ns),
+            calls: self.durations.get().map(|durations| durations.figures()),
             state: self.state.get().and_then(State::figures),
         }
     }

@@ -7,6 +7,11 @@ use flow_model::api::part;
 use crate::bodies::exchange;
 use crate::server::{ENDLESS, FINITE, Server, form};
 
+/// The family that a series' name belongs to.
+fn family(name: &str) -> &str {
+    ["_total", "_bucket", "_count", "_sum"].iter().find_map(|suffix| name.strip_suffix(suffix)).unwrap_or(name)
+}
+
 /// Series and values, if the text keeps to the rules.
 fn parse(text: &str) -> BTreeMap<String, f64> {
     let is_name = |name: &str| name.chars().all(|c| c.is_ascii_lowercase() || c.is_ascii_digit() || c == '_');
@@ -19,7 +24,7 @@ fn parse(text: &str) -> BTreeMap<String, f64> {
         } else if let Some(rest) = line.strip_prefix("# TYPE ") {
             let (name, kind) = rest.split_once(' ').expect("a type");
             assert!(is_name(name) && name.starts_with("flow_") && helped.contains(name), "{line}");
-            assert!(["counter", "gauge"].contains(&kind), "{line}");
+            assert!(["counter", "gauge", "histogram"].contains(&kind), "{line}");
             assert!(!name.ends_with("_total"), "a counter's family has no suffix: {line}");
             // Base units only.
             assert!(
@@ -30,7 +35,7 @@ fn parse(text: &str) -> BTreeMap<String, f64> {
         } else {
             let (what, value) = line.rsplit_once(' ').expect("a value");
             let (name, labels) = what.split_once('{').expect("labels");
-            let family = name.strip_suffix("_total").unwrap_or(name);
+            let family = family(name);
             let kind = types.get(family).unwrap_or_else(|| panic!("no type before {line}"));
             assert_eq!(*kind == "counter", name.ends_with("_total"), "{line}");
             for label in labels.trim_end_matches('}').split(',') {

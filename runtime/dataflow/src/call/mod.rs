@@ -24,6 +24,7 @@ use flow_frame::{BytesColumn, id};
 use flow_model::spec::Retry;
 
 use crate::dead_letter::DeadLetters;
+use crate::durations::Durations;
 use crate::element::{CheckpointId, Moment, Timestamp};
 use crate::function::{Answer, CallError, Kind, Rejection};
 use crate::report::{Rejected, Report};
@@ -119,13 +120,20 @@ pub struct FunctionOperator {
     /// No call has been made since the last that failed, so that the instance is a new one.
     is_fresh: bool,
     work: Work,
+    durations: Arc<Durations>,
 }
 
 impl FunctionOperator {
     /// Drives `function`; `state` holds its states (the default one for a function without).
     pub fn new(function: Box<dyn Function>, state: KeyedState, setup: Setup) -> FunctionOperator {
         let rows_a_call = setup.max_rows.clamp(1, 64);
-        FunctionOperator { function, state, setup, rows_a_call, is_fresh: true, work: Work::default() }
+        let (work, durations) = (Work::default(), Arc::default());
+        FunctionOperator { function, state, setup, rows_a_call, is_fresh: true, work, durations }
+    }
+
+    /// How long its calls take, for who looks on: with what the engine does around each, such as reading its states.
+    pub fn durations(&self) -> &Arc<Durations> {
+        &self.durations
     }
 
     /// As many of the first rows as one call takes, and what they get if it is a keyed one, which begins with that.

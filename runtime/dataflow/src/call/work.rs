@@ -81,10 +81,13 @@ impl FunctionOperator {
             let piece = if whole { rows.batch.clone() } else { rows.batch.slice(rows.from, rows.from + size) };
             let (called, was_fresh) = ((self.setup.stopwatch)(), self.is_fresh);
             let (piece, keyed) = self.fitting(piece)?;
-            match self.call(&piece, keyed, at) {
+            let result = self.call(&piece, keyed, at);
+            let took = (self.setup.stopwatch)() - called;
+            self.durations.add(took);
+            match result {
                 Ok((done, rejected)) => {
                     if rows.known == Known::Nothing {
-                        self.adapt(piece.rows(), (self.setup.stopwatch)() - called);
+                        self.adapt(piece.rows(), took);
                     }
                     self.reject_rows(&piece, rejected)?;
                     out.extend((!done.is_empty()).then_some(done));

@@ -76,7 +76,7 @@ fn jobs_graph_rates_errors_and_logs() {
     browser.until(&format!("/^[12](\\.\\d)?k\\/s$/.test({rate})"));
     browser.until("Number(document.querySelector('[data-operator=words] .bar-busy').getAttribute('width')) > 0");
     let state =
-        "Array.from(document.querySelectorAll('tbody tr')).find((r) => r.cells[0].textContent === 'counts').cells[12]";
+        "Array.from(document.querySelectorAll('tbody tr')).find((r) => r.cells[0].textContent === 'counts').cells[13]";
     browser.until(&format!("/[KM]iB/.test({state}.textContent)"));
     browser.until("/job started/.test(document.getElementById('log').textContent)");
     // Numbers change, and nothing moves.

@@ -11,11 +11,15 @@ use crate::table::{count, table};
 use crate::time;
 
 /// Show a job: state, times, counters of each operator, and its plan
+///
+/// REJECTED counts what was skipped and what became a dead letter; LAG is how many records a Kafka source has still to read.
+/// With -o wide also each partition of the sources, and the calls of each component, a batch each, with how long half of them
+/// (P50) and 99 of 100 (P99) took at most.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   flowctl describe wordcount                 the last job of that name
-  flowctl describe wordcount-3f9a2c
+  flowctl describe wordcount-3f9a2c -o wide
   flowctl describe wordcount -o json | jq '.operators[] | {operator, \"records-in\"}'")]
 pub struct Args {
     /// Id or name of the job
@@ -62,19 +66,69 @@ fn text(description: &Description, output: &Output) -> String {
         _ = writeln!(text, "\nnothing is known of what its operators have done\n");
         return text + &description.plan.to_string();
     }
-    let titles = ["OPERATOR", ">SUBTASKS", ">RECORDS IN", ">RECORDS OUT", ">BYTES IN", ">BYTES OUT", ">REJECTED"];
-    _ = writeln!(text, "\n{}\n", table(&titles, description.operators.iter().map(row)));
+    let (operators, is_wide) = (&description.operators, output.is_wide());
+    let has_lag = operators.iter().any(|operator| operator.lag.is_some());
+    let mut titles = vec![
+        "OPERATOR",
+        ">SUBTASKS",
+        ">RECORDS IN",
+        ">RECORDS OUT",
+        ">BYTES IN",
+        ">BYTES OUT",
+        ">REJECTED",
+        ">DEAD LETTERS",
+    ];
+    titles.extend(has_lag.then_some(">LAG"));
+    if is_wide {
+        titles.extend([">BUSY", ">CPU", ">STATE", ">CALLS", ">P50", ">P99"]);
+    }
+    let rows = operators.iter().map(|operator| row(operator, has_lag, is_wide));
+    _ = writeln!(text, "\n{}\n", table(&titles, rows));
+    if is_wide && has_lag {
+        let titles = ["SOURCE", "TOPIC", ">PARTITION", ">NEXT", ">END", ">LAG"];
+        _ = writeln!(text, "{}\n", table(&titles, operators.iter().flat_map(partitions)));
+    }
     text + &description.plan.to_string()
 }
 
-fn row(counters: &Counters) -> Vec<String> {
-    vec![
+fn row(counters: &Counters, has_lag: bool, is_wide: bool) -> Vec<String> {
+    let figures = &counters.figures;
+    let mut row = vec![
         counters.operator.to_string(),
         counters.subtasks.to_string(),
-        count(counters.figures.records_in),
-        count(counters.figures.records_out),
-        size(counters.figures.bytes_in),
-        size(counters.figures.bytes_out),
-        count(counters.figures.rejected),
-    ]
+        count(figures.records_in),
+        count(figures.records_out),
+        size(figures.bytes_in),
+        size(figures.bytes_out),
+        count(figures.rejected),
+        count(figures.dead_letters),
+    ];
+    row.extend(has_lag.then(|| counters.lag.map_or(String::new(), count)));
+    if is_wide {
+        let call = |share| figures.calls.and_then(|calls| calls.quantile(share)).map_or(String::new(), time::brief);
+        row.extend([
+            time::brief(figures.busy_us as f64),
+            time::brief(figures.cpu_us as f64),
+            figures.state.map_or(String::new(), |state| size(state.store_bytes + state.cache_bytes)),
+            figures.calls.map_or(String::new(), |calls| count(calls.count())),
+            call(0.5),
+            call(0.99),
+        ]);
+    }
+    row
+}
+
+/// How far each partition of a source was read.
+fn partitions(counters: &Counters) -> impl Iterator<Item = Vec<String>> {
+    let offset = |offset: Option<i64>| offset.map_or("?".into(), |offset| offset.to_string());
+    counters.partitions.iter().map(move |partition| {
+        vec![
+            counters.operator.to_string(),
+            partition.topic.clone(),
+            partition.partition.to_string(),
+            offset(partition.position),
+            offset(partition.end),
+            partition.lag().map_or("?".into(), count),
+        ]
+    })
 }

@@ -16,11 +16,14 @@ use crate::rates::{self, JobRates, OperatorRates};
 use crate::screen;
 use crate::server::Server;
 use crate::table::{count, table};
+use crate::time;
 
 /// Watch the operators of jobs: records a second, how busy they are, CPU, state
 ///
-/// BUSY, BLOCKED and IDLE are shares of the time of an operator's subtasks: at work, unable to pass on output because what
-/// is behind it is slower, without input. CPU is in cores. On a terminal it is drawn anew until q or Ctrl-C; elsewhere it
+/// LAG is how many records a Kafka source has still to read. BUSY, BLOCKED and IDLE are shares of the time of an operator's
+/// subtasks: at work, unable to pass on output because what is behind it is slower, without input. CPU is in cores. REJECTED
+/// counts what was skipped and what became a dead letter. With -o wide also the calls of each component, a batch each, and how
+/// long half of them (P50) and 99 of 100 (P99) took at most. On a terminal it is drawn anew until q or Ctrl-C; elsewhere it
 /// is printed once.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -33,7 +36,7 @@ pub struct Args {
     job: Option<String>,
 
     /// Over how long rates are taken
-    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = time)]
+    #[arg(long, value_name = "TIME", default_value = "1s", value_parser = interval)]
     interval: Duration,
 
     /// Print it once, also on a terminal
@@ -44,7 +47,7 @@ pub struct Args {
     pub remote: Remote,
 }
 
-fn time(text: &str) -> Result<Duration, String> {
+fn interval(text: &str) -> Result<Duration, String> {
     let time = parse_duration(text).map_err(|error| error.to_string())?;
     if time < Duration::from_millis(100) { Err("at least 100ms".to_owned()) } else { Ok(time) }
 }
@@ -106,35 +109,75 @@ fn text(jobs: &[JobRates], is_wide: bool) -> String {
     if jobs.is_empty() {
         return "no job runs; start one with `flowctl deploy FILE`".to_owned();
     }
-    let mut titles =
-        vec!["OPERATOR", ">SUBTASKS", ">IN/S", ">OUT/S", ">BUSY", ">BLOCKED", ">IDLE", ">CPU", ">STATE", ">REJECTED"];
-    if is_wide {
-        titles.extend([">BYTES IN/S", ">BYTES OUT/S"]);
-    }
     let one = |job: &JobRates| {
-        let rows = job.operators.iter().map(|operator| row(operator, is_wide));
+        let columns: Vec<&Column> = COLUMNS.iter().filter(|column| column.is_shown(job, is_wide)).collect();
+        let titles: Vec<&str> = columns.iter().map(|column| column.title).collect();
+        let rows = job.operators.iter().map(|operator| columns.iter().map(|column| (column.text)(operator)).collect());
         format!("{} {}\n{}", job.id, job.state, table(&titles, rows))
     };
     jobs.iter().map(one).collect::<Vec<_>>().join("\n\n")
 }
 
-fn row(rates: &OperatorRates, is_wide: bool) -> Vec<String> {
-    let share = |share: f64| format!("{:.0}%", share * 100.0);
-    let per_second = |rate: f64| count(rate.round() as u64);
-    let mut row = vec![
-        rates.operator.clone(),
-        rates.subtasks.to_string(),
-        per_second(rates.records_in_per_second),
-        per_second(rates.records_out_per_second),
-        share(rates.busy),
-        share(rates.backpressured),
-        share(rates.idle),
-        format!("{:.2}", rates.cpu),
-        rates.state_bytes.map_or(String::new(), size),
-        count(rates.rejected),
-    ];
-    if is_wide {
-        row.extend([rates.bytes_in_per_second, rates.bytes_out_per_second].map(|rate| size(rate.round() as u64)));
+/// A column: its title, when it is shown, and what it says of an operator.
+struct Column {
+    title: &'static str,
+    when: When,
+    text: fn(&OperatorRates) -> String,
+}
+
+#[derive(PartialEq)]
+enum When {
+    Always,
+    /// An operator of the job has something to say there.
+    Filled,
+    Wide,
+}
+
+impl Column {
+    fn is_shown(&self, job: &JobRates, is_wide: bool) -> bool {
+        match self.when {
+            When::Always => true,
+            When::Filled => job.operators.iter().any(|operator| !(self.text)(operator).is_empty()),
+            When::Wide => is_wide,
+        }
     }
-    row
+}
+
+const COLUMNS: [Column; 17] = {
+    const fn column(title: &'static str, when: When, text: fn(&OperatorRates) -> String) -> Column {
+        Column { title, when, text }
+    }
+    [
+        column("OPERATOR", When::Always, |o| o.operator.clone()),
+        column(">SUBTASKS", When::Always, |o| o.subtasks.to_string()),
+        column(">IN/S", When::Always, |o| per_second(o.records_in_per_second)),
+        column(">OUT/S", When::Always, |o| per_second(o.records_out_per_second)),
+        column(">LAG", When::Filled, |o| o.lag.map_or(String::new(), count)),
+        column(">BUSY", When::Always, |o| share(o.busy)),
+        column(">BLOCKED", When::Always, |o| share(o.backpressured)),
+        column(">IDLE", When::Always, |o| share(o.idle)),
+        column(">CPU", When::Always, |o| format!("{:.2}", o.cpu)),
+        column(">STATE", When::Always, |o| o.state_bytes.map_or(String::new(), size)),
+        column(">REJECTED", When::Always, |o| count(o.rejected)),
+        column(">DEAD LETTERS", When::Always, |o| count(o.dead_letters)),
+        column(">BYTES IN/S", When::Wide, |o| size(o.bytes_in_per_second.round() as u64)),
+        column(">BYTES OUT/S", When::Wide, |o| size(o.bytes_out_per_second.round() as u64)),
+        column(">CALLS/S", When::Wide, |o| {
+            o.calls.as_ref().map_or(String::new(), |calls| per_second(calls.per_second))
+        }),
+        column(">P50", When::Wide, |o| {
+            o.calls.as_ref().and_then(|calls| calls.p50_us).map_or(String::new(), time::brief)
+        }),
+        column(">P99", When::Wide, |o| {
+            o.calls.as_ref().and_then(|calls| calls.p99_us).map_or(String::new(), time::brief)
+        }),
+    ]
+};
+
+fn share(share: f64) -> String {
+    format!("{:.0}%", share * 100.0)
+}
+
+fn per_second(rate: f64) -> String {
+    count(rate.round() as u64)
 }
