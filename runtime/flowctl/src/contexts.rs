@@ -39,6 +39,9 @@ pub struct Context {
     /// The file that holds it, read at each call.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub token_file: Option<PathBuf>,
+    /// The file with the certificates of those who may vouch for it, if the system does not trust them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ca: Option<PathBuf>,
 }
 
 /// A token. `Debug` does not show it.
@@ -158,7 +161,8 @@ mod tests {
 
     #[test]
     fn the_file_reads_back() {
-        let context = Context { server: "http://x:1".into(), token: Some(Token("t".into())), token_file: None };
+        let context =
+            Context { server: "http://x:1".into(), token: Some(Token("t".into())), token_file: None, ca: None };
         let name = PipelineName::new("prod").expect("a name");
         let all = Contexts { current: Some(name.clone()), contexts: BTreeMap::from([(name, context)]) };
         let text = serde_saphyr::to_string(&all).expect("YAML");

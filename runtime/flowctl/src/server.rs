@@ -2,12 +2,15 @@
 
 use std::env;
 use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use flow_model::api::Refusal;
 use serde::de::DeserializeOwned;
 use ureq::http::{HeaderValue, Request, Response, header};
 use ureq::middleware::{Middleware, MiddlewareNext};
+use ureq::tls::{PemItem, RootCerts, TlsConfig, TlsProvider, parse_pem};
 use ureq::{Agent, Body, Error, SendBody, Timeout};
 
 use crate::contexts::{self, Contexts, Token};
@@ -38,12 +41,14 @@ const ANSWER_MAX: u64 = 64 << 20;
 pub struct Target {
     url: String,
     token: Option<Token>,
+    /// The file with the certificates of those who may vouch for it; those whom the system trusts if absent.
+    ca: Option<PathBuf>,
 }
 
 impl Target {
     /// A server that wants no token.
     pub fn of(url: &str) -> Self {
-        Self { url: url.to_owned(), token: None }
+        Self { url: url.to_owned(), token: None, ca: None }
     }
 
     /// The server that is named, else the context that is named, else what the environment says, else the current
@@ -65,9 +70,10 @@ impl Target {
         };
         let token = match variable("FLOW_TOKEN") {
             Some(token) => Some(Token::new(&token, "FLOW_TOKEN")?),
-            None => own.map(|context| context.token()).transpose()?.flatten(),
+            None => own.as_ref().map(|context| context.token()).transpose()?.flatten(),
         };
-        Ok(Self { url, token })
+        let ca = variable("FLOW_CA").map(PathBuf::from).or_else(|| own?.ca);
+        Ok(Self { url, token, ca })
     }
 }
 
@@ -77,17 +83,33 @@ pub fn address(url: &str) -> Result<String, Failure> {
         Failure::invalid(format!("the server address {url} {why}"))
             .hint(format!("write it like {DEFAULT}: --server URL, or the variable FLOW_SERVER"))
     };
-    let rest = match url.split_once("://") {
-        Some(("http", rest)) => rest,
-        Some(("https", _)) => return Err(bad("is https, which this version does not speak")),
-        Some(_) => return Err(bad("is not http")),
-        None => return Err(bad("has no http:// in front")),
+    let (scheme, rest) = match url.split_once("://") {
+        Some((scheme @ ("http" | "https"), rest)) => (scheme, rest),
+        Some(_) => return Err(bad("is neither http nor https")),
+        None => return Err(bad("has no http:// or https:// in front")),
     };
     let authority = rest.trim_end_matches('/');
     if authority.is_empty() || authority.contains(['/', '?', '#', ' ', '@']) {
-        return Err(bad("is not just http://host:port"));
+        return Err(bad(&format!("is not just {scheme}://host:port")));
     }
-    Ok(format!("http://{authority}"))
+    Ok(format!("{scheme}://{authority}"))
+}
+
+/// The certificates in a file.
+pub fn authorities(path: &Path) -> Result<RootCerts, Failure> {
+    let shown = path.display();
+    let bytes = std::fs::read(path)
+        .map_err(|error| Failure::invalid(format!("can't read the certificates in {shown}: {error}")))?;
+    let certificates = parse_pem(&bytes).filter_map(Result::ok).filter_map(|item| match item {
+        PemItem::Certificate(certificate) => Some(certificate),
+        _ => None,
+    });
+    let certificates: Vec<_> = certificates.collect();
+    if certificates.is_empty() {
+        return Err(Failure::invalid(format!("{shown} holds no certificate"))
+            .hint("it has to be PEM: -----BEGIN CERTIFICATE-----"));
+    }
+    Ok(RootCerts::Specific(Arc::new(certificates)))
 }
 
 /// Puts the token into each request.
@@ -115,7 +137,12 @@ impl Server {
     /// That server. Nothing is sent yet. `tells` on stderr when it takes long.
     pub fn new(target: Target, tells: bool) -> Result<Self, Failure> {
         let url = address(&target.url)?;
+        let roots = target.ca.as_deref().filter(|_| url.starts_with("https:")).map(authorities).transpose()?;
+        // The TLS that the system has, as librdkafka in flowd uses it, with the authorities that the system trusts.
+        let tls = TlsConfig::builder().provider(TlsProvider::NativeTls);
+        let tls = tls.root_certs(roots.unwrap_or(RootCerts::PlatformVerifier)).build();
         let agent = Agent::config_builder()
+            .tls_config(tls)
             .http_status_as_error(false)
             // The environment's proxy is for the internet; the coordinator is near.
             .proxy(None)
@@ -166,8 +193,22 @@ impl Server {
     }
 
     /// Asks for `path` and hands each line of the answer to `line` as it comes, until it says stop.
-    pub fn lines(&self, path: &str, mut line: impl FnMut(&str) -> Result<bool, Failure>) -> Result<(), Failure> {
-        let request = self.agent.get(self.at(path)).config();
+    pub fn lines(&self, path: &str, line: impl FnMut(&str) -> Result<bool, Failure>) -> Result<(), Failure> {
+        self.events(path, None, line)
+    }
+
+    /// The same for server-sent events, which go on behind the one with the id `last`.
+    pub fn events(
+        &self,
+        path: &str,
+        last: Option<&str>,
+        mut line: impl FnMut(&str) -> Result<bool, Failure>,
+    ) -> Result<(), Failure> {
+        let mut request = self.agent.get(self.at(path));
+        if let Some(id) = last {
+            request = request.header("last-event-id", id);
+        }
+        let request = request.config();
         let request = request.timeout_recv_response(Some(PATIENCE)).timeout_per_read(Some(SILENCE)).build();
         let response = self.waiting(&Pulse::new(), QUIET, || self.accepted(request.call()))?;
         let reader = response.into_body().into_with_config().limit(u64::MAX).reader();
@@ -224,6 +265,7 @@ impl Server {
                 _ => error.to_string(),
             },
             Error::HostNotFound => "no such host".to_owned(),
+            Error::NativeTls(error) => return self.untrusted(&error.to_string()),
             Error::Timeout(Timeout::Connect) => format!("no connection in {} s", CONNECT_PATIENCE.as_secs()),
             Error::Timeout(of) => {
                 let patience = if *of == Timeout::SendBody { SUBMIT_PATIENCE } else { PATIENCE }.as_secs();
@@ -236,6 +278,17 @@ impl Server {
         };
         Failure::new(Exit::Unreachable, "unreachable", format!("can't reach the server at {}: {why}", self.url))
             .hint("start one with `flowd standalone`, or name another with --server URL or FLOW_SERVER")
+    }
+
+    fn untrusted(&self, why: &str) -> Failure {
+        let hint = if why.contains("wrong version number") {
+            format!("it may speak no TLS: try {}", self.url.replacen("https:", "http:", 1))
+        } else {
+            "name the authority that signed its certificate: `flowctl context add NAME --server URL --ca FILE`, or FLOW_CA=FILE"
+                .to_owned()
+        };
+        let message = format!("no TLS with the server at {}: {why}", self.url);
+        Failure::new(Exit::Unreachable, "untrusted", message).hint(hint)
     }
 
     fn stranger(&self, what: &str) -> Failure {
@@ -256,9 +309,10 @@ mod tests {
         };
         check("http://127.0.0.1:8081", Ok("http://127.0.0.1:8081"));
         check("http://flow.example:80/", Ok("http://flow.example:80"));
-        check("127.0.0.1:8081", Err("the server address 127.0.0.1:8081 has no http:// in front"));
-        check("https://x", Err("the server address https://x is https, which this version does not speak"));
-        check("ftp://x", Err("the server address ftp://x is not http"));
+        check("https://flow.example/", Ok("https://flow.example"));
+        check("127.0.0.1:8081", Err("the server address 127.0.0.1:8081 has no http:// or https:// in front"));
+        check("ftp://x", Err("the server address ftp://x is neither http nor https"));
+        check("https://x/jobs", Err("the server address https://x/jobs is not just https://host:port"));
         check("http://", Err("the server address http:// is not just http://host:port"));
         check("http://x/jobs", Err("the server address http://x/jobs is not just http://host:port"));
     }

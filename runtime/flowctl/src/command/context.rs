@@ -17,7 +17,8 @@ use crate::table::table;
 ///
 /// A context is an address with a token. Without options, the server that --server names counts, else the context that
 /// --context names, else FLOW_SERVER, else FLOW_CONTEXT, else the current context, else this machine. FLOW_TOKEN goes
-/// before a context's token; the token of a context goes to its own server only.
+/// before a context's token; the token of a context goes to its own server only. The certificate of a server with https has to be
+/// signed by an authority that the system knows, or by one in the file of --ca or of the variable FLOW_CA.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -42,13 +43,17 @@ enum What {
 Examples:
   flowctl context add test --server http://127.0.0.1:9000
   flowctl context add prod --server http://flow.example:8081 --token-file ~/.flow-token
-  pass flow/prod | flowctl context add prod --server http://flow.example:8081 --token-stdin")]
+  pass flow/prod | flowctl context add prod --server http://flow.example:8081 --token-stdin
+  flowctl context add prod --server https://flow.example --ca company-ca.pem")]
     Add {
         /// What to call it
         name: PipelineName,
-        /// Address of the coordinator
+        /// Address of the coordinator, or of a proxy with https in front of it
         #[arg(long, value_name = "URL")]
         server: String,
+        /// The file (PEM) with the authority that signed the server's certificate, if the system does not know it
+        #[arg(long, value_name = "FILE")]
+        ca: Option<PathBuf>,
         /// The file that holds the token; read at each call
         #[arg(long, value_name = "FILE")]
         token_file: Option<PathBuf>,
@@ -88,12 +93,19 @@ struct Row<'a> {
 pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
     let mut all = Contexts::load()?;
     match &args.what {
-        What::Add { name, server, token_file, token_stdin } => {
-            server::address(server)?;
+        What::Add { name, server, ca, token_file, token_stdin } => {
+            let address = server::address(server)?;
+            if ca.is_some() && !address.starts_with("https:") {
+                return Err(
+                    Failure::invalid(format!("--ca is for https, and {server} is not")).hint("write https:// in front")
+                );
+            }
+            let ca = ca.as_ref().map(std::path::absolute).transpose().map_err(Failure::failed)?;
+            ca.as_deref().map(server::authorities).transpose()?;
             let token = token_stdin.then(stdin).transpose()?;
             let token_file = token_file.as_ref().map(std::path::absolute).transpose().map_err(Failure::failed)?;
             token_file.as_deref().map(Token::read).transpose()?;
-            all.contexts.insert(name.clone(), Context { server: server.clone(), token, token_file });
+            all.contexts.insert(name.clone(), Context { server: server.clone(), token, token_file, ca });
             let current = all.current.get_or_insert_with(|| name.clone()).clone();
             all.store()?;
             let next = if current == *name {

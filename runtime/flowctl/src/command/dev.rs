@@ -62,7 +62,7 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
     let crates = crates::behind(&read(&args.file)?, directory(&args.file), &args.crates)?;
     let daemon = Daemon::start(args.sample)?;
     let watch = Watch::start(&args.file, &crates)?;
-    let mut session = Session { file: &args.file, output, daemon, running: None, told: Instant::now() };
+    let mut session = Session { file: &args.file, output, daemon, running: None, told: Instant::now(), is_lost: false };
     let all: Vec<&Crate> = crates.iter().collect();
     session.renew(&all, &stop);
     while !stop.load(Ordering::Relaxed) {
@@ -72,7 +72,18 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
         if !touched.is_empty() || changed.pipeline {
             session.renew(&touched, &stop);
         }
-        session.look()?;
+        match session.look() {
+            // Its own daemon runs, or that would be told: it has too much to do, or the connection was cut.
+            Err(failure) if failure.exit == Exit::Unreachable => {
+                if !std::mem::replace(&mut session.is_lost, true) {
+                    session.say(&format!("{}; trying again", failure.message));
+                }
+            }
+            looked => {
+                looked?;
+                session.is_lost = false;
+            }
+        }
     }
     session.stop();
     Ok(Exit::Interrupted)
@@ -97,6 +108,8 @@ struct Session<'a> {
     daemon: Daemon,
     running: Option<Running>,
     told: Instant,
+    /// The daemon did not answer when it was asked last.
+    is_lost: bool,
 }
 
 /// A job that was started.

@@ -1,15 +1,25 @@
 //! `flowctl logs`: what a job and its operators log, at once or as it comes.
 
+use std::thread;
+use std::time::{Duration, Instant};
+
 use flow_model::api::{LogLevel, LogLine, one_line};
 
 use crate::cli::Remote;
 use crate::exit::{Exit, Failure};
 use crate::output::{Format, Output};
+use crate::server::Server;
 use crate::time;
+
+/// So long a connection that was lost is tried again.
+const GIVE_UP: Duration = Duration::from_secs(60);
+/// Before each try.
+const PAUSE: Duration = Duration::from_secs(1);
 
 /// Show the log of a job and its operators
 ///
-/// The server keeps the last lines of each job. With -o json each line is one JSON object.
+/// The server keeps the last lines of each job. With -o json each line is one JSON object. With -f a connection that is lost is
+/// made again, and goes on where it was cut.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -37,43 +47,99 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
     let server = args.remote.server(output)?;
     let tail = args.tail.map_or(String::new(), |tail| format!("&tail={tail}"));
     let path = format!("/jobs/{}/logs?follow={}{tail}", super::segment(&args.job)?, args.follow);
-    let (mut ended, mut next) = (false, None);
-    server.lines(&path, |line| {
-        let json = if args.follow {
-            match event(line) {
-                Event::Line(json) => json,
-                Event::End => {
-                    ended = true;
-                    return Ok(false);
-                }
-                Event::Other => return Ok(true),
-            }
-        } else {
-            line
-        };
-        show(json, &mut next, output)?;
-        Ok(true)
-    })?;
-    if args.follow && !ended {
-        let message = format!("{} went away before the job ended", server.url());
-        return Err(Failure::new(Exit::Unreachable, "connection-lost", message));
+    let mut reading = Reading::default();
+    if args.follow {
+        follow(&server, &path, &mut reading, output)?;
+    } else {
+        server.lines(&path, |line| show(line, &mut reading.next, output).map(|()| true))?;
     }
     Ok(Exit::Ok)
+}
+
+/// How far a log was read.
+#[derive(Default)]
+struct Reading {
+    /// The number that the next line should have, none for the first.
+    next: Option<u64>,
+    /// The id of the event whose line comes next.
+    coming: Option<String>,
+    /// The id of the last one whose line has come, with which the server goes on.
+    last: Option<String>,
+    /// A line or a sign of life has come.
+    is_answered: bool,
+    ended: bool,
+}
+
+/// Reads events until the job ends. A connection that was there and is lost is made again, and goes on where it was cut.
+fn follow(server: &Server, path: &str, reading: &mut Reading, output: &Output) -> Result<(), Failure> {
+    let mut lost_at: Option<Instant> = None;
+    loop {
+        reading.is_answered = false;
+        let last = reading.last.clone();
+        let result = server.events(path, last.as_deref(), |line| reading.take(line, output));
+        if reading.ended {
+            return Ok(());
+        }
+        let failure = match result {
+            Ok(()) => {
+                let message = format!("{} went away before the job ended", server.url());
+                Failure::new(Exit::Unreachable, "connection-lost", message)
+            }
+            Err(failure) if failure.exit == Exit::Unreachable => failure,
+            Err(failure) => return Err(failure),
+        };
+        if reading.is_answered {
+            lost_at = None;
+        }
+        match lost_at {
+            // The first connection failed: nothing was there to be lost.
+            None if !reading.is_answered => return Err(failure),
+            None => {
+                output.note(&format!("{}; trying again for {} s", failure.message, GIVE_UP.as_secs()));
+                lost_at = Some(Instant::now());
+            }
+            Some(since) if since.elapsed() > GIVE_UP => return Err(failure),
+            Some(_) => {}
+        }
+        thread::sleep(PAUSE);
+    }
+}
+
+impl Reading {
+    fn take(&mut self, line: &str, output: &Output) -> Result<bool, Failure> {
+        self.is_answered = true;
+        match event(line) {
+            Event::Line(json) => {
+                show(json, &mut self.next, output)?;
+                self.last = self.coming.take().or(self.last.take());
+            }
+            Event::Id(id) => self.coming = Some(id.to_owned()),
+            Event::End => {
+                self.ended = true;
+                return Ok(false);
+            }
+            Event::Other => {}
+        }
+        Ok(true)
+    }
 }
 
 enum Event<'a> {
     /// A log line.
     Line(&'a str),
+    /// What to say to the server to go on behind the line that follows.
+    Id(&'a str),
     /// The job has ended and this was all.
     End,
     /// A comment that keeps the connection alive, the end of an event, a field of no interest.
     Other,
 }
 
-/// One line of a stream of server-sent events. The server writes each event's data on one line, and the name before it.
+/// One line of a stream of server-sent events. The server writes each event's data on one line, and the name or the id before it.
 fn event(line: &str) -> Event<'_> {
     match line.split_once(':') {
         Some(("event", name)) if name.trim() == "end" => Event::End,
+        Some(("id", id)) => Event::Id(id.trim()),
         Some(("data", json)) => Event::Line(json.trim_start()),
         _ => Event::Other,
     }
@@ -161,6 +227,7 @@ mod tests {
     #[test]
     fn events() {
         assert!(matches!(event("data: {\"a\":1}"), Event::Line("{\"a\":1}")));
+        assert!(matches!(event("id: finite-00af3c/7"), Event::Id("finite-00af3c/7")));
         assert!(matches!(event("event: end"), Event::End));
         assert!(matches!(event(": still here"), Event::Other));
         assert!(matches!(event(""), Event::Other));

@@ -137,7 +137,7 @@ fn what_can_not_be_meant() {
         &["list", "--context", "prod"],
         "no context \"prod\"\n  make one with `flowctl context add NAME --server URL`",
     );
-    check(&[], &["context", "add", "x", "--server", "flow:1"], "has no http:// in front");
+    check(&[], &["context", "add", "x", "--server", "flow:1"], "has no http:// or https:// in front");
     check(
         &[],
         &["context", "add", "x", "--server", "http://f:1", "--token-file", "none"],

@@ -3,6 +3,7 @@
 
 mod build;
 mod contexts;
+mod cut;
 mod dev;
 mod errors;
 mod flowd;
@@ -30,7 +31,7 @@ pub struct Called {
 pub fn flowctl(directory: &Path) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_flowctl"));
     command.current_dir(directory).env("XDG_CONFIG_HOME", directory.join(".config"));
-    for variable in ["FLOW_SERVER", "FLOW_CONTEXT", "FLOW_TOKEN", "NO_COLOR"] {
+    for variable in ["FLOW_SERVER", "FLOW_CONTEXT", "FLOW_TOKEN", "FLOW_CA", "NO_COLOR"] {
         command.env_remove(variable);
     }
     command
