@@ -28,18 +28,16 @@ pub struct TooSlow {
     waited: Duration,
 }
 
-impl TooSlow {
-    /// The one behind an error, if there is one.
-    pub fn behind<'a>(error: &'a (dyn StdError + 'static)) -> Option<&'a Self> {
-        let mut next = Some(error);
-        while let Some(error) = next {
-            if let Some(slow) = error.downcast_ref() {
-                return Some(slow);
-            }
-            next = error.source();
+/// The error of that type behind another one, if there is one.
+pub fn behind<'a, E: StdError + 'static>(error: &'a (dyn StdError + 'static)) -> Option<&'a E> {
+    let mut next = Some(error);
+    while let Some(error) = next {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
         }
-        None
+        next = error.source();
     }
+    None
 }
 
 /// The request, with a body that fails with [`TooSlow`] when the client has let us wait for longer than `patience` in all,

@@ -3,6 +3,7 @@
 //! | file | what it holds |
 //! |---|---|
 //! | `connections.rs`, `body.rs` | how many clients there may be, how slow and how large what they send |
+//! | `pieces.rs`, `gathered.rs` | how much of it waits in the parser, and in memory |
 //! | `access.rs`, `token.rs` | who is let in |
 //! | `jobs.rs`, `submit.rs`, `logs.rs` | the API |
 //! | `metrics.rs`, `page.rs` | for Prometheus; for people |
@@ -26,10 +27,12 @@ use crate::jobs::Jobs;
 mod access;
 mod body;
 mod connections;
+mod gathered;
 mod jobs;
 mod logs;
 mod metrics;
 mod page;
+mod pieces;
 mod refusal;
 mod submit;
 pub mod token;

@@ -8,11 +8,13 @@ use axum::http::header::CONTENT_LENGTH;
 use flow_model::api::{Checked, Job, Refusal, RefusalCode, part};
 use flow_model::ids::PipelineName;
 use flow_model::quantity::ByteSize;
-use flow_model::spec::OPERATORS_MAX;
+use flow_model::spec::{FILE_MAX, OPERATORS_MAX};
 use tokio::sync::OwnedSemaphorePermit;
 
 use super::Api;
 use super::body::{self, TooSlow};
+use super::gathered::Gathered;
+use super::pieces::{self, Parsed, Unparsed};
 use super::refusal::Refused;
 use crate::jobs::Jobs;
 use crate::submission::Submission;
@@ -53,16 +55,24 @@ async fn receive(api: &Api, request: Request) -> Result<(Submission, OwnedSemaph
     if announced(&request).is_some_and(|length| length > api.options.body_max as u64) {
         return Err(too_large(api));
     }
+    let (request, parsed) = pieces::cut(request);
     let mut form = Multipart::from_request(request, &()).await.map_err(|error| bad(error.body_text()))?;
     let turn = api.uploads.clone().acquire_owned().await.expect("nobody closes it");
-    let failed = |error: MultipartError| match TooSlow::behind(&error) {
-        Some(slow) => Refused(Refusal::new(RefusalCode::TooSlow, slow.to_string()).hint("send it again")),
-        None if error.status() == StatusCode::PAYLOAD_TOO_LARGE => too_large(api),
-        None => bad(format!("the form can't be read: {}", error.body_text())),
+    let failed = |error: MultipartError| {
+        if let Some(slow) = body::behind::<TooSlow>(&error) {
+            Refused(Refusal::new(RefusalCode::TooSlow, slow.to_string()).hint("send it again"))
+        } else if let Some(unparsed) = body::behind::<Unparsed>(&error) {
+            bad(format!("the form can't be read: {unparsed}"))
+        } else if error.status() == StatusCode::PAYLOAD_TOO_LARGE {
+            too_large(api)
+        } else {
+            bad(format!("the form can't be read: {}", error.body_text()))
+        }
     };
     let mut submission = Submission::default();
     let mut has_pipeline = false;
     while let Some(field) = form.next_field().await.map_err(failed)? {
+        parsed.some();
         let Some(name) = field.name().map(str::to_owned).filter(|name| !name.is_empty()) else {
             return Err(bad("a part of the form has no name"));
         };
@@ -71,19 +81,19 @@ async fn receive(api: &Api, request: Request) -> Result<(Submission, OwnedSemaph
             part::PIPELINE => {
                 has_pipeline = true;
                 submission.file = field.file_name().unwrap_or("pipeline.yaml").to_owned();
-                submission.text = field.bytes().await.map_err(failed)?.into();
+                submission.text = content(field, &name, FILE_MAX, &parsed, failed).await?;
             }
             part::NAME => {
-                let text = text(field, &name, failed).await?;
+                let text = text(field, &name, &parsed, failed).await?;
                 submission.name = Some(PipelineName::new(text).map_err(|error| bad(error.to_string()))?);
             }
-            part::DIRECTORY => submission.directory = Some(text(field, &name, failed).await?.into()),
+            part::DIRECTORY => submission.directory = Some(text(field, &name, &parsed, failed).await?.into()),
             _ if submission.components.len() == OPERATORS_MAX => {
                 return Err(bad(format!("the form has more than {OPERATORS_MAX} components")));
             }
             _ => {
-                let bytes = field.bytes().await.map_err(failed)?;
-                if submission.components.insert(name.clone(), bytes).is_some() {
+                let bytes = content(field, &name, usize::MAX, &parsed, failed).await?;
+                if submission.components.insert(name.clone(), bytes.into()).is_some() {
                     return Err(twice(&name));
                 }
             }
@@ -99,14 +109,32 @@ fn announced(request: &Request) -> Option<u64> {
     request.headers().get(CONTENT_LENGTH)?.to_str().ok()?.parse().ok()
 }
 
-async fn text(mut field: Field<'_>, name: &str, failed: impl Fn(MultipartError) -> Refused) -> Result<String, Refused> {
-    let mut bytes = Vec::new();
+/// What a part holds, `max` bytes at most. The limit of the whole body holds too.
+async fn content(
+    mut field: Field<'_>,
+    name: &str,
+    max: usize,
+    parsed: &Parsed,
+    failed: impl Fn(MultipartError) -> Refused,
+) -> Result<Vec<u8>, Refused> {
+    let mut gathered = Gathered::default();
     while let Some(chunk) = field.chunk().await.map_err(&failed)? {
-        bytes.extend_from_slice(&chunk);
-        if bytes.len() > TEXT_MAX {
-            return Err(bad(format!("the part \"{name}\" is longer than {TEXT_MAX} bytes")));
+        parsed.some();
+        gathered.add(&chunk);
+        if gathered.len() > max {
+            return Err(bad(format!("the part \"{name}\" is longer than {max} bytes")));
         }
     }
+    Ok(gathered.into_vec())
+}
+
+async fn text(
+    field: Field<'_>,
+    name: &str,
+    parsed: &Parsed,
+    failed: impl Fn(MultipartError) -> Refused,
+) -> Result<String, Refused> {
+    let bytes = content(field, name, TEXT_MAX, parsed, failed).await?;
     String::from_utf8(bytes).map_err(|_| bad(format!("the part \"{name}\" is no text")))
 }
 

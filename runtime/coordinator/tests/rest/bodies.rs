@@ -63,6 +63,60 @@ fn garbage_is_refused() {
     server.get::<Health>("/healthz").expect("it goes on");
 }
 
+/// The answer comes while the client still waits with the rest, which it would send for ever.
+#[test]
+fn what_can_not_be_parsed_is_refused_by_its_beginning() {
+    let server = Server::start();
+    let check = |begin: &[u8]| {
+        let mut socket = TcpStream::connect(("127.0.0.1", server.port)).expect("it listens");
+        socket.set_read_timeout(Some(Duration::from_secs(5))).expect("a socket");
+        socket.write_all(post(200 << 20, "").as_bytes()).expect("it reads");
+        socket.write_all(begin).expect("it reads");
+        socket.write_all(&[b'-'; 64 << 10]).expect("it reads");
+        let mut answer = [0; 1 << 10];
+        let length = socket.read(&mut answer).expect("an answer");
+        let answer = String::from_utf8_lossy(&answer[..length]);
+        assert!(answer.starts_with("HTTP/1.1 400 ") && answer.contains("in 32768 bytes"), "{answer}");
+    };
+    check(b"");
+    check(b"--b\r\ncontent-disposition: form-data; name=\"");
+    check(b"--b\r\ncontent-disposition: form-data; name=\"pipeline\"\r\n\r\nkind: Pipeline\r\n--b\r\nx: ");
+}
+
+/// Pieces end where they like: in a boundary, in a head.
+#[test]
+fn a_form_may_come_in_any_pieces() {
+    let server = Server::start();
+    let component = vec![b'\r'; 100_000];
+    let body = [
+        b"--b\r\ncontent-disposition: form-data; name=\"pipeline\"\r\n\r\n".as_slice(),
+        OPERATOR.as_bytes(),
+        b"\r\n--b\r\ncontent-disposition: form-data; name=\"shout\"\r\n\r\n",
+        &component,
+        b"\r\n--b--\r\n",
+    ]
+    .concat();
+    let check = |size: usize| {
+        let mut socket = TcpStream::connect(("127.0.0.1", server.port)).expect("it listens");
+        socket.set_read_timeout(Some(Duration::from_secs(20))).expect("a socket");
+        let head = post(0, "").replace("content-length: 0", "transfer-encoding: chunked");
+        socket.write_all(head.as_bytes()).expect("it reads");
+        let mut chunks = Vec::new();
+        for chunk in body.chunks(size) {
+            chunks.extend(format!("{:x}\r\n", chunk.len()).bytes());
+            chunks.extend(chunk);
+            chunks.extend(b"\r\n");
+        }
+        chunks.extend(b"0\r\n\r\n");
+        socket.write_all(&chunks).expect("it reads");
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer).expect("an answer");
+        // It got to the component, which is none.
+        assert!(answer.contains("./shout.wasm is not WebAssembly"), "{size}: {answer}");
+    };
+    [1, 7, 4096, 16 << 10, (16 << 10) + 1, 1 << 20].into_iter().for_each(check);
+}
+
 #[test]
 fn web_pages_of_others_are_kept_out() {
     let server = Server::start();
