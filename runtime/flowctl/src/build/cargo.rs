@@ -8,6 +8,7 @@ use std::process::{Command, Stdio};
 use serde::Deserialize;
 
 use super::TARGET;
+use super::claim::Claim;
 use super::linker::Linker;
 use super::toolchain::{Std, Toolchain};
 use crate::exit::{Exit, Failure};
@@ -18,6 +19,15 @@ pub struct Package {
     /// Its name in Cargo.toml.
     pub name: String,
     manifest: PathBuf,
+    /// What its module is called.
+    library: String,
+}
+
+/// A compiled module. Nobody else writes to its path as long as this lives.
+#[derive(Debug)]
+pub struct Module {
+    pub path: PathBuf,
+    _claim: Claim,
 }
 
 #[derive(Deserialize)]
@@ -34,6 +44,7 @@ struct PackageMetadata {
 
 #[derive(Deserialize)]
 struct Target {
+    name: String,
     kind: Vec<String>,
 }
 
@@ -80,21 +91,22 @@ fn select(metadata: Metadata, manifest: PathBuf) -> Result<Package, Failure> {
             .hint(format!("build one of its members:\n{}", members.join("\n"))));
     };
     let is_library = |kind: &String| matches!(kind.as_str(), "lib" | "cdylib" | "rlib" | "dylib");
-    if !found.targets.iter().any(|target| target.kind.iter().any(is_library)) {
+    let Some(library) = found.targets.iter().find(|target| target.kind.iter().any(is_library)) else {
         return Err(Failure::invalid(format!("{} has no library to make an operator of", manifest.display()))
             .hint("put the operator into src/lib.rs"));
-    }
-    Ok(Package { name: found.name.clone(), manifest })
+    };
+    Ok(Package { name: found.name.clone(), manifest, library: library.name.replace('-', "_") })
 }
 
-/// Compiles the package's library and returns the path of the core module.
+/// Compiles the package's library into a core module.
 pub fn compile(
     toolchain: &Toolchain,
     dir: &Path,
     package: &Package,
     target_dir: &Path,
     arguments: &[OsString],
-) -> Result<PathBuf, Failure> {
+) -> Result<Module, Failure> {
+    let claim = claim(toolchain, dir, package, target_dir)?;
     let mut cargo = command(toolchain, dir);
     cargo
         // The crate type is given here, so that a plain library crate will do.
@@ -119,7 +131,34 @@ pub fn compile(
         return Err(Failure::new(Exit::Failed, "compile", format!("{} does not compile", package.name))
             .hint("cargo says why above"));
     }
-    module.ok_or_else(|| Failure::failed(format!("cargo made no Wasm module of {}", package.name)))
+    let path = module.ok_or_else(|| Failure::failed(format!("cargo made no Wasm module of {}", package.name)))?;
+    Ok(Module { path, _claim: claim })
+}
+
+/// Makes sure that what cargo finds under the library's name is this package's.
+fn claim(toolchain: &Toolchain, dir: &Path, package: &Package, target_dir: &Path) -> Result<Claim, Failure> {
+    let failed = |error| Failure::failed(format!("can't use the target directory {}: {error}", target_dir.display()));
+    let mut claim = Claim::take(target_dir, &package.library, &package.manifest).map_err(failed)?;
+    if claim.is_foreign {
+        let mut cargo = command(toolchain, dir);
+        cargo.args([
+            "clean",
+            "--quiet",
+            "--release",
+            "--target",
+            TARGET,
+            "--package",
+            &package.name,
+            "--manifest-path",
+        ]);
+        cargo.arg(&package.manifest).arg("--target-dir").arg(target_dir);
+        let status = cargo.status().map_err(|error| unable(toolchain, &error))?;
+        if !status.success() {
+            return Err(Failure::failed(format!("cargo can't clean {}; it says why above", target_dir.display())));
+        }
+        claim.own(&package.manifest).map_err(failed)?;
+    }
+    Ok(claim)
 }
 
 /// The module that a line of cargo's messages announces, if it is the package's.
@@ -159,7 +198,7 @@ mod tests {
     #[test]
     fn a_workspace_names_its_members() {
         let workspace = metadata(
-            r#"{"packages": [{"name": "a", "manifest_path": "/w/a/Cargo.toml", "targets": [{"kind": ["lib"]}]}]}"#,
+            r#"{"packages": [{"name": "a", "manifest_path": "/w/a/Cargo.toml", "targets": [{"name": "a", "kind": ["lib"]}]}]}"#,
         );
         let failure = select(workspace, "/w/Cargo.toml".into()).expect_err("no package there");
         assert_eq!(failure.hint.as_deref(), Some("build one of its members:\nflowctl build /w/a"));
@@ -168,10 +207,43 @@ mod tests {
     #[test]
     fn a_program_is_no_operator() {
         let program = metadata(
-            r#"{"packages": [{"name": "a", "manifest_path": "/a/Cargo.toml", "targets": [{"kind": ["bin"]}]}]}"#,
+            r#"{"packages": [{"name": "a", "manifest_path": "/a/Cargo.toml", "targets": [{"name": "a", "kind": ["bin"]}]}]}"#,
         );
         let failure = select(program, "/a/Cargo.toml".into()).expect_err("no library");
         assert_eq!(failure.message, "/a/Cargo.toml has no library to make an operator of");
+    }
+
+    /// A crate in `dir` whose module answers `number`.
+    fn twin(dir: &Path, number: u32) {
+        std::fs::create_dir_all(dir.join("src")).expect("a directory");
+        let manifest = "[package]\nname = \"twin\"\nedition = \"2024\"\n[workspace]\n";
+        std::fs::write(dir.join("Cargo.toml"), manifest).expect("a file");
+        let code = format!("#[unsafe(no_mangle)]\npub extern \"C\" fn number() -> u32 {{ {number} }}\n");
+        std::fs::write(dir.join("src/lib.rs"), code).expect("a file");
+    }
+
+    #[test]
+    fn crates_of_one_name_get_their_own_modules() {
+        let place = tempfile::tempdir().expect("a directory");
+        let [one, two, target] = ["one", "two", "target"].map(|name| place.path().join(name));
+        twin(&one, 1_111_111);
+        twin(&two, 2_222_222);
+        let build = |dir: &Path| {
+            let toolchain = super::super::toolchain::find(dir, None).expect("a compiler");
+            let package = package(&toolchain, dir).expect("a crate");
+            let module = compile(&toolchain, dir, &package, &target, &[]).expect("it compiles");
+            std::fs::read(&module.path).expect("a module")
+        };
+        let (first, second) = (build(&one), build(&two));
+        assert_ne!(first, second);
+        // Cargo has nothing to compile, and yet the file is another's.
+        assert!(build(&one) == first, "the first crate got the second one's module");
+        std::thread::scope(|scope| {
+            for (dir, expect) in [(&one, &first), (&two, &second)] {
+                let build = &build;
+                scope.spawn(move || (0..3).for_each(|_| assert!(build(dir) == *expect, "{}", dir.display())));
+            }
+        });
     }
 
     #[test]

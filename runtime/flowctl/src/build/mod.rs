@@ -9,6 +9,7 @@ use crate::exit::Failure;
 use crate::output::Output;
 
 pub mod cargo;
+mod claim;
 mod component;
 mod linker;
 pub mod toolchain;
@@ -55,7 +56,7 @@ pub fn operator(dir: &Path, how: &How<'_>, output: &Output) -> Result<Operator, 
         None => cache()?.join("operators"),
     };
     let module = cargo::compile(&toolchain, &directory, &package, &target_dir, how.cargo)?;
-    of_module(package.name, &module)
+    of_module(package.name, &module.path)
 }
 
 /// Wraps a core module, or takes a component as it is, and checks it.
