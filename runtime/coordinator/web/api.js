@@ -30,9 +30,9 @@ export async function get(path) {
   return response.json();
 }
 
-// Calls `event(name, data, id)` for each server-sent event of `path`, until the server ends the answer.
+// Calls `event(name, data, id)` for each server-sent event of `path` behind the one with `lastId`, until the server ends the answer.
 export async function follow(path, { signal, lastId, event }) {
-  const headers = lastId === null ? {} : { "last-event-id": String(lastId) };
+  const headers = lastId === null ? {} : { "last-event-id": lastId };
   const response = await open(path, { signal, headers });
   const reader = response.body.pipeThrough(new TextDecoderStream()).getReader();
   let rest = "";

@@ -196,16 +196,16 @@ class JobView {
 
   async #follow(path) {
     const signal = this.#stop.signal;
-    let [lastId, ended] = [null, false];
+    let [lastId, last, ended] = [null, null, false];
     while (!ended && !signal.aborted) {
-      const event = (name, data) => {
+      const event = (name, data, id) => {
         if (name === "end") {
           ended = true;
           return;
         }
         const line = JSON.parse(data);
-        if (lastId !== null && line.number > lastId + 1) this.#note(`${line.number - lastId - 1} lines are missing here`);
-        lastId = line.number;
+        if (last !== null && line.number > last + 1) this.#note(`${line.number - last - 1} lines are missing here`);
+        [lastId, last] = [id, line.number];
         this.#line(line);
       };
       // The connection may be lost: the list says so. Here it is tried again, from the line behind the last one.

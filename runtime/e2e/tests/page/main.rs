@@ -1,5 +1,7 @@
 //! The page at `/` in a real Chromium, against a real daemon. `FLOW_SCREENSHOTS=DIR` keeps pictures of what it looked like.
 
+mod cut;
+
 use std::path::PathBuf;
 
 use flow_e2e::chromium::Chromium;
