@@ -54,7 +54,7 @@ fn wrong_usage_ends_with_2() {
     check(&["completion", "tcsh"], "it is bash, zsh or fish");
     check(&["build", ".", "--module", "x.wasm"], "cannot be used with");
     check(&["describe", "../healthz"], "\"../healthz\" is no valid name");
-    check(&["list", "--server", "localhost:8081"], "has no http:// in front");
+    check(&["list", "--server", "localhost:8081"], "has no http:// or https:// in front");
 }
 
 #[test]
