@@ -31,12 +31,14 @@ const READING: [(&str, &str); 13] = [
 ];
 
 /// Settings of a producer. Idempotence keeps the order of a key's records over a retry, and a retry from writing twice.
-const WRITING: [(&str, &str); 11] = [
+const WRITING: [(&str, &str); 12] = [
     ("client.id", "flow"),
     ("acks", "all"),
     ("enable.idempotence", "true"),
     ("compression.type", "lz4"),
     ("linger.ms", "5"),
+    // Brokers that are away are waited for: a job that gave a record up would have to begin anew.
+    ("message.timeout.ms", "0"),
     // The largest record. Below the queue's bytes, or such a record would wait for ever.
     ("message.max.bytes", "33554432"),
     ("queue.buffering.max.messages", "100000"),

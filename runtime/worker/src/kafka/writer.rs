@@ -4,6 +4,7 @@
 use std::collections::VecDeque;
 use std::ffi::CString;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use flow_dataflow::element::CheckpointId;
 use flow_dataflow::exchange::Wake;
@@ -15,6 +16,9 @@ use super::raw::{Client, Described, Producer, describe, is_too_large};
 use super::reader::c_topic;
 use super::rows::{Keyless, Rows, Run, Target, Targets, Unknown};
 use super::{Error, Settings, Share, Topics};
+
+/// How long records may wait to be stored, without one of them being, before people are told.
+const STALLED: Duration = Duration::from_secs(10);
 
 /// Names the place of a record: split and position.
 pub type Locate = Arc<dyn Fn(u32, i64) -> String + Send + Sync>;
@@ -58,6 +62,40 @@ struct Open {
     targets: Targets,
     /// Asked because of rows that wait for the answer.
     asking: Option<Opening<Asked>>,
+    progress: Progress,
+}
+
+/// Whether brokers store what they get. librdkafka is silent about one that has too few replicas, or none that leads.
+struct Progress {
+    /// Records that librdkafka took.
+    taken: u64,
+    /// Those of them that were stored, or failed.
+    over: u64,
+    /// When the latter grew, or there was none to store.
+    at: Instant,
+}
+
+impl Progress {
+    fn new() -> Progress {
+        Progress { taken: 0, over: 0, at: Instant::now() }
+    }
+
+    /// librdkafka took so many more.
+    fn take(&mut self, records: usize) {
+        if self.taken == self.over {
+            self.at = Instant::now();
+        }
+        self.taken += records as u64;
+    }
+
+    /// Whether nothing happens to those in flight.
+    fn is_stalled(&mut self, in_flight: usize) -> bool {
+        let over = self.taken.saturating_sub(in_flight as u64);
+        if in_flight == 0 || over != self.over {
+            (self.over, self.at) = (over, Instant::now());
+        }
+        self.at.elapsed() > STALLED
+    }
 }
 
 enum State {
@@ -153,7 +191,7 @@ impl KafkaWriter {
             }
             add(&mut producer, &mut targets, &topic, limit)?;
         }
-        self.state = State::Open(Box::new(Open { producer, targets, asking: None }));
+        self.state = State::Open(Box::new(Open { producer, targets, asking: None, progress: Progress::new() }));
         Ok(true)
     }
 
@@ -218,6 +256,7 @@ impl KafkaWriter {
             let left = run.rest();
             let to = (run.target, run.partition as i32);
             let taken = open.producer.produce(to, left.len(), |n| rows.record(left[n] as usize))?;
+            open.progress.take(taken);
             if !run.take(taken) {
                 return Ok(false);
             }
@@ -232,6 +271,7 @@ impl KafkaWriter {
             return Ok(false);
         }
         self.check()?;
+        self.tell_of_stalling();
         if !self.drive()? {
             return Ok(false);
         }
@@ -261,6 +301,19 @@ impl KafkaWriter {
             return Err(Error::Delivery { topic, partition, origin, cause, failed });
         }
         watch(client, &self.topic, &self.troubles)
+    }
+
+    fn tell_of_stalling(&mut self) {
+        let State::Open(open) = &mut self.state else { return };
+        let in_flight = open.producer.in_flight();
+        if open.progress.is_stalled(in_flight) {
+            let (brokers, seconds) = (open.producer.client().brokers(), STALLED.as_secs());
+            let text = format!(
+                "Kafka at {brokers} has stored none of {in_flight} records for {seconds} s; see kafka-topics --describe with \
+                 --under-min-isr-partitions and with --unavailable-partitions; trying again until it does"
+            );
+            self.troubles.tell("stalled", &text);
+        }
     }
 
     fn named<T>(&self, result: Result<T, Error>) -> Result<T, TaskError> {

@@ -1,5 +1,5 @@
 //! Two brokers, one of which goes away and comes back: a partition without a leader is waited for while the others are read,
-//! a partition whose leader changes goes on.
+//! a partition whose leader changes goes on, records that too few brokers could store wait.
 
 use std::collections::BTreeSet;
 use std::sync::{Arc, Mutex};
@@ -28,9 +28,10 @@ fn cluster() -> (Broker, Broker) {
     (one, two)
 }
 
-fn make(broker: &Broker, name: &str, replicas: &[&[i32]]) {
+fn make(broker: &Broker, name: &str, replicas: &[&[i32]], needed: &str) {
     let partitions = replicas.len() as i32;
-    let topic = NewTopic::new(name, partitions, TopicReplication::Variable(replicas)).set("min.insync.replicas", "1");
+    let topic =
+        NewTopic::new(name, partitions, TopicReplication::Variable(replicas)).set("min.insync.replicas", needed);
     let made = wait(broker.admin().create_topics([&topic], &AdminOptions::new())).expect("the broker answers");
     assert!(made.iter().all(Result::is_ok), "{made:?}");
 }
@@ -71,8 +72,9 @@ fn told(warned: &Arc<Mutex<Vec<String>>>) -> Vec<String> {
 #[test]
 fn a_broker_that_goes_away_and_comes_back() {
     let (one, two) = cluster();
-    make(&one, "apart", &[&[1], &[2]]);
-    make(&one, "moves", &[&[2, 1]]);
+    make(&one, "apart", &[&[1], &[2]], "1");
+    make(&one, "moves", &[&[2, 1]], "1");
+    make(&one, "both", &[&[1, 2]], "2");
     let keys = |partition: u32| {
         (0..).map(|n| format!("k{n}")).find(|k| flow_worker::kafka::murmur2::partition(k.as_bytes(), 2) == partition)
     };
@@ -97,6 +99,12 @@ fn a_broker_that_goes_away_and_comes_back() {
     // One line for the reader, one for the writer, however often each tried again.
     assert!(told(&warned).len() <= 4, "{:?}", told(&warned));
 
+    // A record that wants both brokers.
+    let (warn, stalled) = warnings();
+    let mut both = KafkaWriter::open(writing(&one.address, "both", &[]), no_wake(), warn).expect("opens");
+    until(&mut both, Sink::ready).expect("ready");
+    both.write(batch(&[Record::new(None, Some("for both"))])).expect("taken");
+
     // A partition without a leader: the other one is read meanwhile.
     until_leaderless(&one, "apart", 1);
     let (warn, warned) = warnings();
@@ -112,7 +120,16 @@ fn a_broker_that_goes_away_and_comes_back() {
     let lines = told(&warned);
     assert!(lines.iter().all(|line| line.contains("no broker leads apart[1]")) && lines.len() == 2, "{lines:?}");
 
+    let is_told = || told(&stalled).iter().any(|line| line.contains("has stored none of 1 records for 10 s"));
+    let begun = Instant::now();
+    while !is_told() {
+        assert!(both.ready().expect("no error"), "there is room for more");
+        assert!(begun.elapsed() < 3 * TEN, "nobody was told: {:?}", told(&stalled));
+        std::thread::sleep(Duration::from_millis(10));
+    }
+
     two.start_again();
+    until(&mut both, Sink::finish).expect("stored by both");
     poll(&mut waiting, &mut values, |values| values.contains("on two"));
     let rest = read_all(&mut bounded).expect("readable");
     assert_eq!(rest.len() + to_end.len(), 2);
