@@ -102,7 +102,7 @@ fn positions() {
     assert_eq!(kafka.stop, KafkaStop::Timestamp(1_769_860_800_001));
     assert_eq!(kafka.discover.as_millis(), 500);
     let kafka = source("brokers: 'b:1', topic: t, start: {offsets: {0: 12, 3: 7}}, stop: {offsets: {t: {0: 20}}}");
-    let get = |offsets: &Offsets, partition| offsets.get("t", partition);
+    let get = |offsets: &Offsets, partition| offsets.of("t").get(&partition).copied();
     let KafkaStart::Offsets(start) = &kafka.start else { panic!("{:?}", kafka.start) };
     assert_eq!([get(start, 0), get(start, 3), get(start, 1)], [Some(12), Some(7), None]);
     let KafkaStop::Offsets(stop) = &kafka.stop else { panic!("{:?}", kafka.stop) };
@@ -157,6 +157,30 @@ fn wrong_positions() {
         ],
     );
     wrong(
+        "brokers: 'b:1', topic: orders, start: {offsets: {ordes: {0: 5000}}}",
+        &[
+            r#"p.yaml:5: "ordes" in offsets of start of kafka of source "in" is no topic that the source reads; did you mean "orders"?"#,
+        ],
+    );
+    wrong(
+        "brokers: 'b:1', pattern: 'orders-.*', start: {offsets: {payments: {0: 5000}}}",
+        &[
+            r#"p.yaml:5: "payments" in offsets of start of kafka of source "in" is no topic that the source reads; remove it, or add it to `topics`"#,
+        ],
+    );
+    wrong(
+        "brokers: 'b:1', topic: t, start: {offsets: {0: 12, t: {1: 7}}}",
+        &[
+            r#"p.yaml:5: offsets of start of kafka of source "in" has partitions beside topics; write all of them below their topic"#,
+        ],
+    );
+    wrong(
+        "brokers: 'b:1', topic: t, discover: 1ms",
+        &[
+            r#"p.yaml:5: "discover" of kafka of source "in" would ask the brokers all the time; write 100ms or more; it is 10s unless set"#,
+        ],
+    );
+    wrong(
         "brokers: 'b:1', topic: t, start: {offsets: {0: -1}}",
         &[
             r#"p.yaml:5: 0: the number -1 in offsets of start of kafka of source "in" is no partition with its offset; write for example `{0: 12, 1: 7}`"#,
@@ -179,14 +203,39 @@ fn secrets_stay_out_of_errors() {
         let error = Pipeline::parse("p.yaml", file(&fields, SINK).as_bytes()).expect_err("it has errors").to_string();
         assert!(error.contains("p.yaml:5:") && !error.contains("hunter2"), "{error}");
     }
-    let fields = "brokers: 'b:1', topic: t, sasl: {mechanism: PLAIN, username: me, password: hunter2}";
+    let fields = "brokers: 'b:1', topic: t, sasl: {mechanism: PLAIN, username: me, password: hunter2}, \
+        tls: {certificate: c.pem, key: '-----BEGIN hunter2', key-password: hunter2}, \
+        properties: {ssl.keystore.password: hunter2, linger.ms: 5, sasl.oauthbearer.client.secret: '${env:S}'}";
     let pipeline = Pipeline::parse("p.yaml", file(fields, SINK).as_bytes()).expect("good");
     let warnings: Vec<String> = pipeline.warnings.iter().map(on_line).collect();
     assert_eq!(
         warnings,
         [
             r#"p.yaml:5: warning: the password of sasl of kafka of source "in" stands in the file as it is; write `password: "${env:KAFKA_PASSWORD}"`, or ${file:PATH}"#,
+            r#"p.yaml:5: warning: the key of tls of kafka of source "in" stands in the file as it is; write `key: ./client.pem`, or ${file:PATH}"#,
+            r#"p.yaml:5: warning: the key-password of tls of kafka of source "in" stands in the file as it is; write `key-password: "${env:KAFKA_KEY_PASSWORD}"`, or ${file:PATH}"#,
+            r#"p.yaml:5: warning: "ssl.keystore.password" in properties of kafka of source "in" stands in the file as it is; write `ssl.keystore.password: "${env:NAME}"`, or ${file:PATH}"#,
         ]
     );
     assert!(!format!("{pipeline:?}").contains("hunter2"));
+}
+
+#[test]
+fn a_secret_in_the_clear_is_told() {
+    let warnings = |brokers: &str, fields: &str| -> Vec<String> {
+        let fields = format!("brokers: '{brokers}', topic: t, {fields}");
+        let pipeline = Pipeline::parse("p.yaml", file(&fields, SINK).as_bytes()).expect("good");
+        pipeline.warnings.iter().map(on_line).collect()
+    };
+    let plain = "sasl: {mechanism: PLAIN, username: me, password: '${env:P}'}";
+    assert_eq!(
+        warnings("b:1", plain),
+        [
+            r#"p.yaml:5: warning: sasl of kafka of source "in" sends its secret over the network without encryption; add `tls: {}`, or a mechanism that sends none, such as SCRAM-SHA-512"#,
+        ]
+    );
+    assert_eq!(warnings("localhost:1,b:1", plain).len(), 1);
+    assert_eq!(warnings("localhost:1,127.0.0.1:2", plain), [""; 0]);
+    assert_eq!(warnings("b:1", &format!("{plain}, tls: {{}}")), [""; 0]);
+    assert_eq!(warnings("b:1", &plain.replace("PLAIN", "SCRAM-SHA-256")), [""; 0]);
 }

@@ -72,14 +72,18 @@ pub(crate) fn look_up(reference: &Reference) -> Result<String, Missing> {
     }
 }
 
-fn read(path: &Path) -> std::io::Result<String> {
-    let mut text = String::new();
-    // One more than allowed, to see that there is more. A pipe or a device would never end.
-    let file = File::open(path)?;
-    if !file.metadata()?.is_file() {
+/// Opens a file, and nothing else: who opens a pipe may wait for ever, and a device may have no end.
+pub(crate) fn open(path: &Path) -> std::io::Result<File> {
+    if !std::fs::metadata(path)?.is_file() {
         return Err(std::io::Error::other("it is no file"));
     }
-    if file.take(FILE_MAX + 1).read_to_string(&mut text)? as u64 > FILE_MAX {
+    File::open(path)
+}
+
+fn read(path: &Path) -> std::io::Result<String> {
+    let mut text = String::new();
+    // One more than allowed, to see that there is more.
+    if open(path)?.take(FILE_MAX + 1).read_to_string(&mut text)? as u64 > FILE_MAX {
         return Err(std::io::Error::other(format!("it has more than {FILE_MAX} bytes")));
     }
     if text.ends_with('\n') {
@@ -146,5 +150,11 @@ mod tests {
         let error = resolved("${file:/no/such/file}").expect_err("it is not there");
         assert!(error.contains("${file:/no/such/file} can't be read: No such file"), "{error}");
         assert!(resolved("${file:/dev/zero}").expect_err("it never ends").contains("it is no file"));
+        let directory = tempfile::tempdir().expect("a directory");
+        let pipe = directory.path().join("pipe");
+        let made = std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs");
+        assert!(made.success());
+        let error = resolved(&format!("${{file:{}}}", pipe.display())).expect_err("nobody writes to it");
+        assert!(error.contains("it is no file"), "{error}");
     }
 }

@@ -22,19 +22,19 @@ fn a_job_outlives_its_first_token() {
     let flowd = Flowd::new();
     let (from, to) = (secure.broker.topic(1, &[]), secure.broker.topic(1, &[]));
     let fields = format!("{}, {SASL}", tls(secure));
-    let short = in_seconds(8);
+    let short = in_seconds(20);
     flowd.write("token", token("flow", short));
     let job = flowd.deploy("tokens", &pipeline(&secure.sasl, &from, &to, &fields, ""));
     let mut output = Topic::open(&secure.broker, &to, 1);
     topic::write(&secure.broker, &from, &[Record::new(None, Some("first"))]);
     assert_eq!(output.next(2 * TEN).expect("a record").1.text(), "first");
-    flowd.write("token", token("flow", in_seconds(3600)));
-    // The broker closes a connection whose token has expired.
+    // The broker closes a connection whose token has expired, and the new one comes late.
     while in_seconds(0) < short + 4 {
         sleep(Duration::from_millis(100));
     }
+    flowd.write("token", token("flow", in_seconds(3600)));
     topic::write(&secure.broker, &from, &[Record::new(None, Some("second"))]);
-    assert_eq!(output.next(2 * TEN).expect("a record").1.text(), "second");
+    assert_eq!(output.next(4 * TEN).expect("a record").1.text(), "second");
     assert_eq!(state(&flowd.describe(&job)), "running");
     assert_eq!(flowd.ctl(&["cancel", &job, "--wait"]).code, 0);
 }

@@ -154,9 +154,9 @@ pub struct Offsets {
 }
 
 impl Offsets {
-    /// The offset of a partition of a topic.
-    pub fn get(&self, topic: &str, partition: i32) -> Option<i64> {
-        self.by_topic.get(topic).unwrap_or(&self.of_only_topic).get(&partition).copied()
+    /// The offsets of a topic's partitions.
+    pub fn of(&self, topic: &str) -> &BTreeMap<i32, i64> {
+        self.by_topic.get(topic).unwrap_or(&self.of_only_topic)
     }
 }
 

@@ -10,11 +10,11 @@ use super::kafka::{
 };
 use super::property;
 use super::report::Report;
-use super::secret::Text;
+use super::secret::{PEM, Text};
 use super::trace::Shape;
 use super::yaml::{Entry, Node, Value};
 use crate::diagnostic::{Code, Diagnostic, Located, Position};
-use crate::nearest::quoted;
+use crate::nearest::{nearest, quoted};
 
 const CLUSTER_FIELDS: [&str; 4] = ["brokers", "tls", "sasl", "properties"];
 const SOURCE_FIELDS: [&str; 7] = ["topic", "topics", "pattern", "start", "stop", "discover", "group"];
@@ -22,6 +22,7 @@ const SINK_FIELDS: [&str; 5] = ["topic", "topics", "pattern", "partitions", "del
 /// Most partitions that a sink can ask for: more than any broker has.
 const PARTITIONS_MAX: u64 = 1_000_000;
 const DISCOVER: Duration = Duration::from_secs(10);
+const DISCOVER_MIN: Duration = Duration::from_millis(100);
 
 fn known(own: &[&'static str]) -> Vec<&'static str> {
     let (first, rest) = CLUSTER_FIELDS.split_at(1);
@@ -33,9 +34,8 @@ pub(super) fn source(report: &mut Report, node: &Node, what: &str) -> Option<Kaf
     let fields = Fields::read(report, node, what, &known(&SOURCE_FIELDS))?;
     let cluster = cluster(report, &fields);
     let topics = source_topics(report, &fields);
-    let only = matches!(&topics, Some(Topics::Named(all)) if all.len() == 1);
     let start = match fields.get("start") {
-        Some(Node { value: Value::Map(_), .. }) => match position(report, &fields, "start", only)? {
+        Some(Node { value: Value::Map(_), .. }) => match position(report, &fields, "start", topics.as_ref())? {
             Where::Timestamp(timestamp) => Some(KafkaStart::Timestamp(timestamp)),
             Where::Offsets(offsets) => Some(KafkaStart::Offsets(offsets)),
         },
@@ -46,13 +46,17 @@ pub(super) fn source(report: &mut Report, node: &Node, what: &str) -> Option<Kaf
         }
     };
     let stop = match fields.get("stop") {
-        Some(Node { value: Value::Map(_), .. }) => match position(report, &fields, "stop", only)? {
+        Some(Node { value: Value::Map(_), .. }) => match position(report, &fields, "stop", topics.as_ref())? {
             Where::Timestamp(timestamp) => Some(KafkaStop::Timestamp(timestamp)),
             Where::Offsets(offsets) => Some(KafkaStop::Offsets(offsets)),
         },
         _ => fields.choice(report, "stop", &[("latest", ())]).map(|()| KafkaStop::Latest),
     };
     let discover = fields.duration(report, "discover");
+    if let (Some(node), true) = (fields.get("discover"), discover.is_some_and(|often| often < DISCOVER_MIN)) {
+        let message = format!("\"discover\" of {} would ask the brokers all the time", fields.what());
+        report.error_with(Code::InvalidValue, node.position, message, "write 100ms or more; it is 10s unless set");
+    }
     let group = text(report, &fields, "group");
     Some(KafkaSource {
         cluster: cluster?,
@@ -89,8 +93,23 @@ fn cluster(report: &mut Report, fields: &Fields) -> Option<KafkaCluster> {
         fields.require(report, "brokers", "brokers: localhost:9092").and_then(|_| text(report, fields, "brokers"));
     let tls = fields.get("tls").and_then(|node| tls(report, node, fields.what()));
     let sasl = fields.get("sasl").map(|node| sasl(report, node, fields.what()));
-    let properties = properties(report, fields);
-    Some(KafkaCluster { brokers: brokers?, tls, sasl: sasl.flatten(), properties })
+    let (sasl, properties) = (sasl.flatten(), properties(report, fields));
+    if let (Some(sasl), Some(brokers)) = (&sasl, &brokers)
+        && matches!(sasl.mechanism, Mechanism::Plain(_) | Mechanism::OauthBearer(_))
+        && tls.is_none()
+        && !properties.0.contains_key("security.protocol")
+        && !brokers.value.as_plain().is_some_and(|brokers| brokers.split(',').all(is_here))
+    {
+        let message = format!("sasl of {} sends its secret over the network without encryption", fields.what());
+        let hint = "add `tls: {}`, or a mechanism that sends none, such as SCRAM-SHA-512";
+        report.push(Diagnostic::warning(Code::InvalidValue, report.file(), sasl.position, message).hint(hint));
+    }
+    Some(KafkaCluster { brokers: brokers?, tls, sasl, properties })
+}
+
+/// Whether a broker is on this machine.
+fn is_here(broker: &str) -> bool {
+    ["localhost:", "127.", "[::1]:"].iter().any(|here| broker.trim().starts_with(here))
 }
 
 fn tls(report: &mut Report, node: &Node, what: &str) -> Option<Tls> {
@@ -98,6 +117,15 @@ fn tls(report: &mut Report, node: &Node, what: &str) -> Option<Tls> {
     let mut field = |name| text(report, &fields, name);
     let (ca, certificate, key) = (field("ca"), field("certificate"), field("key"));
     let key_password = field("key-password");
+    if let Some(password) = &key_password {
+        let example = "key-password: \"${env:KAFKA_KEY_PASSWORD}\"";
+        warn_plain(report, password, &format!("the key-password of {}", fields.what()), example);
+    }
+    if let Some(key) =
+        key.as_ref().filter(|key| key.value.as_plain().is_some_and(|key| key.trim_start().starts_with(PEM)))
+    {
+        warn_plain(report, key, &format!("the key of {}", fields.what()), "key: ./client.pem");
+    }
     for (name, missing, there) in
         [("certificate", "key", (&certificate, &key)), ("key", "certificate", (&key, &certificate))]
     {
@@ -126,11 +154,8 @@ fn sasl(report: &mut Report, node: &Node, what: &str) -> Option<Sasl> {
     let mut required = |name: &str, example: &str| {
         fields.require(report, name, example)?;
         let text = text(report, &fields, name)?;
-        // A warning, since a first try on one's own machine is fine.
-        if name != "username" && text.value.references().next().is_none() {
-            let message = format!("the {name} of {} stands in the file as it is", fields.what());
-            let hint = format!("write `{example}`, or ${{file:PATH}}");
-            report.push(Diagnostic::warning(Code::InvalidValue, report.file(), text.position, message).hint(hint));
+        if name != "username" {
+            warn_plain(report, &text, &format!("the {name} of {}", fields.what()), example);
         }
         Some(text)
     };
@@ -150,6 +175,15 @@ fn sasl(report: &mut Report, node: &Node, what: &str) -> Option<Sasl> {
         report.error_with(Code::InvalidValue, entry.position, message, "remove it");
     }
     Some(Sasl { position: node.position, mechanism: mechanism? })
+}
+
+/// Tells of a secret that everybody can read who can read the file. A warning, since a first try on one's own machine is fine.
+fn warn_plain(report: &mut Report, text: &Located<Text>, what: &str, example: &str) {
+    if text.value.references().next().is_none() {
+        let message = format!("{what} stands in the file as it is");
+        let hint = format!("write `{example}`, or ${{file:PATH}}");
+        report.push(Diagnostic::warning(Code::InvalidValue, report.file(), text.position, message).hint(hint));
+    }
 }
 
 /// Text that may hold references. What is wrong with it is told without showing it.
@@ -245,8 +279,8 @@ enum Where {
     Offsets(Offsets),
 }
 
-/// `{timestamp: …}` or `{offsets: …}`. `only` says whether the source reads exactly one topic by its name.
-fn position(report: &mut Report, fields: &Fields, name: &str, only: bool) -> Option<Where> {
+/// `{timestamp: …}` or `{offsets: …}` of what the source reads.
+fn position(report: &mut Report, fields: &Fields, name: &str, topics: Option<&Topics>) -> Option<Where> {
     let node = fields.get(name)?;
     let what = format!("{name} of {}", fields.what());
     let fields = Fields::read(report, node, &what, &["timestamp", "offsets"])?;
@@ -256,7 +290,7 @@ fn position(report: &mut Report, fields: &Fields, name: &str, only: bool) -> Opt
             report.saw(fields.position(), "timestamp", || Shape::Number(0..=i64::MAX as u64));
             timestamp(report, node, &what).map(Where::Timestamp)
         }
-        (None, Some(node)) => offsets(report, (fields.position(), node), &what, only).map(Where::Offsets),
+        (None, Some(node)) => offsets(report, (fields.position(), node), &what, topics).map(Where::Offsets),
         _ => {
             let hint = "write for example `{timestamp: 2026-01-31T12:00:00Z}` or `{offsets: {0: 12}}`";
             report.error_with(Code::InvalidValue, node.position, format!("{what} needs a timestamp or offsets"), hint);
@@ -280,30 +314,62 @@ fn timestamp(report: &mut Report, node: &Node, what: &str) -> Option<i64> {
     found
 }
 
-fn offsets(report: &mut Report, (at, node): (Position, &Node), what: &str, only: bool) -> Option<Offsets> {
+fn offsets(report: &mut Report, (at, node): (Position, &Node), what: &str, topics: Option<&Topics>) -> Option<Offsets> {
     report.saw(at, "offsets", || Shape::Any);
     let Value::Map(entries) = &node.value else {
         let message = format!("\"offsets\" of {what} must be a map from partitions, found {}", node.value.described());
         report.error_with(Code::WrongType, node.position, message, "write for example `{0: 12, 1: 7}`");
         return None;
     };
+    let is_one = matches!(topics, Some(Topics::Named(all)) if all.len() == 1);
     let mut offsets = Offsets::default();
     for entry in entries {
         if let Value::Map(of_topic) = &entry.value.value {
-            if let Some(hint) = wrong_topic(&entry.key) {
-                let message = format!("{} in offsets of {what} is no topic name", quoted(&entry.key));
-                report.error_with(Code::InvalidValue, entry.position, message, hint);
-            }
+            offsets_topic(report, entry, what, topics);
             let known = offsets.by_topic.entry(entry.key.clone()).or_default();
             of_topic.iter().for_each(|entry| offset(report, entry, what, known));
-        } else if only {
+        } else if is_one {
             offset(report, entry, what, &mut offsets.of_only_topic);
         } else {
             let message = format!("{} in offsets of {what} names no topic", quoted(&entry.key));
             report.error_with(Code::InvalidValue, entry.position, message, "write for example `{orders: {0: 12}}`");
         }
     }
+    if !offsets.of_only_topic.is_empty() && !offsets.by_topic.is_empty() {
+        let message = format!("offsets of {what} has partitions beside topics");
+        report.error_with(Code::InvalidValue, node.position, message, "write all of them below their topic");
+    }
     Some(offsets)
+}
+
+/// A topic of offsets must be one that the source reads, as far as the file says.
+fn offsets_topic(report: &mut Report, entry: &Entry, what: &str, topics: Option<&Topics>) {
+    if let Some(hint) = wrong_topic(&entry.key) {
+        let message = format!("{} in offsets of {what} is no topic name", quoted(&entry.key));
+        report.error_with(Code::InvalidValue, entry.position, message, hint);
+        return;
+    }
+    let reads = match topics {
+        None => return,
+        Some(Topics::Pattern(text)) => text
+            .value
+            .as_plain()
+            .and_then(|text| pattern(text).ok())
+            .map(|pattern| (pattern.is_match(&entry.key), None)),
+        Some(Topics::Named(all)) => all
+            .iter()
+            .map(|topic| topic.value.as_plain())
+            .collect::<Option<Vec<&str>>>()
+            .map(|names| (names.contains(&entry.key.as_str()), nearest(&entry.key, names))),
+    };
+    if let Some((false, near)) = reads {
+        let message = format!("{} in offsets of {what} is no topic that the source reads", quoted(&entry.key));
+        let hint = near.map_or_else(
+            || "remove it, or add it to `topics`".to_owned(),
+            |near| format!("did you mean {}?", quoted(near)),
+        );
+        report.error_with(Code::InvalidValue, entry.position, message, hint);
+    }
 }
 
 fn offset(report: &mut Report, entry: &Entry, what: &str, known: &mut BTreeMap<i32, i64>) {
@@ -344,6 +410,9 @@ fn properties(report: &mut Report, fields: &Fields) -> Properties {
     };
     for Entry { key, position, value } in entries {
         let Some(text) = property_text(report, key, value, &what) else { continue };
+        if property::is_secret(key) {
+            warn_plain(report, &text, &format!("{} in {what}", quoted(key)), &format!("{key}: \"${{env:NAME}}\""));
+        }
         if let Some(instead) = property::refused(key) {
             let message = format!("{} can't be set in {what}", quoted(key));
             report.error_with(Code::InvalidValue, *position, message, instead);

@@ -42,9 +42,15 @@ pub fn refused(name: &str) -> Option<&'static str> {
     match by_name.or_else(below) {
         Some((_, instead)) => Some(instead),
         // Names with an underscore take addresses of functions and data, one of its tests among them, which it then calls.
-        None if bare.contains('_') => Some("remove it; it is for programs"),
+        None if bare.contains('_') && bare != "log_level" => Some("remove it; it is for programs"),
         None => None,
     }
+}
+
+/// Whether a setting holds a secret, whatever it is set to.
+pub fn is_secret(name: &str) -> bool {
+    let name = name.strip_prefix("topic.").unwrap_or(name);
+    ["password", "secret", "pem", "jaas", "oauthbearer.config", "assertion"].iter().any(|word| name.contains(word))
 }
 
 #[cfg(test)]
@@ -70,7 +76,7 @@ mod tests {
         ] {
             assert!(refused(name).is_some(), "{name}");
         }
-        for name in ["linger.ms", "topic.metadata.refresh.interval.ms", "sasl.password", "security.protocol", "lingr"] {
+        for name in ["linger.ms", "topic.metadata.refresh.interval.ms", "sasl.password", "log_level", "lingr"] {
             assert_eq!(refused(name), None, "{name}");
         }
     }

@@ -7,6 +7,9 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
 
+/// How a key or a certificate begins that is no path.
+pub const PEM: &str = "-----BEGIN ";
+
 /// What a text refers to.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Reference {

@@ -8,19 +8,27 @@ use std::sync::Arc;
 use flow_model::diagnostic::{Code, Diagnostic, Located};
 use flow_model::spec::KafkaCluster;
 use flow_model::spec::kafka::{Login, Mechanism, Sasl, Tls};
-use flow_model::spec::secret::Text;
+use flow_model::spec::property;
+use flow_model::spec::secret::{PEM, Text};
 
 use super::token::Tokens;
-use crate::secrets::{Place, look_up};
+use crate::secrets::{self, Place, look_up};
 
-/// How a PEM begins.
-const PEM: &str = "-----BEGIN ";
+/// So much of the beginning of a hidden value tells something.
+const CUT: usize = 4;
 
 /// Values that must not be shown, wherever they turn up in librdkafka's words.
 #[derive(Clone, Default, PartialEq, Eq)]
 pub(super) struct Hidden(Vec<String>);
 
 impl Hidden {
+    /// This value.
+    pub(super) fn only(value: &str) -> Hidden {
+        let mut hidden = Hidden::default();
+        hidden.add(value);
+        hidden
+    }
+
     /// A value that is so short that it says nothing stays as it is.
     fn add(&mut self, value: &str) {
         if value.len() > 2 && !self.0.iter().any(|known| known == value) {
@@ -30,9 +38,19 @@ impl Hidden {
         }
     }
 
-    /// The text without any of them.
+    /// The text without any of them. librdkafka cuts what is long, so the text may end with the beginning of one.
     pub(super) fn scrub(&self, text: String) -> String {
-        self.0.iter().fold(text, |text, value| if text.contains(value) { text.replace(value, "…") } else { text })
+        let mut text =
+            self.0.iter().fold(text, |text, value| if text.contains(value) { text.replace(value, "…") } else { text });
+        for value in &self.0 {
+            let cut = (CUT..value.len().min(text.len() + 1)).rev();
+            let tail = cut.filter_map(|length| value.get(..length)).find(|begin| text.ends_with(begin));
+            if let Some(tail) = tail {
+                text.truncate(text.len() - tail.len());
+                text.push('…');
+            }
+        }
+        text
     }
 }
 
@@ -65,7 +83,7 @@ impl Connection {
     /// To brokers as they are, without references.
     pub fn to(brokers: &str, properties: &BTreeMap<String, String>) -> Connection {
         let mut hidden = Hidden::default();
-        properties.iter().filter(|(name, _)| is_secret(name)).for_each(|(_, value)| hidden.add(value));
+        properties.iter().filter(|(name, _)| property::is_secret(name)).for_each(|(_, value)| hidden.add(value));
         Connection {
             brokers: brokers.to_owned(),
             mechanism: None,
@@ -80,7 +98,7 @@ impl Connection {
     pub(crate) fn open(cluster: &KafkaCluster, place: Place<'_>) -> Result<Connection, Diagnostic> {
         let mut connection = Connection::to(place.resolve(&cluster.brokers)?.expose(), &BTreeMap::new());
         for (name, text) in &cluster.properties.0 {
-            let value = connection.resolve(text, place, is_secret(name))?;
+            let value = connection.resolve(text, place, property::is_secret(name))?;
             connection.properties.insert(name.clone(), value);
         }
         let protocol = match (&cluster.tls, &cluster.sasl) {
@@ -128,7 +146,7 @@ impl Connection {
             }
             let path = place.directory.join(value);
             // librdkafka would say less.
-            if let Err(error) = std::fs::File::open(&path) {
+            if let Err(error) = secrets::open(&path) {
                 let message = format!("the file of `{name}` of tls can't be read: {error}");
                 let hint = format!("check the path {}, and that flowd's user may read it", shown(text, &path));
                 return Err(place.error(text, Code::InvalidValue, &message).hint(hint));
@@ -153,7 +171,7 @@ impl Connection {
                 self.security.extend([("sasl.username", username), ("sasl.password", password)]);
             }
             Mechanism::OauthBearer(token) => {
-                let first = self.resolve(token, place, true)?;
+                self.resolve(token, place, true)?;
                 let text = token.value.clone();
                 let again = move || text.resolve(look_up).map_err(|missing| missing.what);
                 let tokens = Tokens::new(Box::new(again));
@@ -163,7 +181,6 @@ impl Connection {
                         .error(token, Code::InvalidValue, &format!("the token of sasl can't be used: {why}"))
                         .hint(hint)
                 })?;
-                self.hidden.add(&first);
                 self.tokens = Some(Arc::new(tokens));
             }
         }
@@ -177,12 +194,6 @@ fn shown(text: &Located<Text>, path: &std::path::Path) -> String {
         Some(_) => path.display().to_string(),
         None => "that it refers to".to_owned(),
     }
-}
-
-/// Whether a setting of librdkafka holds a secret, whatever it is set to.
-fn is_secret(name: &str) -> bool {
-    let name = name.strip_prefix("topic.").unwrap_or(name);
-    ["password", "secret", "pem", "jaas", "oauthbearer.config", "assertion"].iter().any(|word| name.contains(word))
 }
 
 #[cfg(test)]
@@ -232,6 +243,8 @@ mod tests {
         assert_eq!(connection.mechanism, Some("SCRAM-SHA-256"));
         assert!(!format!("{connection:?}").contains("hunter2"));
         assert_eq!(connection.hidden.scrub("me: hunter2hunter2!".to_owned()), "me: ……!");
+        assert_eq!(connection.hidden.scrub("me: hunter2 and hunt".to_owned()), "me: … and …");
+        assert_eq!(connection.hidden.scrub("on the hun".to_owned()), "on the hun");
     }
 
     #[test]

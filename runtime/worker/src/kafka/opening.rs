@@ -74,11 +74,17 @@ impl<T> Drop for Opening<T> {
     }
 }
 
+/// Trouble of one kind, as long as it lasts.
+#[derive(Clone, Copy)]
+struct Met {
+    first: Instant,
+    last: Instant,
+}
+
 /// Tells of each kind of trouble once, until it has been calm for a while: an outage is one line, not one a retry.
 pub(super) struct Troubles {
     warn: Warn,
-    /// When each kind was last met.
-    met: Mutex<HashMap<String, Instant>>,
+    met: Mutex<HashMap<String, Met>>,
 }
 
 impl Troubles {
@@ -86,16 +92,36 @@ impl Troubles {
         Arc::new(Troubles { warn, met: Mutex::default() })
     }
 
-    pub(super) fn tell(&self, kind: &str, text: &str) {
-        let before = self.met.lock().unwrap_or_else(PoisonError::into_inner).insert(kind.to_owned(), Instant::now());
-        if before.is_none_or(|at| at.elapsed() > CALM) {
+    /// Tells of it if that was not done lately. How long it has lasted.
+    pub(super) fn tell(&self, kind: &str, text: &str) -> Duration {
+        self.tell_at(Instant::now(), kind, text)
+    }
+
+    fn tell_at(&self, now: Instant, kind: &str, text: &str) -> Duration {
+        let mut met = self.met.lock().unwrap_or_else(PoisonError::into_inner);
+        let before = met.get(kind).filter(|met| now.duration_since(met.last) <= CALM).copied();
+        let first = before.map_or(now, |met| met.first);
+        met.insert(kind.to_owned(), Met { first, last: now });
+        drop(met);
+        if before.is_none() {
             (self.warn)(text);
         }
+        now.duration_since(first)
     }
 }
 
 /// The kind of all trouble with connections.
 const CONNECTION: &str = "connection";
+/// And of that with logins.
+const LOGIN: &str = "login";
+/// How long a login may be refused while a job runs: passwords and tokens are renewed, on brokers one by one.
+const LOGIN_PATIENCE: Duration = Duration::from_secs(300);
+
+/// A login was refused under a running job: an error when that has lasted too long.
+fn bear_login(troubles: &Troubles, error: Error) -> Result<(), Error> {
+    let text = format!("{error}; trying again for {} minutes", LOGIN_PATIENCE.as_secs() / 60);
+    if troubles.tell(LOGIN, &text) > LOGIN_PATIENCE { Err(error) } else { Ok(()) }
+}
 
 /// Why there is no answer.
 pub(super) struct Refused {
@@ -116,6 +142,8 @@ pub(super) struct Patience<'a> {
     pub(super) troubles: &'a Troubles,
     /// What is asked for, in messages.
     pub(super) what: &'a str,
+    /// The job starts: a login or a certificate that is not accepted is an error. Later they may be just being renewed.
+    pub(super) starting: bool,
     /// Lets librdkafka tell what it has to, where nobody else does.
     pub(super) serve: &'a mut dyn FnMut(),
 }
@@ -143,7 +171,15 @@ impl Patience<'_> {
                 unknown.get_or_insert_with(Instant::now);
             }
             let error = match code {
-                _ if is_authentication(code) || is_tls(code) => return Err(rejected(client, code, cause)),
+                _ if is_authentication(code) && !self.starting => {
+                    let error = rejected(client, code, cause);
+                    bear_login(self.troubles, error.clone())?;
+                    error
+                }
+                _ if is_authentication(code) || is_tls(code) => match rejected(client, code, cause) {
+                    error if self.starting => return Err(error),
+                    error => error,
+                },
                 _ if is_denied(code) => return Err(Error::Denied { brokers, topic, cause }),
                 _ if is_unknown_topic(code) && unknown.is_some_and(|at| at.elapsed() > UNKNOWN) => {
                     return Err(Error::UnknownTopic { brokers, topic });
@@ -162,7 +198,7 @@ impl Patience<'_> {
 
     /// Tells of trouble that may pass.
     pub(super) fn warn(&self, kind: &str, text: &str) {
-        self.troubles.tell(kind, text);
+        _ = self.troubles.tell(kind, text);
     }
 }
 
@@ -182,7 +218,7 @@ pub(super) fn watch(client: &Client, what: &str, troubles: &Troubles) -> Result<
     let Some((code, cause)) = client.told().take_trouble() else { return Ok(()) };
     let brokers = client.brokers().to_owned();
     if is_authentication(code) {
-        return Err(rejected(client, code, cause));
+        return bear_login(troubles, rejected(client, code, cause));
     }
     // Told only after `topic.metadata.propagation.max.ms`: the topic was deleted.
     if is_unknown_topic(code) {
@@ -191,6 +227,34 @@ pub(super) fn watch(client: &Client, what: &str, troubles: &Troubles) -> Result<
     if let Some(cause) = client.fatal() {
         return Err(Error::Call { what: format!("go on with {brokers}"), cause, retryable: true });
     }
-    troubles.tell(CONNECTION, &format!("Kafka at {brokers}: {cause}; trying again until it answers"));
+    _ = troubles.tell(CONNECTION, &format!("Kafka at {brokers}: {cause}; trying again until it answers"));
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn trouble_is_told_once_and_lasts_until_it_is_calm() {
+        let told = Arc::new(Mutex::new(Vec::new()));
+        let sink = told.clone();
+        let troubles = Troubles::new(Arc::new(move |text| sink.lock().expect("no panic").push(text.to_owned())));
+        let begun = Instant::now();
+        let tell =
+            |seconds: u64, kind, text| troubles.tell_at(begun + Duration::from_secs(seconds), kind, text).as_secs();
+        assert_eq!([tell(0, "a", "first"), tell(50, "a", "again"), tell(100, "a", "again")], [0, 50, 100]);
+        assert_eq!([tell(100, "b", "other"), tell(161, "a", "anew"), tell(170, "a", "again")], [0, 0, 9]);
+        assert_eq!(*told.lock().expect("no panic"), ["first", "other", "anew"]);
+    }
+
+    #[test]
+    fn a_login_may_be_refused_for_a_while() {
+        let troubles = Troubles::new(Arc::new(|_| {}));
+        let refused = Error::Authentication { brokers: "b:1".into(), mechanism: None, cause: "no".into() };
+        assert_eq!(bear_login(&troubles, refused.clone()), Ok(()));
+        let past = |met: &mut Met| met.first = met.first.checked_sub(LOGIN_PATIENCE).expect("the machine runs so long");
+        troubles.met.lock().expect("no panic").values_mut().for_each(past);
+        assert_eq!(bear_login(&troubles, refused.clone()), Err(refused));
+    }
 }

@@ -176,7 +176,10 @@ impl KafkaReader {
             move |awaited: &Awaited<'_>| {
                 let client = consumer.client().clone();
                 let serve = &mut || consumer.serve();
-                let found = scout.look(&mut Patience { awaited, troubles: &troubles, what: &name, serve }, &client)?;
+                let found = scout.look(
+                    &mut Patience { awaited, troubles: &troubles, what: &name, starting: true, serve },
+                    &client,
+                )?;
                 Ok((consumer, Looked { scout, found }))
             }
         };
@@ -220,7 +223,7 @@ impl Open {
         self.left = self.left - self.waiting + found.waiting;
         self.waiting = found.waiting;
         let mut from = Vec::new();
-        for Span { topic, partition, from: offset, next, stop } in found.new {
+        for Span { topic, partition, from: offset, next, stop, .. } in found.new {
             let (number, mark) = reader.all.number(&topic, partition);
             mark.set(next, None);
             let split = Split { topic: Arc::new(c_topic(&topic)?), partition, number, mark, next, stop };
@@ -264,7 +267,8 @@ impl Open {
         let work = move |awaited: &Awaited<'_>| {
             // The reader serves the queue.
             let serve = &mut || ();
-            let found = scout.look(&mut Patience { awaited, troubles: &troubles, what: &what, serve }, &client)?;
+            let found = scout
+                .look(&mut Patience { awaited, troubles: &troubles, what: &what, starting: false, serve }, &client)?;
             Ok(Looked { scout, found })
         };
         self.looking = Looking::Asking(Opening::start(reader.wake.clone(), work)?);
@@ -284,14 +288,16 @@ impl Open {
         }
     }
 
-    /// Tells how far each partition was read, now and then.
-    fn mark(&mut self) {
-        if self.marked.elapsed() > MARKING || self.left == 0 {
+    /// Tells how far each partition was read, now and then: true when it was time to.
+    fn mark(&mut self) -> bool {
+        let due = self.marked.elapsed() > MARKING || self.left == 0;
+        if due {
             self.marked = Instant::now();
             let client = self.consumer.client();
             let splits = self.table.splits.iter();
             splits.for_each(|split| split.mark.set(split.next, client.end(&split.topic, split.partition)));
         }
+        due
     }
 }
 
@@ -312,7 +318,9 @@ impl KafkaReader {
                 Some(Error::Call { what: format!("read {topic}[{partition}]@{offset}"), cause, retryable: false })
             }
             _ => {
-                self.troubles.tell(&format!("{topic} {partition} {code}"), &format!("{topic}[{partition}]: {cause}"));
+                _ = self
+                    .troubles
+                    .tell(&format!("{topic} {partition} {code}"), &format!("{topic}[{partition}]: {cause}"));
                 None
             }
         }
@@ -321,7 +329,10 @@ impl KafkaReader {
     fn read(&mut self, open: &mut Open, max_rows: usize, max_bytes: usize) -> Result<Polled, Error> {
         let mut rows = Rows::default();
         open.look(self)?;
-        open.mark();
+        if open.mark() {
+            // What was told long ago and got over must not pass for the reason of what happens now.
+            watch(open.consumer.client(), &self.name, &self.troubles)?;
+        }
         while rows.builder.rows() == 0 {
             if let Some(error) = open.failed.take() {
                 return Err(error);

@@ -18,7 +18,7 @@ pub(super) struct Target {
     pub(super) partitions: u32,
     /// The largest batch that the broker takes, in bytes, as far as it tells us.
     pub(super) limit: Option<i64>,
-    /// Its partitions were asked for a second time.
+    /// Its partitions were asked for again, and there were no more of them.
     pub(super) asked_again: bool,
     /// Its number in the producer.
     number: usize,
@@ -47,7 +47,8 @@ impl Targets {
         match self.by_name.get(topic) {
             Some(index) => {
                 let known = &mut self.all[*index];
-                (known.partitions, known.asked_again) = (partitions.max(known.partitions), true);
+                known.asked_again = partitions <= known.partitions;
+                known.partitions = partitions.max(known.partitions);
             }
             None => {
                 let number = number()?;

@@ -7,11 +7,12 @@
 use std::collections::HashMap;
 use std::ffi::CString;
 use std::sync::Arc;
+use std::time::{SystemTime, UNIX_EPOCH};
 
 use flow_model::spec::{KafkaStart, KafkaStop};
 
 use super::opening::{Patience, QUESTION, Refused};
-use super::raw::{Client, Described, EARLIEST, LATEST, Offset};
+use super::raw::{Client, Described, EARLIEST, LATEST, Offset, is_unanswered};
 use super::{Error, Share, Topics, murmur2};
 
 /// A partition to read from now on.
@@ -25,6 +26,8 @@ pub(super) struct Span {
     pub(super) next: i64,
     /// Reading ends before this offset.
     pub(super) stop: i64,
+    /// The end at the time of asking, where `start` needs it.
+    pub(super) end: i64,
 }
 
 /// What a scout found.
@@ -54,12 +57,13 @@ pub(super) struct Scout {
     /// Whether an open transaction's records are left out.
     pub(super) committed: bool,
     known: HashMap<String, Known>,
-    looked: bool,
+    /// When the first look began, milliseconds since the Unix epoch.
+    since: Option<i64>,
 }
 
 impl Scout {
     pub(super) fn new(topics: Topics, (start, stop): (KafkaStart, KafkaStop), share: Share, committed: bool) -> Scout {
-        Scout { topics, start, stop, share, committed, known: HashMap::new(), looked: false }
+        Scout { topics, start, stop, share, committed, known: HashMap::new(), since: None }
     }
 
     fn is_bounded(&self) -> bool {
@@ -68,13 +72,17 @@ impl Scout {
 
     /// What is new. Waits for brokers.
     pub(super) fn look(&mut self, patience: &mut Patience<'_>, client: &Client) -> Result<Found, Error> {
+        let now = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |now| now.as_millis() as i64);
         let described = patience.ask(client, |client| self.describe(client))?;
         let mut found = Vec::new();
         let (mut waiting, mut leaderless) = (0, Vec::new());
         for topic in described {
+            if self.since.is_none() {
+                self.check_offsets(&topic)?;
+            }
             let mine = self.compare(client, &topic)?;
             for partition in mine {
-                if topic.leaders[partition as usize] {
+                if topic.leaders.get(partition as usize) == Some(&true) {
                     found.push((topic.name.clone(), partition));
                 } else {
                     waiting += 1;
@@ -87,20 +95,34 @@ impl Scout {
             let wait = "it is read when one of the brokers that hold it is back";
             patience.warn("leaderless", &format!("no broker leads {all}: {wait}; see kafka-topics --describe"));
         }
-        if !self.looked && self.known.is_empty() {
+        if self.since.is_none() && self.known.is_empty() {
             patience.warn(
                 "pattern",
                 &format!("Kafka at {} has no topic that {} matches yet", client.brokers(), self.topics),
             );
         }
-        self.looked = true;
-        let new =
-            if found.is_empty() { Vec::new() } else { patience.ask(client, |client| self.spans(client, &found))? };
+        let ask = |client: &Client| match self.spans(client, &found) {
+            // One leader that does not answer may have been all: who leads now is for the next look to ask.
+            Err(Refused { code, topic: None }) if is_unanswered(code) => Ok(Vec::new()),
+            answer => answer,
+        };
+        let new = if found.is_empty() { Vec::new() } else { patience.ask(client, ask)? };
         for span in &new {
+            // A bounded source would take it for read to its end.
+            if let (KafkaStart::Offsets(_), true) = (&self.start, span.next > span.end) {
+                let (topic, partition) = (span.topic.to_string(), span.partition);
+                return Err(Error::OffsetGone {
+                    topic,
+                    partition,
+                    offset: span.next,
+                    cause: format!("it ends at {}", span.end),
+                });
+            }
             if let Some(known) = self.known.get_mut(&*span.topic) {
                 known.read.push(span.partition);
             }
         }
+        self.since.get_or_insert(now);
         // What lost its leader between the two questions comes with the next look.
         Ok(Found { waiting: waiting + found.len() - new.len(), new })
     }
@@ -125,9 +147,27 @@ impl Scout {
         }
     }
 
+    /// An offset for a partition that is not there would be taken for one that has no effect.
+    fn check_offsets(&self, topic: &Described) -> Result<(), Error> {
+        let start = if let KafkaStart::Offsets(offsets) = &self.start { Some(("start", offsets)) } else { None };
+        let stop = if let KafkaStop::Offsets(offsets) = &self.stop { Some(("stop", offsets)) } else { None };
+        for (name, offsets) in start.into_iter().chain(stop) {
+            let beyond = offsets.of(&topic.name).keys().find(|partition| **partition as u32 >= topic.partitions());
+            if let Some(partition) = beyond {
+                let (topic, all) = (&topic.name, topic.partitions());
+                let reason = format!(
+                    "it names partition {partition} of topic {topic:?}, which has {all}: from 0 to {}",
+                    all.saturating_sub(1)
+                );
+                return Err(Error::Setting { name: name.to_owned(), reason });
+            }
+        }
+        Ok(())
+    }
+
     /// The partitions of this subtask that are not read yet.
     fn compare(&mut self, client: &Client, topic: &Described) -> Result<Vec<i32>, Error> {
-        let at_start = if self.looked { 0 } else { topic.partitions() };
+        let at_start = if self.since.is_some() { 0 } else { topic.partitions() };
         let known = self.known.entry(topic.name.clone()).or_insert_with(|| Known {
             name: topic.name.as_str().into(),
             id: topic.id.clone(),
@@ -149,47 +189,54 @@ impl Scout {
             of.iter().filter_map(|(topic, partition)| Some((CString::new(topic.as_str()).ok()?, *partition))).collect();
         let names: Vec<_> = names.iter().map(|(topic, partition)| (topic.as_c_str(), *partition)).collect();
         let ask = |which| Offsets::ask(client, &names, which, self.committed);
-        let low = ask(EARLIEST)?;
+        let low = Some(ask(EARLIEST)?);
         let high = if self.is_bounded() || self.start != KafkaStart::Earliest { Some(ask(LATEST)?) } else { None };
-        let from_time = if let KafkaStart::Timestamp(time) = self.start { Some(ask(time)?) } else { None };
+        let from = match self.start {
+            KafkaStart::Timestamp(time) => Some(time),
+            // What had no leader at first: the end is where it was then, not where it is now.
+            KafkaStart::Latest => self.since,
+            _ => None,
+        };
+        let from_time = from.map(ask).transpose()?;
         let to_time = if let KafkaStop::Timestamp(time) = self.stop { Some(ask(time)?) } else { None };
         let mut spans = Vec::new();
         for (topic, partition) in of {
-            let get = |offsets: &Option<Offsets>| offsets.as_ref().and_then(|all| all.get(topic, *partition));
-            // It has lost its leader since.
-            let Some(low) = low.get(topic, *partition) else { continue };
-            let high = match (&high, get(&high)) {
-                (Some(_), None) => continue,
-                (_, high) => high.unwrap_or(low),
+            // What was not asked is none.
+            let told = |asked: &Option<Offsets>| asked.as_ref().map_or(Some(None), |all| all.get(topic, *partition));
+            // One of the questions had no answer: it has lost its leader since.
+            let (Some(Some(low)), Some(high), Some(from_time), Some(to_time)) =
+                (told(&low), told(&high), told(&from_time), told(&to_time))
+            else {
+                continue;
             };
+            let high = high.unwrap_or(low);
             let known = &self.known[topic];
             let (from, next) = match &self.start {
                 _ if *partition as u32 >= known.at_start => (EARLIEST, low),
                 KafkaStart::Earliest => (EARLIEST, low),
-                KafkaStart::Latest => (high, high),
                 // None is that late: what comes is.
-                KafkaStart::Timestamp(_) => {
-                    let offset = get(&from_time).filter(|offset| *offset >= 0).unwrap_or(high);
+                KafkaStart::Latest | KafkaStart::Timestamp(_) => {
+                    let offset = from_time.unwrap_or(high);
                     (offset, offset)
                 }
                 KafkaStart::Offsets(offsets) => {
-                    offsets.get(topic, *partition).map_or((EARLIEST, low), |offset| (offset, offset))
+                    offsets.of(topic).get(partition).map_or((EARLIEST, low), |offset| (*offset, *offset))
                 }
             };
             let stop = match &self.stop {
                 KafkaStop::Never => i64::MAX,
                 KafkaStop::Latest => high,
-                KafkaStop::Timestamp(_) => get(&to_time).filter(|offset| *offset >= 0).unwrap_or(high),
-                KafkaStop::Offsets(offsets) => offsets.get(topic, *partition).unwrap_or(high),
+                KafkaStop::Timestamp(_) => to_time.unwrap_or(high),
+                KafkaStop::Offsets(offsets) => offsets.of(topic).get(partition).copied().unwrap_or(high),
             };
-            spans.push(Span { topic: known.name.clone(), partition: *partition, from, next, stop });
+            spans.push(Span { topic: known.name.clone(), partition: *partition, from, next, stop, end: high });
         }
         Ok(spans)
     }
 }
 
-/// Offsets of partitions that have a leader.
-struct Offsets(HashMap<(String, i32), i64>);
+/// Offsets of partitions whose leader answered; none where no record is that late.
+struct Offsets(HashMap<(String, i32), Option<i64>>);
 
 impl Offsets {
     fn ask(client: &Client, of: &[(&std::ffi::CStr, i32)], which: i64, committed: bool) -> Result<Offsets, Refused> {
@@ -204,7 +251,7 @@ impl Offsets {
         Ok(Offsets(all))
     }
 
-    fn get(&self, topic: &str, partition: i32) -> Option<i64> {
+    fn get(&self, topic: &str, partition: i32) -> Option<Option<i64>> {
         self.0.get(&(topic.to_owned(), partition)).copied()
     }
 }

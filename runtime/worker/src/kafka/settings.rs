@@ -128,6 +128,18 @@ mod tests {
         assert_eq!(last, Some(("linger.ms", "50")));
     }
 
+    /// librdkafka would fail what a broker has not taken for five minutes, and the job with it.
+    #[test]
+    fn what_is_written_waits_for_its_broker_for_ever() {
+        let told = |of: &[(&str, &str)]| {
+            let settings = Settings::writing(&connection(of)).expect("allowed");
+            let last = settings.iter().filter(|(name, _)| *name == "message.timeout.ms").last();
+            last.map(|(_, value)| value.to_owned())
+        };
+        assert_eq!(told(&[]).as_deref(), Some("0"));
+        assert_eq!(told(&[("message.timeout.ms", "5000")]).as_deref(), Some("5000"));
+    }
+
     #[test]
     fn settings_that_break_promises_are_refused() {
         for name in ["enable.auto.commit", "topic.acks", "ut_handle_ProduceResponse", "internal.termination.signal"] {

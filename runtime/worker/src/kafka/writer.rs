@@ -12,7 +12,7 @@ use flow_dataflow::{Batch, Error as TaskError, Sink};
 
 use super::error::Limit;
 use super::opening::{Awaited, Opening, Patience, QUESTION, Refused, Troubles, Warn, watch};
-use super::raw::{Client, Described, Producer, describe, is_too_large};
+use super::raw::{Client, Described, Producer, describe, is_too_large, is_unknown_topic};
 use super::reader::c_topic;
 use super::rows::{Keyless, Rows, Run, Target, Targets, Unknown};
 use super::{Error, Settings, Share, Topics};
@@ -135,13 +135,16 @@ impl KafkaWriter {
                 names.push(c_topic(other)?);
             }
         }
+        // References may have led to one name twice, and a broker refuses to be asked so.
+        names.sort_unstable();
+        names.dedup();
         // Made here, so that a bad setting is the caller's error.
         let producer = Producer::new(&settings)?;
         let troubles = Troubles::new(warn);
         let work = {
             let troubles = troubles.clone();
             move |awaited: &Awaited<'_>| {
-                let asked = ask(producer.client(), &names, awaited, &troubles)?;
+                let asked = ask(producer.client(), &names, true, awaited, &troubles)?;
                 Ok((producer, asked))
             }
         };
@@ -237,7 +240,7 @@ impl KafkaWriter {
         let name = c_topic(&topic).ok().filter(|_| allowed && flow_model::spec::kafka::wrong_topic(&topic).is_none());
         let Some(name) = name else { return Err(Error::OtherTopic { topic, origin: origin.into() }) };
         let (client, troubles) = (open.producer.client().clone(), self.troubles.clone());
-        let work = move |awaited: &Awaited<'_>| ask(&client, &[name], awaited, &troubles);
+        let work = move |awaited: &Awaited<'_>| ask(&client, &[name], false, awaited, &troubles);
         open.asking = Some(Opening::start(self.wake.clone(), work)?);
         Ok(false)
     }
@@ -297,7 +300,12 @@ impl KafkaWriter {
                 let limit = Limit::Topic(open.targets.get(&topic).and_then(|target| target.limit));
                 return Err(Error::TooLarge { topic, bytes: first.bytes, origin, limit });
             }
-            let (partition, cause) = (first.partition, describe(first.code));
+            let partition = first.partition;
+            let cause = match is_unknown_topic(first.code) {
+                true => "the topic was deleted, or made anew with fewer partitions; make it, and deploy the job again"
+                    .into(),
+                false => describe(first.code),
+            };
             return Err(Error::Delivery { topic, partition, origin, cause, failed });
         }
         watch(client, &self.topic, &self.troubles)
@@ -322,7 +330,13 @@ impl KafkaWriter {
 }
 
 /// Asks for topics until a broker knows them all.
-fn ask(client: &Client, names: &[CString], awaited: &Awaited<'_>, troubles: &Troubles) -> Result<Asked, Error> {
+fn ask(
+    client: &Client,
+    names: &[CString],
+    starting: bool,
+    awaited: &Awaited<'_>,
+    troubles: &Troubles,
+) -> Result<Asked, Error> {
     let what: Vec<_> = names.iter().map(|name| name.to_string_lossy()).collect();
     let (what, serve) = (what.join(", "), &mut || ());
     let question = |client: &Client| {
@@ -332,7 +346,7 @@ fn ask(client: &Client, names: &[CString], awaited: &Awaited<'_>, troubles: &Tro
             None => Ok(described),
         }
     };
-    let described = Patience { awaited, troubles, what: &what, serve }.ask(client, question)?;
+    let described = Patience { awaited, troubles, what: &what, starting, serve }.ask(client, question)?;
     let limits = client.limits(names, QUESTION);
     Ok(described.into_iter().map(|topic| (topic.clone(), limits.get(&topic.name).copied())).collect())
 }

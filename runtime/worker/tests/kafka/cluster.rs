@@ -6,18 +6,19 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use flow_dataflow::{Polled, Sink, Source};
+use flow_model::spec::KafkaStart;
 use flow_worker::kafka::{KafkaReader, KafkaWriter, Reading};
 use rdkafka::admin::{AdminOptions, NewTopic, TopicReplication};
 
 use crate::broker::{Broker, TEN, free_port, wait};
 use crate::record::*;
 
-/// A broker of its own port that belongs to the first one's cluster. Both notice soon when the other is gone.
-fn cluster() -> (Broker, Broker) {
-    let soon = "broker.session.timeout.ms=3000\nbroker.heartbeat.interval.ms=500\n";
+/// A broker of its own port that belongs to the first one's cluster. Each misses the other after so many milliseconds.
+fn cluster(missed: u32) -> (Broker, Broker) {
+    let soon = format!("broker.session.timeout.ms={missed}\nbroker.heartbeat.interval.ms=500\n");
     let (first, second) = (free_port(), free_port());
     let controller = first - 10_000;
-    let one = Broker::with(first, |_| soon.to_owned());
+    let one = Broker::with(first, |_| soon.clone());
     let two = Broker::with(second, |_| {
         let listeners = format!("PLAINTEXT://127.0.0.1:{second}");
         format!(
@@ -34,6 +35,12 @@ fn make(broker: &Broker, name: &str, replicas: &[&[i32]], needed: &str) {
         NewTopic::new(name, partitions, TopicReplication::Variable(replicas)).set("min.insync.replicas", needed);
     let made = wait(broker.admin().create_topics([&topic], &AdminOptions::new())).expect("the broker answers");
     assert!(made.iter().all(Result::is_ok), "{made:?}");
+}
+
+/// A record for this partition of two.
+fn of(partition: u32, value: &str) -> Record {
+    let is_there = |key: &String| flow_worker::kafka::murmur2::partition(key.as_bytes(), 2) == partition;
+    Record::new((0..).map(|n| format!("k{n}")).find(is_there).as_deref(), Some(value))
 }
 
 /// Polls until `done` says so.
@@ -71,14 +78,10 @@ fn told(warned: &Arc<Mutex<Vec<String>>>) -> Vec<String> {
 
 #[test]
 fn a_broker_that_goes_away_and_comes_back() {
-    let (one, two) = cluster();
+    let (one, two) = cluster(3000);
     make(&one, "apart", &[&[1], &[2]], "1");
     make(&one, "moves", &[&[2, 1]], "1");
     make(&one, "both", &[&[1, 2]], "2");
-    let keys = |partition: u32| {
-        (0..).map(|n| format!("k{n}")).find(|k| flow_worker::kafka::murmur2::partition(k.as_bytes(), 2) == partition)
-    };
-    let of = |partition, value: &str| Record::new(keys(partition).as_deref(), Some(value));
     judge_writes(&one, "apart", &[of(0, "on one"), of(1, "on two")]);
 
     // The leader of this one is there, and goes while records come.
@@ -112,7 +115,14 @@ fn a_broker_that_goes_away_and_comes_back() {
     let open = |bounded| Reading { discover, ..reading(&one.address, "apart", bounded) };
     let mut waiting = KafkaReader::open(open(false), no_wake(), warn.clone()).expect("opens");
     let mut bounded = KafkaReader::open(open(true), no_wake(), warn).expect("opens");
+    let latest = Reading { start: KafkaStart::Latest, ..open(false) };
+    let mut latest = KafkaReader::open(latest, no_wake(), warnings().0).expect("opens");
     let (mut values, mut to_end) = (BTreeSet::new(), BTreeSet::new());
+    let begun = Instant::now();
+    while latest.positions().is_empty() {
+        assert!(matches!(latest.poll(10, 1000).expect("readable"), Polled::Idle));
+        assert!(begun.elapsed() < TEN);
+    }
     poll(&mut waiting, &mut values, |values| values.contains("on one"));
     poll(&mut bounded, &mut to_end, |values| values.contains("on one"));
     std::thread::sleep(Duration::from_secs(2));
@@ -133,5 +143,29 @@ fn a_broker_that_goes_away_and_comes_back() {
     poll(&mut waiting, &mut values, |values| values.contains("on two"));
     let rest = read_all(&mut bounded).expect("readable");
     assert_eq!(rest.len() + to_end.len(), 2);
+    // Written before this reader sees that the partition is back, and after it started.
+    judge_writes(&one, "apart", &[of(1, "late")]);
+    let mut late = BTreeSet::new();
+    poll(&mut latest, &mut late, |values| values.contains("late"));
+    assert_eq!(late, BTreeSet::from(["late".to_owned()]));
     assert_eq!(moved, BTreeSet::from(["before".to_owned(), "after".to_owned()]));
+}
+
+/// For a while after a broker is gone the others still call it the leader: what it does not tell is not taken for nothing.
+#[test]
+fn a_broker_that_is_not_missed_yet() {
+    let (one, two) = cluster(30_000);
+    make(&one, "apart", &[&[1], &[2]], "1");
+    judge_writes(&one, "apart", &[of(0, "on one"), of(1, "on two")]);
+    two.kill();
+    let mut bounded = KafkaReader::open(reading(&one.address, "apart", true), no_wake(), warnings().0).expect("opens");
+    let mut values = BTreeSet::new();
+    poll(&mut bounded, &mut values, |values| values.contains("on one"));
+    let begun = Instant::now();
+    while begun.elapsed() < Duration::from_secs(2) {
+        assert!(matches!(bounded.poll(10, 1000).expect("readable"), Polled::Idle), "it did not wait for the partition");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    two.start_again();
+    assert_eq!(read_all(&mut bounded).expect("readable").len(), 1, "of the other partition");
 }

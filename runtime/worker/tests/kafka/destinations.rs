@@ -91,14 +91,16 @@ fn a_partition_that_is_not_there_is_refused() {
     let topic = broker.topic(2, &[]);
     let mut writer = open(writing(&broker.address, &topic, &[]));
     write(&mut writer, rows(&[(None, Some(1))])).expect("it is there");
-    // Added since the writer asked.
-    let more = NewPartitions::new(&topic, 3);
-    wait(broker.admin().create_partitions([&more], &AdminOptions::new())).expect("the broker answers");
-    std::thread::sleep(std::time::Duration::from_millis(500));
-    write(&mut writer, rows(&[(None, Some(2))])).expect("it is there now");
-    let error = write(&mut writer, rows(&[(None, Some(0)), (None, Some(3))])).expect_err("no such partition");
+    // Added since the writer asked, and once more since it asked again.
+    for partitions in [3, 5] {
+        let more = NewPartitions::new(&topic, partitions);
+        wait(broker.admin().create_partitions([&more], &AdminOptions::new())).expect("the broker answers");
+        std::thread::sleep(std::time::Duration::from_millis(500));
+        write(&mut writer, rows(&[(None, Some(partitions as u32 - 1))])).expect("it is there now");
+    }
+    let error = write(&mut writer, rows(&[(None, Some(0)), (None, Some(5))])).expect_err("no such partition");
     let expect =
-        format!("the record from place 0:1 is for partition 3 of topic \"{topic}\", which has 3: from 0 to 2;");
+        format!("the record from place 0:1 is for partition 5 of topic \"{topic}\", which has 5: from 0 to 4;");
     assert!(error.starts_with(&expect), "{error}");
 }
 

@@ -7,7 +7,7 @@ use flow_model::spec::KafkaStart;
 use flow_model::spec::kafka::Offsets;
 use flow_worker::kafka::{self, KafkaReader, KafkaWriter, Reading, Settings};
 
-use crate::broker::{Broker, free_port};
+use crate::broker::{Broker, TEN, free_port};
 use crate::record::*;
 
 /// Asserts that a text has all of these.
@@ -32,6 +32,11 @@ fn a_bad_setting_is_named() {
     let writing = writing("127.0.0.1:1", "t", &[("lingr.ms", "5")]);
     let error = KafkaWriter::open(writing, no_wake(), warnings().0).err().expect("librdkafka does not know it");
     assert!(matches!(&error, kafka::Error::Setting { name, .. } if name == "lingr.ms"), "{error:?}");
+    // librdkafka quotes what it does not take, cut to its buffer; it may be a secret under a wrong name.
+    let secret = format!("hunter2{}", "x".repeat(700));
+    let writing = self::writing("127.0.0.1:1", "t", &[("compression.type", &secret)]);
+    let error = KafkaWriter::open(writing, no_wake(), warnings().0).err().expect("no such codec").to_string();
+    assert!(error.contains("compression.type") && !error.contains("hunter2"), "{error}");
 }
 
 #[test]
@@ -40,9 +45,35 @@ fn offsets_that_are_gone_are_an_error() {
     let topic = broker.topic(1, &[]);
     judge_writes(broker, &topic, &numbered(3));
     let start = KafkaStart::Offsets(Offsets { of_only_topic: [(0, 1_000_000)].into(), ..Offsets::default() });
-    let error = read_all(&mut reader(Reading { start, ..reading(&broker.address, &topic, false) }))
-        .expect_err("no such offset");
-    says(&error, &[&format!("{topic}[0]"), "1000000", "retention"]);
+    // A bounded reader that starts behind the end must not take it for read.
+    for bounded in [false, true] {
+        let start = start.clone();
+        let error = read_all(&mut reader(Reading { start, ..reading(&broker.address, &topic, bounded) }))
+            .expect_err("no such offset");
+        says(&error, &[&format!("{topic}[0]"), "1000000", "it ends at 3", "retention"]);
+    }
+}
+
+#[test]
+fn a_topic_deleted_under_a_writer_is_an_error() {
+    let broker = Broker::shared();
+    let topic = broker.topic(1, &[]);
+    let settings = [("topic.metadata.propagation.max.ms", "500"), ("topic.metadata.refresh.interval.ms", "200")];
+    let mut writer =
+        KafkaWriter::open(writing(&broker.address, &topic, &settings), no_wake(), warnings().0).expect("good settings");
+    until(&mut writer, Sink::ready).expect("it is there");
+    crate::broker::wait(broker.admin().delete_topics(&[&topic], &Default::default())).expect("the broker answers");
+    let begun = std::time::Instant::now();
+    let error = loop {
+        let written = writer.write(batch(&numbered(1))).and_then(|()| until(&mut writer, Sink::finish));
+        match written {
+            Ok(()) => assert!(begun.elapsed() < 3 * TEN, "it writes on"),
+            Err(error) => break error,
+        }
+    };
+    let text = error.to_string();
+    assert!(text.contains(&topic), "{text}");
+    assert!(text.contains("the topic was deleted") || text.contains("has no topic"), "{text}");
 }
 
 #[test]

@@ -196,6 +196,11 @@ fn positions_by_offset() {
     places.sort_unstable();
     // Partition 1 starts where it begins.
     assert_eq!(places, [(0, 3), (0, 4), (0, 5), (0, 6), (1, 0), (1, 1)]);
+
+    let start = KafkaStart::Offsets(of(&[(0, 3), (2, 9)]));
+    let error = fails(&mut self::reader(Reading { start, ..self::reading(&broker.address, &topic, true) }));
+    let expect = format!("it names partition 2 of topic \"{topic}\", which has 2: from 0 to 1");
+    assert!(error.contains("\"start\"") && error.contains(&expect), "{error}");
 }
 
 #[test]

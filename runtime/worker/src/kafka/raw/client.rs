@@ -7,6 +7,7 @@ use std::time::Duration;
 
 use super::callback::{self, Told};
 use super::rd;
+use crate::kafka::connection::Hidden;
 use crate::kafka::{Error, Settings};
 
 /// What a client is for.
@@ -52,7 +53,9 @@ impl Client {
                 rd::rd_kafka_conf_set(conf, c_name.as_ptr(), c_value.as_ptr(), text.as_mut_ptr(), text.len())
             };
             if result != rd::rd_kafka_conf_res_t::RD_KAFKA_CONF_OK {
-                return fail(Error::Setting { name: name.to_owned(), reason: told.scrub(string(&text)) });
+                // It quotes the value, which may be a secret whatever the setting is called.
+                let reason = Hidden::only(value).scrub(told.scrub(string(&text)));
+                return fail(Error::Setting { name: name.to_owned(), reason });
             }
         }
         // SAFETY: conf is live. The callbacks are given `told` as their opaque: `Client` keeps it until after the handle is

@@ -63,6 +63,13 @@ pub(super) fn is_unknown_topic(code: i32) -> bool {
         .any(|known| is(code, *known))
 }
 
+/// Whether nobody answered in time.
+pub(super) fn is_unanswered(code: i32) -> bool {
+    use Code::*;
+    let codes = [RD_KAFKA_RESP_ERR__TIMED_OUT, RD_KAFKA_RESP_ERR__TRANSPORT, RD_KAFKA_RESP_ERR_REQUEST_TIMED_OUT];
+    codes.iter().any(|known| is(code, *known))
+}
+
 /// Whether a partition has no leader for now.
 pub(super) fn is_leaderless(code: i32) -> bool {
     use Code::*;

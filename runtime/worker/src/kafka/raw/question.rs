@@ -10,6 +10,8 @@ use super::client::{Client, millis, owned};
 use super::list::PartitionList;
 use super::{Code, rd};
 
+/// What a broker answers where no record has such a timestamp or a later one.
+const NONE: i64 = -1;
 /// What librdkafka takes for the oldest offset there is.
 pub(in crate::kafka) const EARLIEST: i64 = -2;
 /// What it takes for the offset after the newest record.
@@ -97,7 +99,7 @@ impl Client {
     }
 
     /// Offsets of partitions: [`EARLIEST`], [`LATEST`] as far as readers of this isolation see, or the first one with a
-    /// timestamp of so many milliseconds or later, -1 for none. No partition may come twice. The answer has each partition
+    /// timestamp of so many milliseconds or later. No partition may come twice. The answer has each partition
     /// that was asked for, in any order.
     pub(in crate::kafka) fn offsets(
         &self,
@@ -202,12 +204,12 @@ impl Client {
     }
 }
 
-/// An offset of a partition, or why there is none.
+/// An offset of a partition, none if no record is that late, or why it is not known.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(in crate::kafka) struct Offset {
     pub(in crate::kafka) topic: String,
     pub(in crate::kafka) partition: i32,
-    pub(in crate::kafka) offset: Result<i64, i32>,
+    pub(in crate::kafka) offset: Result<Option<i64>, i32>,
 }
 
 /// # Safety
@@ -245,7 +247,13 @@ unsafe fn offset(result: *const rd::rd_kafka_ListOffsetsResultInfo_t) -> Offset 
         Offset {
             topic: owned((*partition).topic),
             partition: (*partition).partition,
-            offset: if code == 0 { Ok((*partition).offset) } else { Err(code) },
+            offset: match (code, (*partition).offset) {
+                (0, offset @ 0..) => Ok(Some(offset)),
+                (0, NONE) => Ok(None),
+                // The leader of this one did not answer, which librdkafka tells of no partition where other leaders did.
+                (0, _) => Err(Code::RD_KAFKA_RESP_ERR_LEADER_NOT_AVAILABLE as i32),
+                (code, _) => Err(code),
+            },
         }
     }
 }
