@@ -100,6 +100,11 @@ impl Output {
         }
     }
 
+    /// A line of what goes on, to stderr, paler than what the user's own programs write there.
+    pub fn aside(&self, text: &str) {
+        to_stderr(&paint(self.error_colour, "2", text));
+    }
+
     /// Text for stdout in an ANSI style such as `32`, where colours are seen.
     pub fn styled(&self, style: &str, text: &str) -> String {
         paint(self.colour, style, text)

@@ -1,6 +1,6 @@
 //! `flowctl dev`: a pipeline that is built and run anew whenever its sources change.
 
-use std::io::IsTerminal;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -8,7 +8,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use flow_model::api::{Checked, Description, Job, JobState, LogLevel, LogLine, one_line};
-use flow_model::spec::Pipeline;
+use flow_model::spec::{self, Pipeline};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
 use crate::build::{self, How};
@@ -59,18 +59,27 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
         signal_hook::flag::register(signal, stop.clone())
             .map_err(|error| Failure::failed(format!("can't catch Ctrl-C: {error}")))?;
     }
-    let crates = crates::behind(&read(&args.file)?, directory(&args.file), &args.crates)?;
+    let mut crates = behind(args)?;
     let daemon = Daemon::start(args.sample)?;
-    let watch = Watch::start(&args.file, &crates)?;
+    let mut watch = Watch::start(&args.file, &crates)?;
     let mut session = Session { file: &args.file, output, daemon, running: None, told: Instant::now(), is_lost: false };
     let all: Vec<&Crate> = crates.iter().collect();
     session.renew(&all, &stop);
     while !stop.load(Ordering::Relaxed) {
         let changed = watch.changed(LOOK);
-        let touched = |one: &&Crate| one.directory.canonicalize().is_ok_and(|path| changed.crates.contains(&path));
-        let touched: Vec<&Crate> = crates.iter().filter(touched).collect();
-        if !touched.is_empty() || changed.pipeline {
-            session.renew(&touched, &stop);
+        let touched = |one: &Crate| one.directory.canonicalize().is_ok_and(|path| changed.crates.contains(&path));
+        let mut due: Vec<Crate> = crates.iter().filter(|one| touched(one)).cloned().collect();
+        // The file may name other components by now. What is wrong with it is told when it is to run.
+        if changed.pipeline
+            && let Ok(found) = behind(args)
+            && found != crates
+        {
+            due.extend(found.iter().filter(|one| !crates.contains(one)).cloned());
+            watch = Watch::start(&args.file, &found)?;
+            crates = found;
+        }
+        if !due.is_empty() || changed.pipeline {
+            session.renew(&due.iter().collect::<Vec<_>>(), &stop);
         }
         match session.look() {
             // Its own daemon runs, or that would be told: it has too much to do, or the connection was cut.
@@ -89,9 +98,14 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
     Ok(Exit::Interrupted)
 }
 
+/// The crates behind the components that the pipeline file names now.
+fn behind(args: &Args) -> Result<Vec<Crate>, Failure> {
+    crates::behind(&read(&args.file)?, directory(&args.file), &args.crates)
+}
+
 fn read(file: &Path) -> Result<Pipeline, Failure> {
     let shown = file.display().to_string();
-    let text = std::fs::read(file).map_err(|error| {
+    let text = File::open(file).and_then(spec::read_bounded).map_err(|error| {
         Failure::invalid(format!("can't read the pipeline file {shown}: {error}"))
             .hint("give the path of a pipeline file (YAML)")
     })?;
@@ -220,14 +234,7 @@ impl Session<'_> {
 
     /// A line beside the output.
     fn say(&self, words: &str) {
-        let words = one_line(words);
-        let is_seen =
-            std::io::stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-        crate::output::to_stderr(&if is_seen {
-            format!("\x1b[2m[dev] {words}\x1b[0m")
-        } else {
-            format!("[dev] {words}")
-        });
+        self.output.aside(&format!("[dev] {}", one_line(words)));
     }
 }
 

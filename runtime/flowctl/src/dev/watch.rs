@@ -85,7 +85,9 @@ impl Watch {
             changed.pipeline = true;
             return true;
         }
-        let Some(directory) = self.crates.iter().find(|directory| path.starts_with(directory)) else { return false };
+        // One crate may lie in the directory of another.
+        let of = self.crates.iter().filter(|directory| path.starts_with(directory));
+        let Some(directory) = of.max_by_key(|directory| directory.components().count()) else { return false };
         let rest = path.strip_prefix(directory).unwrap_or(path);
         let first = rest.components().next().map(|first| first.as_os_str().to_string_lossy().into_owned());
         let is_top = rest.components().count() == 1;

@@ -123,6 +123,20 @@ fn a_change_is_built_and_run_and_a_mistake_stops_nothing() {
     dev.shows("500.0}");
     // Rates are told from time to time.
     dev.says("orders 5/s, half 5/s, out 5/s; 0 rejected in all");
+
+    // A crate that the file names only now is built and watched like the first.
+    let made = run(&project, &["new", "again", "--sdk", sdk.to_str().expect("text")]);
+    assert_eq!(made.code, 0, "{}", made.stderr);
+    let second =
+        "  again: {component: again.wasm, from: half, config: {rate: 10}}\nsinks:\n  out: {stdout: {}, from: again}";
+    let (operators, _) = pipeline.split_once("sinks:").expect("it has sinks");
+    fs::write(project.join("pipeline.yaml"), format!("{operators}{second}")).expect("a file");
+    dev.says("[dev] building");
+    dev.says("[dev] runs, ");
+    dev.says("again 5/s");
+    let source = project.join("again/src/lib.rs");
+    fs::write(&source, text.replace("order.amount *= self.rate;", "order.amount = 777.0;")).expect("a file");
+    dev.shows("\"amount\":777.0}");
     assert_eq!(dev.stop(), Some(130));
 }
 
