@@ -3,13 +3,15 @@
 //! Makes a checked pipeline of it or says everything that is wrong; starts nothing and keeps nothing.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use flow_model::api::{Refusal, RefusalCode};
 use flow_model::diagnostic::{Code, Diagnostic, Error as Diagnostics, Position};
 use flow_model::ids::{OperatorName, PipelineName};
-use flow_model::spec::{Pipeline, SinkConnector, SourceConnector};
+use flow_model::quantity::ByteSize;
+use flow_model::spec::{self, COMPONENT_MAX, Pipeline, SinkConnector, SourceConnector};
 use flow_worker::{Checked, Components, Worker};
 
 /// What was handed in.
@@ -70,7 +72,7 @@ impl Submission {
     /// [`Error::Invalid`] with one diagnostic for each file that can't be read, or for what is wrong with the pipeline.
     pub fn read(path: &Path) -> Result<Self, Error> {
         let file = path.display().to_string();
-        let text = std::fs::read(path).map_err(|error| {
+        let text = File::open(path).and_then(spec::read_bounded).map_err(|error| {
             let message = format!("can't read the pipeline file: {error}");
             Diagnostics::from(Diagnostic::error(Code::Syntax, &file, None, message))
         })?;
@@ -200,13 +202,16 @@ impl Nodes {
     }
 }
 
-/// All of a regular file; a device or a pipe may have no end.
+/// All of a component's file; a device or a pipe may have no end.
 fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
-    if std::fs::metadata(path)?.is_file() {
-        std::fs::read(path)
-    } else {
-        Err(std::io::Error::other("it is not a regular file"))
+    let metadata = std::fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(std::io::Error::other("it is not a regular file"));
     }
+    if metadata.len() > COMPONENT_MAX {
+        return Err(std::io::Error::other(format!("it is larger than {}", ByteSize(COMPONENT_MAX))));
+    }
+    std::fs::read(path)
 }
 
 #[cfg(test)]

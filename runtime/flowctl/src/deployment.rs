@@ -1,11 +1,13 @@
 //! A pipeline file with the components that it names, read from disk: what `deploy` and a remote `check` send.
 
 use std::collections::BTreeMap;
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use flow_model::api::part;
 use flow_model::diagnostic::{Code, Diagnostic};
-use flow_model::spec::Pipeline;
+use flow_model::quantity::ByteSize;
+use flow_model::spec::{self, COMPONENT_MAX, Pipeline};
 
 use crate::exit::Failure;
 use crate::upload::{Field, Upload};
@@ -27,7 +29,7 @@ impl Deployment {
     /// running anything is told now, before anything is sent.
     pub fn read(path: &Path) -> Result<Self, Failure> {
         let file = path.display().to_string();
-        let text = std::fs::read(path).map_err(|error| {
+        let text = File::open(path).and_then(spec::read_bounded).map_err(|error| {
             Failure::invalid(format!("can't read the pipeline file {file}: {error}"))
                 .hint("give the path of a pipeline file (YAML)")
         })?;
@@ -83,13 +85,16 @@ fn read_components(pipeline: &Pipeline, directory: &Path) -> Result<BTreeMap<Str
     if diagnostics.is_empty() { Ok(components) } else { Err(invalid(diagnostics)) }
 }
 
-/// All of a regular file; a device or a pipe may have no end.
-fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
-    if std::fs::metadata(path)?.is_file() {
-        std::fs::read(path)
-    } else {
-        Err(std::io::Error::other("it is not a regular file"))
+/// All of a component's file; a device or a pipe may have no end.
+pub fn read_file(path: &Path) -> std::io::Result<Vec<u8>> {
+    let metadata = std::fs::metadata(path)?;
+    if !metadata.is_file() {
+        return Err(std::io::Error::other("it is not a regular file"));
     }
+    if metadata.len() > COMPONENT_MAX {
+        return Err(std::io::Error::other(format!("it is larger than {}", ByteSize(COMPONENT_MAX))));
+    }
+    std::fs::read(path)
 }
 
 /// The pipeline can't run for these reasons.

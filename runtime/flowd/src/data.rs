@@ -3,6 +3,7 @@
 
 use std::fs::{self, File, TryLockError};
 use std::io;
+use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 use std::{env, process};
@@ -34,7 +35,7 @@ impl DataDir {
     pub fn open(path: &Path, flag: &str) -> Result<Self> {
         let shown = path.display();
         let advice = || format!("can't use the data directory {shown}; choose another with {flag}");
-        fs::create_dir_all(path).with_context(advice)?;
+        make(path).with_context(advice)?;
         let path = path.canonicalize().with_context(advice)?;
         let lock = path.join(LOCK);
         if !lock.exists() && path.read_dir().with_context(advice)?.next().is_some() {
@@ -53,7 +54,7 @@ impl DataDir {
     pub fn temporary() -> Result<Self> {
         let root = state_home()?.join("runs");
         let advice = || format!("can't make a data directory in {}", root.display());
-        fs::create_dir_all(&root).with_context(advice)?;
+        make(&root).with_context(advice)?;
         sweep(&root);
         let prefix = format!("{RUN_PREFIX}{}-", process::id());
         let temporary = tempfile::Builder::new().prefix(&prefix).tempdir_in(&root).with_context(advice)?;
@@ -85,6 +86,11 @@ impl DataDir {
     }
 }
 
+/// Makes a directory that only its owner looks into: pipelines may hold passwords, and states hold what is in the records.
+fn make(path: &Path) -> io::Result<()> {
+    fs::DirBuilder::new().recursive(true).mode(0o700).create(path)
+}
+
 /// Where a daemon keeps its data unless it is told otherwise.
 pub fn default_dir() -> Result<PathBuf> {
     Ok(state_home()?.join("standalone"))
@@ -96,7 +102,8 @@ pub fn component_cache() -> Option<PathBuf> {
 }
 
 fn state_home() -> Result<PathBuf> {
-    home("XDG_STATE_HOME", ".local/state").context("HOME is not set, so there is no place for data; use --data DIR")
+    home("XDG_STATE_HOME", ".local/state")
+        .context("HOME is not set, so there is no place for data; set it, or XDG_STATE_HOME to an absolute path")
 }
 
 /// Flow's directory in one of the user's base directories (XDG Base Directory Specification).
@@ -143,6 +150,8 @@ fn age(directory: &Path) -> Option<Duration> {
 
 #[cfg(test)]
 mod tests {
+    use std::os::unix::fs::PermissionsExt;
+
     use super::*;
 
     #[test]
@@ -150,6 +159,7 @@ mod tests {
         let base = tempfile::tempdir().expect("a directory");
         let path = base.path().join("a/b");
         let first = DataDir::open(&path, "--data").expect("a new directory");
+        assert_eq!(fs::metadata(&path).expect("it is there").permissions().mode() & 0o777, 0o700);
         // A lock belongs to the open file, so this holds within one process too.
         let error = DataDir::open(&path, "--data").err().expect("locked").to_string();
         assert!(error.starts_with("another flowd uses "), "{error}");

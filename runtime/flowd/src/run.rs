@@ -13,7 +13,7 @@ use flow_worker::log::{JobLog, Level, LogLine};
 use flow_worker::{JobHandle, Options, TaskError, Worker};
 
 use crate::check;
-use crate::cli::{Format, Run};
+use crate::cli::{Format, LogFormat, Run};
 use crate::data::{self, DataDir};
 use crate::logging::{self, Quiet};
 use crate::signals::Signals;
@@ -24,15 +24,16 @@ pub fn run(args: &Run) -> Result<ExitCode> {
     if args.process.die_with_parent {
         parent::die_with_it()?;
     }
-    logging::start(&args.process, Quiet::Job);
+    // Who wants JSON takes the standard error as a row of objects.
+    let log = if args.output == Format::Json { LogFormat::Json } else { LogFormat::Text };
+    logging::start(&args.process, Quiet::Job, log);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let _guard = runtime.enter();
-    let mut signals = Signals::catch()?;
-    let data = DataDir::temporary()?;
     let submission = match Submission::read(&args.file) {
         Ok(submission) => submission,
         Err(error) => return refuse(&error.into(), args.output),
     };
+    let data = DataDir::temporary()?;
     let options = Options { data_dir: data.path().to_owned(), component_cache_dir: data::component_cache() };
     let jobs = Jobs::new(Worker::new(options)?, data.path().to_owned())?;
     let job = match jobs.submit(submission) {
@@ -40,6 +41,9 @@ pub fn run(args: &Run) -> Result<ExitCode> {
         Err(Error::Submission(error)) => return refuse(&error.into(), args.output),
         Err(error) => return Err(error.into()),
     };
+    // Not before: until the components are compiled a signal ends the process as it does any other. What that leaves of its
+    // directory is swept by the next run.
+    let mut signals = Signals::catch()?;
     let (_, handle) = jobs.handle(job.id.as_str())?;
     let log = handle.log().clone();
     let writer = thread::Builder::new().name("log".into()).spawn(move || write_log(&log))?;

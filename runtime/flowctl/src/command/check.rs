@@ -62,8 +62,8 @@ fn here(args: &Args) -> Result<Checked, Failure> {
     let answer = flowd::command()?
         .arg("check")
         .arg(&args.file)
-        .args(["--output", "json"])
-        .stdin(Stdio::null())
+        .args(["--output", "json", "--die-with-parent"])
+        .stdin(Stdio::inherit())
         .stderr(Stdio::inherit())
         .output()
         .map_err(|error| Failure::failed(format!("can't run flowd: {error}")))?;

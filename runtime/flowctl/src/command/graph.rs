@@ -1,9 +1,10 @@
 //! `flowctl graph`: a pipeline file or a job, drawn.
 
+use std::fs::File;
 use std::path::Path;
 
 use flow_model::plan::Plan;
-use flow_model::spec::Pipeline;
+use flow_model::spec::{self, Pipeline};
 
 use crate::cli::Remote;
 use crate::deployment::invalid;
@@ -52,12 +53,20 @@ enum Form {
     Json,
 }
 
+impl Args {
+    /// For programs, errors too.
+    pub fn is_json(&self) -> bool {
+        matches!(self.form, Form::Json)
+    }
+}
+
 /// Draws it.
 pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
     let path = Path::new(&args.what);
     let is_file = path.is_file() || args.what.contains(['/', '.']);
     let drawing = if is_file {
-        let text = std::fs::read(path)
+        let text = File::open(path)
+            .and_then(spec::read_bounded)
             .map_err(|error| Failure::invalid(format!("can't read the pipeline file {}: {error}", args.what)))?;
         let pipeline = Pipeline::parse(&args.what, &text).map_err(|error| invalid(error.diagnostics))?;
         Drawing::of_pipeline(&pipeline)

@@ -9,6 +9,7 @@ use sha2::{Digest as _, Sha256};
 use wasm_metadata::Producers;
 
 use crate::build::world;
+use crate::deployment::read_file;
 use crate::exit::{Exit, Failure};
 use crate::output::{Format, Output, size};
 use crate::trial::ask;
@@ -66,8 +67,7 @@ struct Inspected {
 /// Shows it.
 pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
     let What::Inspect { file } = &args.what;
-    let bytes =
-        std::fs::read(file).map_err(|error| Failure::invalid(format!("can't read {}: {error}", file.display())))?;
+    let bytes = read_file(file).map_err(|error| Failure::invalid(format!("can't read {}: {error}", file.display())))?;
     let inspected = inspect(file, &bytes)?;
     output.print_named(&inspected, || vec![inspected.digest.clone()], || text(&inspected, output))?;
     Ok(if inspected.problem.is_none() { Exit::Ok } else { Exit::Invalid })

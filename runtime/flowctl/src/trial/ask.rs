@@ -1,10 +1,12 @@
 //! One test file → what became of its cases, which `flowd trial` runs.
 
+use std::fs::File;
 use std::io::Write;
 use std::path::Path;
 use std::process::Stdio;
 
 use flow_model::api::Refusal;
+use flow_model::spec;
 use flow_model::trial::{Answer, Case, Component, Request, TestFile, Trial};
 
 use crate::build::{self, How};
@@ -23,7 +25,9 @@ pub struct Soak {
 /// Reads a test file. `path` is also its name for messages.
 pub fn read(path: &Path) -> Result<(String, TestFile), Failure> {
     let shown = path.display().to_string();
-    let text = std::fs::read(path).map_err(|error| Failure::invalid(format!("can't read {shown}: {error}")))?;
+    let text = File::open(path)
+        .and_then(spec::read_bounded)
+        .map_err(|error| Failure::invalid(format!("can't read {shown}: {error}")))?;
     let file = TestFile::parse(&shown, &text).map_err(|error| {
         let failure = invalid(error.diagnostics);
         Failure { message: failure.message.replacen("the pipeline", "the test file", 1), ..failure }

@@ -135,3 +135,24 @@ fn no_flowd_on_this_machine() {
         assert_eq!(called.stderr, expect);
     }
 }
+
+#[test]
+fn a_file_without_end_is_not_read_to_it() {
+    let here = std::env::temp_dir();
+    for command in ["check", "run", "deploy", "graph", "dev", "test"] {
+        let called = run(&here, &[command, "/dev/zero"]);
+        assert_eq!(called.code, 2, "{command}: {}", called.stderr);
+        assert!(called.stderr.contains("10 MiB"), "{command}: {}", called.stderr);
+    }
+    let called = run(&here, &["plugin", "inspect", "/dev/zero"]);
+    assert!(called.code == 2 && called.stderr.contains("not a regular file"), "{}", called.stderr);
+    let directory = tempfile::tempdir().expect("a directory");
+    fs::write(directory.path().join("p.yaml"), PIPELINE).expect("a file");
+    // It has holes only.
+    let large = fs::File::create(directory.path().join("shout.wasm")).expect("a file");
+    large.set_len(2 << 30).expect("a length");
+    for command in ["check", "run", "deploy"] {
+        let called = run(directory.path(), &[command, "p.yaml"]);
+        assert!(called.code == 2 && called.stderr.contains("larger than 256Mi"), "{command}: {}", called.stderr);
+    }
+}

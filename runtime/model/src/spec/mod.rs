@@ -33,7 +33,10 @@ pub use connector::{
 };
 pub use kafka::{KafkaCluster, KafkaSink, KafkaSource, KafkaStart, KafkaStop};
 pub use on_error::{DEAD_LETTER, OnError, RETRIES_MAX, Retry, Then};
-pub use yaml::FILE_MAX;
+pub use yaml::{FILE_MAX, read_bounded};
+
+/// The largest component, in bytes: what is larger was not meant for one.
+pub const COMPONENT_MAX: u64 = 256 << 20;
 
 /// The `apiVersion` of pipeline files.
 pub const API_VERSION: &str = "flow/v1";

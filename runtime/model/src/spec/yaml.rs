@@ -4,6 +4,7 @@
 //! whatever the bytes.
 
 use std::fmt;
+use std::io::{self, Read};
 
 use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_saphyr::granit_parser::ErrorKind;
@@ -15,6 +16,14 @@ use crate::nearest::quoted;
 
 /// The largest pipeline file, in bytes.
 pub const FILE_MAX: usize = 10 << 20;
+
+/// All of a file that may have [`FILE_MAX`] bytes, or one more than that: what is longer is refused when it is parsed, and a
+/// device has no end.
+pub fn read_bounded(from: impl Read) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    from.take(FILE_MAX as u64 + 1).read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
 const DEPTH_MAX: usize = 48;
 const NODES_MAX: usize = 100_000;
 /// Text that aliases repeat counts each time.
