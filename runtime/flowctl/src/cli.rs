@@ -1,5 +1,7 @@
 //! The command line: global options and the subcommands. Each subcommand's own options are in its file.
 
+use std::ffi::OsString;
+
 use clap::{Parser, Subcommand};
 
 use crate::command;
@@ -95,10 +97,23 @@ impl Cli {
             Command::Plugin(args) => args.output,
             Command::Context(args) => args.output,
             Command::Explain(args) => args.shown.output,
-            Command::Completion(_) | Command::Dev(_) | Command::Graph(_) | Command::Schema(_) => None,
+            Command::Graph(args) => args.is_json().then_some(Format::Json),
+            Command::Completion(_) | Command::Dev(_) | Command::Schema(_) => None,
         };
         own.or(self.output).unwrap_or(Format::Table)
     }
+}
+
+/// Whether words that are no command ask for JSON, or for YAML, which JSON is too.
+pub fn asks_for_json(words: impl Iterator<Item = OsString>) -> bool {
+    let words: Vec<String> = words.map(|word| word.to_string_lossy().into_owned()).collect();
+    let is_json = |form: &str| ["json", "yaml"].contains(&form);
+    let joined = |word: &String| {
+        let form = word.strip_prefix("--output=").or_else(|| word.strip_prefix("-o"));
+        form.is_some_and(|form| is_json(form.trim_start_matches('=')))
+    };
+    words.iter().any(joined)
+        || words.windows(2).any(|pair| ["-o", "--output"].contains(&pair[0].as_str()) && is_json(&pair[1]))
 }
 
 #[cfg(test)]
@@ -106,6 +121,19 @@ mod tests {
     use clap::CommandFactory;
 
     use super::*;
+
+    #[test]
+    fn mistakes_may_ask_for_json_too() {
+        let asks = |words: &[&str]| asks_for_json(words.iter().map(OsString::from));
+        for words in
+            [&["list", "-o", "json", "--nosuch"][..], &["list", "-oyaml"], &["x", "--output=json"], &["-o=json"]]
+        {
+            assert!(asks(words), "{words:?}");
+        }
+        for words in [&["list", "-o", "table"][..], &["build", "-o", "x.wasm"], &["json"], &["-o"]] {
+            assert!(!asks(words), "{words:?}");
+        }
+    }
 
     #[test]
     fn the_command_line_is_sound() {

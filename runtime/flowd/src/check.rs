@@ -7,7 +7,7 @@ use flow_coordinator::submission::{Error, Submission};
 use flow_model::api::{Checked, Refusal, RefusalCode, printable};
 use flow_worker::{Options, Worker};
 
-use crate::cli::{Check, Format};
+use crate::cli::{Check, Format, LogFormat};
 use crate::data::{self, DataDir};
 use crate::logging::{self, Quiet};
 use crate::{exit, parent, say};
@@ -17,7 +17,7 @@ pub fn run(args: &Check) -> Result<ExitCode> {
     if args.process.die_with_parent {
         parent::die_with_it()?;
     }
-    logging::start(&args.process, Quiet::Check);
+    logging::start(&args.process, Quiet::Check, LogFormat::Text);
     // What is wrong with the files is told before the engine is made.
     let checked = match Submission::read(&args.file) {
         Ok(submission) => {
@@ -62,7 +62,7 @@ pub fn text(refusal: &Refusal) -> String {
     let mut lines: Vec<String> = refusal.diagnostics.iter().map(ToString::to_string).collect();
     lines.push(format!("error: {}", refusal.message));
     lines.extend(refusal.hint.iter().map(|hint| format!("  {hint}")));
-    printable(&lines.join("\n"))
+    lines.iter().map(|line| printable(line)).collect::<Vec<String>>().join("\n")
 }
 
 /// The exit code for a refusal.

@@ -95,12 +95,12 @@ pub struct Check {
 Examples:
   flowd run pipeline.yaml
   flowd run pipeline.yaml | head
-  flowd run pipeline.yaml --output json 2> report.json")]
+  flowd run pipeline.yaml --output json 2>&1 >/dev/null | jq -s 'last.operators'")]
 pub struct Run {
     /// The pipeline file
     pub file: PathBuf,
 
-    /// Form of the closing report on the standard error
+    /// Form of the closing report on the standard error, behind the log
     #[arg(short, long, value_enum, value_name = "FORMAT", default_value = "table")]
     pub output: Format,
 
@@ -119,9 +119,9 @@ pub struct Trial {
 /// What every command takes.
 #[derive(Debug, clap::Args)]
 pub struct Process {
-    /// Form of the log on the standard error
-    #[arg(long, value_enum, value_name = "FORMAT", default_value = "text")]
-    pub log_format: LogFormat,
+    /// Form of the log on the standard error; text, unless a report beside it is JSON
+    #[arg(long, value_enum, value_name = "FORMAT")]
+    pub log_format: Option<LogFormat>,
 
     /// Log more; -vv logs everything
     #[arg(short, long, action = clap::ArgAction::Count)]

@@ -20,7 +20,7 @@ pub enum Quiet {
 }
 
 /// Sets it up; call once.
-pub fn start(process: &Process, quiet: Quiet) {
+pub fn start(process: &Process, quiet: Quiet, unless_set: LogFormat) {
     let filter = match (process.verbose, quiet) {
         (0, Quiet::Daemon) => "info",
         (0, Quiet::Job) => "warn,flow_worker=off,flow_coordinator::jobs::end=off,job=info",
@@ -42,7 +42,7 @@ pub fn start(process: &Process, quiet: Quiet) {
         let value = one_line(&format!("{value:?}"));
         if field.name() == "message" { write!(writer, "{value}") } else { write!(writer, "{field}={value}") }
     });
-    match process.log_format {
+    match process.log_format.unwrap_or(unless_set) {
         LogFormat::Text => log.fmt_fields(fields.delimited(" ")).init(),
         LogFormat::Json => log.json().init(),
     }

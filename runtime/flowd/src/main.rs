@@ -20,7 +20,7 @@ use cli::{Cli, Command};
 use mimalloc::MiMalloc;
 
 /// Also the one of librdkafka and RocksDB: what one thread allocates another frees, which glibc's does at twice the price
-/// of all reading from Kafka (`docs/adr/0004-kafka-calls.md`).
+/// of all reading from Kafka (`docs/adr/0004-kafka-batch-calls.md`).
 #[global_allocator]
 static ALLOCATOR: MiMalloc = MiMalloc;
 

@@ -13,7 +13,7 @@ use flow_worker::{Options, Worker};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use crate::cli::Standalone;
+use crate::cli::{LogFormat, Standalone};
 use crate::data::{self, DataDir};
 use crate::logging::{self, Quiet};
 use crate::signals::Signals;
@@ -29,7 +29,7 @@ pub fn run(args: &Standalone) -> Result<ExitCode> {
     if args.process.die_with_parent {
         parent::die_with_it()?;
     }
-    logging::start(&args.process, Quiet::Daemon);
+    logging::start(&args.process, Quiet::Daemon, LogFormat::Text);
     let token = match token::of(args) {
         Ok(token) => token,
         Err(error) => {

@@ -12,7 +12,7 @@ use flow_model::api::{Refusal, RefusalCode};
 use flow_model::trial::{Answer, Blob, Description, Emitted, Outcome, Record, Reject, Request, State, Trial};
 use flow_sdk_test::{Compiled, Component, Error, Input, Output};
 
-use crate::cli::Trial as Args;
+use crate::cli::{LogFormat, Trial as Args};
 use crate::logging::{self, Quiet};
 use crate::{data, exit, parent, say};
 
@@ -21,7 +21,7 @@ pub fn run(args: &Args) -> Result<ExitCode> {
     if args.process.die_with_parent {
         parent::die_with_it()?;
     }
-    logging::start(&args.process, Quiet::Check);
+    logging::start(&args.process, Quiet::Check, LogFormat::Text);
     let mut text = String::new();
     std::io::stdin().read_to_string(&mut text).context("reading the request")?;
     let request: Request = serde_json::from_str(&text).context("the request")?;

@@ -345,9 +345,21 @@ pub fn one_line(text: &str) -> String {
 }
 
 /// Text of a stranger (an operator, a server) for a terminal, which it must not steer: control characters other than the
-/// end of a line and the tabulator are replaced.
+/// end of a line and the tabulator are replaced, and so are marks that turn the direction of writing. Every line but the
+/// first is indented, so that it does not pass for one of ours.
 pub fn printable(text: &str) -> String {
-    text.chars().map(|c| if c.is_control() && c != '\n' && c != '\t' { '\u{fffd}' } else { c }).collect()
+    let replaced = |c: char| match c {
+        '\n' | '\t' => c,
+        '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}' => '\u{fffd}',
+        c if c.is_control() => '\u{fffd}',
+        c => c,
+    };
+    let mut lines = text.split('\n').map(|line| line.chars().map(replaced).collect::<String>());
+    let first = lines.next().unwrap_or_default();
+    lines.fold(first, |text, line| {
+        let is_set_off = line.is_empty() || line.starts_with("  ");
+        text + if is_set_off { "\n" } else { "\n  " } + &line
+    })
 }
 
 #[cfg(test)]
@@ -371,7 +383,8 @@ mod tests {
 
     #[test]
     fn strangers_do_not_steer_the_terminal() {
-        assert_eq!(printable("a\tb\nc \x1b[2J\u{9b}1m\r"), "a\tb\nc \u{fffd}[2J\u{fffd}1m\u{fffd}");
+        assert_eq!(printable("a\tb\nc \x1b[2J\u{9b}1m\r"), "a\tb\n  c \u{fffd}[2J\u{fffd}1m\u{fffd}");
+        assert_eq!(printable("a\n    at f\nerror: \u{202e}none"), "a\n    at f\n  error: \u{fffd}none");
     }
 
     #[test]

@@ -79,7 +79,7 @@ fn explain(schema: &Value, path: &str) -> Result<Explanation, Failure> {
                 format!("its fields: {}", known.join(", "))
             };
             return Err(
-                Failure::new(Exit::Refused, "unknown-field", format!("{whole} has no field \"{name}\"")).hint(hint)
+                Failure::new(Exit::Invalid, "unknown-field", format!("{whole} has no field \"{name}\"")).hint(hint)
             );
         };
         (at, required) = (below, is_required(map, name));

@@ -96,7 +96,7 @@ fn fields_are_explained() {
     let code = run(&here, &["explain", "kind-mismatch"]).stdout;
     assert!(code.starts_with("kind-mismatch  (a problem in a pipeline file)\n\nAn operator's kind"), "{code}");
     let wrong = run(&here, &["explain", "sinks.blackhole.fast"]);
-    assert_eq!(wrong.code, 4);
+    assert_eq!(wrong.code, 2);
     assert_eq!(wrong.stderr, "error: \"sinks.blackhole\" has no field \"fast\"\n  it has no fields\n");
 }
 

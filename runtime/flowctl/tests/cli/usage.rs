@@ -58,6 +58,20 @@ fn wrong_usage_ends_with_2() {
 }
 
 #[test]
+fn wrong_usage_in_json() {
+    let here = std::env::temp_dir();
+    for arguments in
+        [&["list", "-o", "json", "--nosuch"][..], &["check", "-ojson"], &["graph", "-o", "json", "none.yaml"]]
+    {
+        let called = run(&here, arguments);
+        assert_eq!((called.code, called.stdout.as_str()), (2, ""), "{arguments:?}: {}", called.stderr);
+        let error: serde_json::Value = serde_json::from_str(&called.stderr).expect("one object");
+        assert_eq!(error["code"], "invalid", "{error}");
+        assert!(error["message"].as_str().is_some_and(|message| !message.contains('\n')), "{error}");
+    }
+}
+
+#[test]
 fn bash_completes_with_the_script() {
     let script = r#"source <("$0" completion bash)
         complete_line() { COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); COMPREPLY=(); _flowctl flowctl "${@: -1}" "${@: -2:1}"; echo "${COMPREPLY[*]}"; }
