@@ -239,8 +239,17 @@ class JobView {
 let chosen = null;
 let view = null;
 
+// What the address names: any text, since anybody may write it.
+function named() {
+  try {
+    return decodeURIComponent(location.hash.slice(1));
+  } catch {
+    return "";
+  }
+}
+
 function choose(jobs) {
-  const wanted = decodeURIComponent(location.hash.slice(1));
+  const wanted = named();
   const found = jobs.find((job) => job.id === wanted) || jobs.find((job) => job.name === wanted) || jobs[0];
   const id = found ? found.id : null;
   if (id === chosen && (view || !id)) return;

@@ -44,7 +44,8 @@ fn of_diagnostic(code: Code) -> &'static str {
         Code::Empty => "The pipeline has no sources or no sinks.",
         Code::Unread => "Nobody reads the output of a source or an operator: its records are dropped. A warning.",
         Code::DeadLetter => {
-            "An operator sends dead letters that no sink takes, or a sink takes dead letters where none are sent: `on-error: dead-letter` of an operator and `from: dead-letter` of a sink belong together."
+            "An operator sends dead letters that no sink takes, or a sink takes dead letters where none are sent: \
+             `on-error: dead-letter` of an operator and `from: dead-letter` of a sink belong together."
         }
         Code::KindMismatch => {
             "An operator's kind does not fit its place: a process needs `key`, the other kinds have none."

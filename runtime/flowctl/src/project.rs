@@ -27,6 +27,15 @@ const TAKEN: [&str; 12] = [
     "vendor",
 ];
 
+/// Names that mean something else in the code or in the pipeline file.
+const WORDS: [&str; 56] = [
+    "abstract", "as", "async", "await", "become", "box", "break", "const", "continue", "crate", "do", "dyn", "else",
+    "enum", "extern", "false", "final", "fn", "for", "gen", "if", "impl", "in", "let", "loop", "macro", "match", "mod",
+    "move", "mut", "no", "null", "off", "on", "override", "priv", "pub", "ref", "return", "self", "static", "struct",
+    "super", "trait", "true", "try", "type", "typeof", "unsafe", "unsized", "use", "virtual", "where", "while", "yes",
+    "yield",
+];
+
 /// What is to be made.
 pub struct Project<'a> {
     /// The crate's, the component's and the operator's name.
@@ -44,6 +53,9 @@ pub fn refused(name: &str) -> Option<&'static str> {
     }
     if name.contains("--") {
         return Some("it has two \"-\" in a row");
+    }
+    if WORDS.contains(&name) {
+        return Some("it is a word of Rust or YAML");
     }
     TAKEN.contains(&name).then_some("another part of the project is called so")
 }

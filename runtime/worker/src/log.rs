@@ -8,6 +8,8 @@ pub use flow_dataflow::report::Level;
 
 /// Lines that are kept.
 const KEPT: usize = 10_000;
+/// Bytes that they may have: the logs of ended jobs are kept too.
+const BYTES: usize = 4 << 20;
 
 /// One line.
 #[derive(Clone, Debug)]
@@ -29,6 +31,8 @@ pub struct LogLine {
 #[derive(Default)]
 struct Lines {
     kept: VecDeque<LogLine>,
+    /// What the messages of those have.
+    bytes: usize,
     next: u64,
     closed: bool,
 }
@@ -67,8 +71,10 @@ impl JobLog {
         let mut lines = self.lock();
         let (number, at) = (lines.next, unix_ms());
         lines.next += 1;
-        if lines.kept.len() == KEPT {
-            lines.kept.pop_front();
+        lines.bytes += message.len();
+        while lines.kept.len() >= KEPT || lines.bytes > BYTES {
+            let Some(oldest) = lines.kept.pop_front() else { break };
+            lines.bytes -= oldest.message.len();
         }
         let (operator, subtask) = operator.map_or((None, None), |(name, subtask)| (Some(name.into()), Some(subtask)));
         lines.kept.push_back(LogLine { number, at, level, operator, subtask, message });

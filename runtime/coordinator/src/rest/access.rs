@@ -82,7 +82,8 @@ impl Access {
 
 /// The host without its port.
 fn name(host: &str) -> &str {
-    match host.strip_prefix('[').and_then(|rest| rest.split_once(']')) {
+    let inside = host.strip_prefix('[').and_then(|rest| rest.split_once(']'));
+    match inside.filter(|(_, port)| port.is_empty() || port.starts_with(':')) {
         Some((address, _)) => address,
         None => host.rsplit_once(':').map_or(host, |(name, _)| name),
     }
@@ -130,6 +131,8 @@ mod tests {
         check("127.0.0.1:8081", Some("null"), false);
         check("evil.example:8081", Some("http://evil.example:8081"), false);
         check("localhost.evil.example", None, false);
+        check("[::1]:8081", None, true);
+        check("[::1]evil.example:8081", None, false);
         check("", None, false);
     }
 

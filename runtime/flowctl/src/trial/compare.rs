@@ -36,6 +36,12 @@ pub fn differences(case: &Case, outcome: &Result<Outcome, String>) -> Vec<String
     if let Some(difference) = outcome.soak.as_ref().and_then(|soak| soak.difference.as_ref()) {
         lines.push(format!("soak: {difference}"));
     }
+    // Most likely why something is missing.
+    if rejects.is_none() && !lines.is_empty() && !outcome.rejects.is_empty() {
+        let all = outcome.rejects.len();
+        lines.push(format!("rejected, of which the case says nothing: {all}"));
+        lines.extend(outcome.rejects.iter().take(SHOWN_MAX).map(|one| format!("+ {}", shown_reject(None, one))));
+    }
     lines
 }
 
@@ -231,6 +237,19 @@ mod tests {
     #[track_caller]
     fn check(expect: &str, outcome: Outcome, lines: &[&str]) {
         assert_eq!(differences(&case(expect), &Ok(outcome)), lines, "{expect}");
+    }
+
+    #[test]
+    fn what_was_rejected_unasked_may_be_why() {
+        let rejected = Reject { input: 0, code: "trap".into(), message: "it panicked".into() };
+        let outcome = Outcome { rejects: vec![rejected], ..came(&[]) };
+        check("{output: []}", outcome.clone(), &[]);
+        let why = r#"+ {"input":0,"code":"trap","message":"it panicked"}"#;
+        check(
+            "{output: [a]}",
+            outcome,
+            &["output 0", r#"- {"value":"a"}"#, "rejected, of which the case says nothing: 1", why],
+        );
     }
 
     #[test]

@@ -88,6 +88,8 @@ fn what_can_not_be_made() {
     check(&["../up"], "is no valid name");
     check(&["7up"], "can't be the name of a project: it does not begin with a letter");
     check(&["serde"], "another part of the project is called so");
+    check(&["self"], "it is a word of Rust or YAML");
+    check(&["null"], "it is a word of Rust or YAML");
     check(&["x", "--kind", "sink"], "possible values: map, filter, flat-map, process");
     check(&["x", "--sdk", "."], ". does not hold the crate flow-sdk\n");
     let mut left: Vec<_> =
