@@ -131,10 +131,10 @@ impl Output {
     }
 }
 
-/// A line to stdout, of who has nothing else to do if nobody reads it.
-pub fn to_stdout(text: &str) {
+/// A line to stdout. False if nobody reads it any more.
+pub fn to_stdout(text: &str) -> bool {
     let mut stdout = io::stdout().lock();
-    _ = writeln!(stdout, "{text}").and_then(|()| stdout.flush());
+    writeln!(stdout, "{text}").and_then(|()| stdout.flush()).is_ok()
 }
 
 /// Lines to stderr. Where nobody reads it there is no place left to say so, and the macro for it would panic.

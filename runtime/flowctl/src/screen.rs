@@ -2,12 +2,18 @@
 //! back as it was, whatever happens.
 
 use std::io::{self, Write};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use crossterm::event::{self, Event, KeyCode, KeyEventKind, KeyModifiers};
 use crossterm::{cursor, execute, queue, style, terminal};
+use signal_hook::consts::{SIGHUP, SIGINT, SIGTERM};
 
 use crate::exit::Failure;
+
+/// How soon a signal is seen.
+const LOOK: Duration = Duration::from_millis(200);
 
 /// Puts the terminal back.
 struct Restored;
@@ -23,6 +29,11 @@ impl Drop for Restored {
 /// Draws what `draw` says each `interval`, until the user has seen enough.
 pub fn show(interval: Duration, mut draw: impl FnMut() -> String) -> Result<(), Failure> {
     let failed = |error: io::Error| Failure::failed(format!("can't draw on this terminal: {error}"));
+    // In raw mode Ctrl-C is a key; these come from elsewhere.
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in [SIGTERM, SIGINT, SIGHUP] {
+        signal_hook::flag::register(signal, stop.clone()).map_err(failed)?;
+    }
     terminal::enable_raw_mode().map_err(failed)?;
     let _restored = Restored;
     execute!(io::stdout(), terminal::EnterAlternateScreen, cursor::Hide).map_err(failed)?;
@@ -31,8 +42,11 @@ pub fn show(interval: Duration, mut draw: impl FnMut() -> String) -> Result<(), 
         paint(&text).map_err(failed)?;
         let next = Instant::now() + interval;
         while let Some(left) = next.checked_duration_since(Instant::now()) {
-            if !event::poll(left).map_err(failed)? {
-                break;
+            if stop.load(Ordering::Relaxed) {
+                return Ok(());
+            }
+            if !event::poll(left.min(LOOK)).map_err(failed)? {
+                continue;
             }
             match event::read().map_err(failed)? {
                 Event::Key(key) if key.kind == KeyEventKind::Press => {

@@ -65,7 +65,7 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
     let mut session = Session { file: &args.file, output, daemon, running: None, told: Instant::now(), is_lost: false };
     let all: Vec<&Crate> = crates.iter().collect();
     session.renew(&all, &stop);
-    while !stop.load(Ordering::Relaxed) {
+    while !stop.load(Ordering::Relaxed) && !session.daemon.is_unread() {
         let changed = watch.changed(LOOK);
         let touched = |one: &Crate| one.directory.canonicalize().is_ok_and(|path| changed.crates.contains(&path));
         let mut due: Vec<Crate> = crates.iter().filter(|one| touched(one)).cloned().collect();
@@ -95,7 +95,8 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
         }
     }
     session.stop();
-    Ok(Exit::Interrupted)
+    // Who reads the output has seen enough, which is an end like any other.
+    Ok(if session.daemon.is_unread() { Exit::Ok } else { Exit::Interrupted })
 }
 
 /// The crates behind the components that the pipeline file names now.

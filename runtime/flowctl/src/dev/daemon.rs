@@ -5,6 +5,8 @@ use std::fs::File;
 use std::io::{BufRead, BufReader};
 use std::os::unix::process::CommandExt;
 use std::process::{Child, ChildStdout, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
@@ -20,6 +22,7 @@ pub struct Daemon {
     child: Child,
     directory: TempDir,
     pub server: Server,
+    unread: Arc<AtomicBool>,
 }
 
 impl Daemon {
@@ -48,11 +51,18 @@ impl Daemon {
             return Err(failed(&log.lines().last().unwrap_or("it says nothing")));
         };
         let server = Server::new(Target::of(url), false)?;
+        let unread = Arc::new(AtomicBool::new(false));
+        let of_thread = unread.clone();
         thread::Builder::new()
             .name("sample".into())
-            .spawn(move || show(lines, sample))
+            .spawn(move || show(lines, sample, &of_thread))
             .map_err(|error| failed(&error))?;
-        Ok(Self { child, directory, server })
+        Ok(Self { child, directory, server, unread })
+    }
+
+    /// Whether nobody reads our standard output any more, as behind `| head`.
+    pub fn is_unread(&self) -> bool {
+        self.unread.load(Ordering::Relaxed)
     }
 
     /// Why it does not run any more, if so: the last lines of its log.
@@ -73,7 +83,7 @@ impl Drop for Daemon {
 }
 
 /// Shows some of the lines of each second, until there are no more.
-fn show(lines: BufReader<ChildStdout>, sample: usize) {
+fn show(lines: BufReader<ChildStdout>, sample: usize, unread: &AtomicBool) {
     let (mut begun, mut shown, mut hidden) = (Instant::now(), 0, 0u64);
     for line in lines.split(b'\n').map_while(Result::ok) {
         if begun.elapsed() >= Duration::from_secs(1) {
@@ -84,7 +94,9 @@ fn show(lines: BufReader<ChildStdout>, sample: usize) {
         }
         if shown < sample {
             shown += 1;
-            output::to_stdout(&flow_model::api::printable(&String::from_utf8_lossy(&line)));
+            if !output::to_stdout(&flow_model::api::printable(&String::from_utf8_lossy(&line))) {
+                unread.store(true, Ordering::Relaxed);
+            }
         } else {
             hidden += 1;
         }

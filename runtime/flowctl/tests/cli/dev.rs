@@ -141,6 +141,31 @@ fn a_change_is_built_and_run_and_a_mistake_stops_nothing() {
 }
 
 #[test]
+fn it_ends_when_nobody_reads_on() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let pipeline = "apiVersion: flow/v1\nkind: Pipeline\nmetadata: {name: p}\nsources:\n  in: {generator: {rate: 50}}\nsinks:\n  out: {stdout: {}, from: in}\n";
+    fs::write(directory.path().join("p.yaml"), pipeline).expect("a file");
+    let mut child = flowctl(directory.path())
+        .args(["dev", "p.yaml"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
+    let mut first = String::new();
+    BufReader::new(child.stdout.take().expect("piped")).read_line(&mut first).expect("a line");
+    let begun = Instant::now();
+    let status = loop {
+        match child.try_wait().expect("a child") {
+            Some(status) => break status,
+            None if begun.elapsed() < PATIENCE => thread::sleep(Duration::from_millis(20)),
+            None => panic!("it goes on: {:?}", child.kill()),
+        }
+    };
+    assert_eq!(status.code(), Some(0), "{first}");
+}
+
+#[test]
 fn what_can_not_begin() {
     let directory = tempfile::tempdir().expect("a directory");
     let called = run(directory.path(), &["dev", "none.yaml"]);
