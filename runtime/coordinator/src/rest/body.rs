@@ -17,6 +17,8 @@ use tokio_stream::{Stream, StreamExt};
 
 /// Bytes that earn a client another second.
 const BYTES_A_SECOND: u64 = 64 << 10;
+/// The most seconds that it earns: others wait for their turn meanwhile.
+const EARNED_MAX: u64 = 300;
 /// How long what nobody wants is read.
 const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -75,7 +77,7 @@ struct Counted {
 
 impl Counted {
     fn allowed(&self) -> Duration {
-        self.patience + Duration::from_secs(self.received / BYTES_A_SECOND)
+        self.patience + Duration::from_secs((self.received / BYTES_A_SECOND).min(EARNED_MAX))
     }
 }
 
@@ -114,5 +116,19 @@ impl Drop for Patient {
             let all = async move { while let Some(Ok(_)) = chunks.next().await {} };
             runtime.spawn(tokio::time::timeout(DRAIN_PATIENCE, all));
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_sent_earns_time_and_not_for_ever() {
+        let allowed = |received| {
+            let patience = Duration::from_secs(10);
+            Counted { patience, received, waited: Duration::ZERO, waits_since: None }.allowed().as_secs()
+        };
+        assert_eq!([allowed(0), allowed(1 << 20), allowed(1 << 30)], [10, 26, 310]);
     }
 }
