@@ -1,7 +1,7 @@
 //! The coordinator's REST API, as seen from here. Every refusal becomes a [`Failure`] with its exit code.
 
 use std::env;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -35,6 +35,8 @@ const QUIET_SUBMIT: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(60);
 /// An answer in memory, at most; a pipeline of the largest size has a description of a few MiB.
 const ANSWER_MAX: u64 = 64 << 20;
+/// A line of an answer that is taken line by line, at most; a log's have some KiB.
+const LINE_MAX: u64 = 1 << 20;
 
 /// Which coordinator is meant, and what proves who asks it.
 #[derive(Debug)]
@@ -212,15 +214,19 @@ impl Server {
         let request = request.timeout_recv_response(Some(PATIENCE)).timeout_per_read(Some(SILENCE)).build();
         let response = self.waiting(&Pulse::new(), QUIET, || self.accepted(request.call()))?;
         let reader = response.into_body().into_with_config().limit(u64::MAX).reader();
-        for text in BufReader::new(reader).lines() {
-            let text = text.map_err(|error| {
+        let mut reader = BufReader::new(reader);
+        loop {
+            let mut text = Vec::new();
+            let read = reader.by_ref().take(LINE_MAX).read_until(b'\n', &mut text).map_err(|error| {
                 Failure::new(Exit::Unreachable, "connection-lost", format!("{} went away: {error}", self.url))
             })?;
-            if !line(&text)? {
-                break;
+            if read as u64 == LINE_MAX {
+                return Err(self.stranger("a line without end"));
+            }
+            if read == 0 || !line(&String::from_utf8_lossy(text.strip_suffix(b"\n").unwrap_or(&text)))? {
+                return Ok(());
             }
         }
-        Ok(())
     }
 
     /// Does `work`, which asks the server; a person is told if nothing goes on for as long as `quiet`.

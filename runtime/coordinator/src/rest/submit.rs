@@ -83,6 +83,8 @@ async fn receive(api: &Api, request: Request) -> Result<(Submission, OwnedSemaph
                 submission.file = field.file_name().unwrap_or("pipeline.yaml").to_owned();
                 submission.text = content(field, &name, FILE_MAX, &parsed, failed).await?;
             }
+            part::NAME if submission.name.is_some() => return Err(twice(&name)),
+            part::DIRECTORY if submission.directory.is_some() => return Err(twice(&name)),
             part::NAME => {
                 let text = text(field, &name, &parsed, failed).await?;
                 submission.name = Some(PipelineName::new(text).map_err(|error| bad(error.to_string()))?);

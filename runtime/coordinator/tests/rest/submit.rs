@@ -20,6 +20,8 @@ fn forms_that_make_no_sense() {
     check_bad(&server, Form::new().text("other", "x"), "the form has no part \"pipeline\"");
     check_bad(&server, form(FINITE).text(part::PIPELINE, "x"), "the form has the part \"pipeline\" twice");
     check_bad(&server, form(OPERATOR).text("a", "x").text("a", "y"), "the form has the part \"a\" twice");
+    let names = form(FINITE).text(part::NAME, "x").text(part::NAME, "y");
+    check_bad(&server, names, &format!("the form has the part \"{}\" twice", part::NAME));
     let surplus = "the component \"shouts\" is for no operator of the pipeline";
     check_bad(&server, form(OPERATOR).text("shouts", "x"), surplus);
     check_bad(&server, form(FINITE).text("", "x"), "a part of the form has no name");

@@ -65,6 +65,23 @@ fn another_program_at_the_address() {
 }
 
 #[test]
+fn a_line_without_end_is_not_read_to_it() {
+    use std::io::{Read, Write};
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let other = std::thread::spawn(move || {
+        let (mut socket, _) = listener.accept().expect("a client");
+        _ = socket.read(&mut [0; 4096]).expect("a request");
+        socket.write_all(b"HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\n\r\ndata: ").expect("it reads");
+        // Until it has had enough.
+        while socket.write_all(&[b'x'; 1 << 16]).is_ok() {}
+    });
+    let called = run(&std::env::temp_dir(), &["logs", "x", "-f", "--server", &url]);
+    other.join().expect("no panic");
+    assert!(called.code == 3 && called.stderr.contains("answers a line without end"), "{}", called.stderr);
+}
+
+#[test]
 fn files_that_are_wrong_are_told_before_anything_is_sent() {
     let directory = tempfile::tempdir().expect("a directory");
     let here = directory.path();
