@@ -214,6 +214,7 @@ echo "  Flow:          $(sum "$work/flow.txt")"
 echo "  sort | uniq:   $(sum "$work/uniq.txt")"
 if cmp -s "$work/flow.txt" "$work/uniq.txt"; then
   echo "  All counts are equal. ($((SECONDS - begun)) s in all)"
+  echo "  Next: docs/src/start.md; for its commands: export PATH=$flow_target/release:\$PATH"
 else
   echo "  They differ, the first lines of the difference (< Flow, > sort | uniq):"
   diff "$work/flow.txt" "$work/uniq.txt" | sed -n '1,20s/^/    /p' || true

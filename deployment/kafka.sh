@@ -5,7 +5,7 @@
 #   deployment/kafka.sh start DIR PORT   the same in the background; returns when the broker answers
 #   deployment/kafka.sh stop  DIR        stops what `start` started and waits for it
 #   deployment/kafka.sh tool NAME ...    Kafka's own command: kafka-topics, kafka-console-producer, kafka-console-consumer,
-#                                        kafka-configs
+#                                        kafka-configs, kafka-get-offsets
 #   deployment/kafka.sh port             prints a free port that no outgoing connection can take meanwhile
 #
 # DIR holds the settings, the log and the data; the caller removes it. Topics are not created by themselves. A file
@@ -43,6 +43,7 @@ tool() {
   case "$1" in
     kafka-topics) class=org.apache.kafka.tools.TopicCommand ;;
     kafka-configs) class=kafka.admin.ConfigCommand ;;
+    kafka-get-offsets) class=org.apache.kafka.tools.GetOffsetShell ;;
     kafka-console-producer) class=org.apache.kafka.tools.ConsoleProducer ;;
     kafka-console-consumer) class=org.apache.kafka.tools.consumer.ConsoleConsumer ;;
     *) usage ;;
