@@ -27,8 +27,12 @@ impl OutputDirectory {
         let failed = |e| disk::failure(&e, "listing", path);
         for entry in fs::read_dir(path).map_err(failed)? {
             let entry = entry.map_err(failed)?;
-            // An empty one is what a job leaves that could not start.
-            if is_part(&entry.file_name().to_string_lossy()) && entry.metadata().map_err(failed)?.len() > 0 {
+            if !is_part(&entry.file_name().to_string_lossy()) {
+                continue;
+            }
+            // An empty one is what a job leaves that could not start. Who opens a pipe may wait for ever.
+            let about = entry.metadata().map_err(failed)?;
+            if about.len() > 0 || !about.is_file() {
                 return Err(Error::Fatal(format!(
                     "{} holds the output of a former run ({}); remove it or name another directory",
                     path.display(),
@@ -164,6 +168,15 @@ mod tests {
         let Err(error) = part(&output, 1) else { panic!("it is written") };
         assert!(matches!(error, Error::Fatal(_)));
         assert_eq!(fs::read_to_string(dir.path().join("part-00001.txt")).expect("there"), "kept\n");
+    }
+
+    #[test]
+    fn a_pipe_is_not_waited_for() {
+        let dir = tempfile::tempdir().expect("a directory");
+        let made = std::process::Command::new("mkfifo").arg(dir.path().join("part-00000.txt")).status();
+        assert!(made.expect("mkfifo runs").success());
+        let Err(error) = directory(dir.path(), RecordFormat::Lines) else { panic!("nobody reads it") };
+        assert!(error.to_string().contains("part-00000.txt"), "{error}");
     }
 
     #[test]
