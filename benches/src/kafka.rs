@@ -11,6 +11,8 @@ use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use clap::{Parser, ValueEnum};
+use flow_dataflow::call::{Blame, OnError};
+use flow_dataflow::report::{Level, Place, Rejected, Report};
 use flow_dataflow::{Batch, BatchBuilder, Polled, Row, Sink, Source};
 use flow_worker::kafka::{Connection, KafkaReader, KafkaWriter, Reading, Settings, Writing};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
@@ -222,12 +224,30 @@ fn send(config: &mut ClientConfig, topic: &str, records: u64) -> anyhow::Result<
     Ok(cpu() - begun)
 }
 
+/// No record is refused, so there is nothing to keep.
+struct ToScreen;
+
+impl Report for ToScreen {
+    fn log(&self, _: Level, message: &str) {
+        eprintln!("{message}");
+    }
+
+    fn locate(&self, split: u32, position: i64) -> Place {
+        format!("{split}:{position}").into()
+    }
+
+    fn rejected(&self, record: &Rejected) {
+        eprintln!("{}", record.message);
+    }
+}
+
 fn write(kafka: &str, topic: &str, records: u64, timestamp: Option<i64>) -> anyhow::Result<f64> {
     let (topic, settings) = (topic.to_owned(), Settings::writing(&Connection::to(kafka, &BTreeMap::new()))?);
     let batches = batches(timestamp);
     let begun = cpu();
     let writing = Writing::whole(topic, settings);
-    let mut writer = KafkaWriter::open(writing, Arc::new(|| ()), Arc::new(|text| eprintln!("{text}")))?;
+    let blame = Blame { on_error: OnError::Fail, report: Arc::new(ToScreen) };
+    let mut writer = KafkaWriter::open(writing, blame, Arc::new(|| ()), Arc::new(|text| eprintln!("{text}")))?;
     let nap = || std::thread::sleep(Duration::from_millis(2));
     let mut left = records as usize;
     for batch in batches.iter().cycle() {

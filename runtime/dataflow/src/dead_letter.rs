@@ -1,17 +1,18 @@
-//! Dead letters: records that an operator did not take, on their way to the sinks that read them. A dead letter is the record
-//! as the operator got it (key, value, timestamp, headers), and headers that say what happened: without those whose name
+//! Dead letters: records that an operator, a source or a sink did not take, on their way to the sinks that read them. A dead letter
+//! is the record as the operator got it (key, value, timestamp, headers), and headers that say what happened: without those whose name
 //! begins with [`PREFIX`] it is that record again. Must never change or drop a record.
 //!
 //! | header | what it holds, as text |
 //! |---|---|
 //! | `flow.error.code` | a short word: the operator's own, or `trap`, `timeout`, `bad-answer`, `no-key`,
-//! `memory-limit`, `output-limit`, `state-limit` |
+//! `memory-limit`, `output-limit`, `state-limit`; of a source `no-json`; of a sink `too-large`, `no-topic`, `other-topic`,
+//! `no-partition`, `bad-headers` |
 //! | `flow.error.reason` | a sentence for people |
 //! | `flow.error.backtrace` | the functions of the component when it trapped, innermost first, a line each; absent otherwise |
 //! | `flow.error.attempts` | how often its call was made as `on-error` says: 1 and the retries |
 //! | `flow.error.time` | when, milliseconds since the Unix epoch |
 //! | `flow.error.pipeline`, `.operator`, `.subtask` | where |
-//! | `flow.error.component` | `sha256:` and the digest of the component |
+//! | `flow.error.component` | `sha256:` and the digest of the component; absent for a source or sink |
 //! | `flow.error.source` | the pipeline's name for the source that the record came from |
 //! | `flow.error.topic`, `.partition`, `.offset` | the record's place there, of a Kafka source |
 //! | `flow.error.file`, `.line` | the record's place there, of files |
@@ -32,7 +33,7 @@ use crate::{Batch, BatchBuilder, Row};
 /// What the names of the headers begin with that a dead letter has beside the record's own.
 pub const PREFIX: &str = "flow.error.";
 
-/// The dead letters of one operator in one subtask that wait for the task to pass them on. A clone is another handle.
+/// The dead letters of one operator, source or sink in one subtask that wait for the task to pass them on. A clone is another handle.
 #[derive(Clone, Debug, Default)]
 pub struct Outbox(Arc<Mutex<BatchBuilder>>);
 
@@ -57,22 +58,22 @@ pub struct Exit {
     pub gate: OutputGate,
 }
 
-/// What all dead letters of one operator have in common.
+/// What all dead letters of one operator, source or sink have in common.
 #[derive(Clone, Debug)]
 pub struct Sender {
     /// The pipeline's name.
     pub pipeline: String,
-    /// The operator's name.
+    /// The name of the operator, source or sink.
     pub operator: String,
-    /// Digest of its component, such as `sha256:…`.
-    pub component: String,
-    /// Which of the operator's subtasks.
+    /// Digest of an operator's component, such as `sha256:…`.
+    pub component: Option<String>,
+    /// Which of its subtasks.
     pub subtask: u32,
     /// Tells the time.
     pub clock: fn() -> Timestamp,
 }
 
-/// Makes dead letters of one operator's records.
+/// Makes dead letters of the records of one operator, source or sink.
 #[derive(Clone, Debug)]
 pub struct DeadLetters {
     sender: Arc<Sender>,
@@ -113,8 +114,8 @@ impl DeadLetters {
                 ("pipeline", pipeline.clone()),
                 ("operator", operator.clone()),
                 ("subtask", subtask.to_string()),
-                ("component", component.clone()),
             ])
+            .chain(component.iter().map(|component| ("component", component.clone())))
             .chain(place.iter().cloned())
             .map(|(name, value)| (format!("{PREFIX}{name}"), value))
             .collect();
@@ -151,7 +152,7 @@ mod tests {
         let sender = Sender {
             pipeline: "orders".into(),
             operator: "enrich".into(),
-            component: "sha256:0a".into(),
+            component: Some("sha256:0a".into()),
             subtask: 1,
             clock: || 1_700_000_000_000,
         };

@@ -17,7 +17,7 @@ pub enum Level {
     Error,
 }
 
-/// A record that an operator refused, or that made it fail.
+/// A record that an operator, a source or a sink refused, or that made it fail.
 #[derive(Clone, Debug)]
 pub struct Rejected {
     /// Where the record came from: source split and position.

@@ -3,6 +3,15 @@
 use crate::element::CheckpointId;
 use crate::{Batch, Error};
 
+/// Records that a sink does not write.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Refused {
+    /// How many.
+    pub rows: u64,
+    /// Bytes of their values.
+    pub bytes: u64,
+}
+
 /// The part of a sink that one subtask writes.
 pub trait Sink: Send {
     /// Goes on with what it has taken, without waiting. True when it can take another batch.
@@ -16,6 +25,11 @@ pub trait Sink: Send {
 
     /// Rows that were taken and are not written yet: they are lost if the process ends now.
     fn unwritten(&self) -> usize;
+
+    /// What it has taken and will never write, since it is refused for its own sake, so far.
+    fn refused(&self) -> Refused {
+        Refused::default()
+    }
 
     /// Nothing follows. Called until it says true: everything is durable.
     fn finish(&mut self) -> Result<bool, Error>;

@@ -66,6 +66,8 @@ enum State {
     Running,
     /// The end of input has passed the chain; what is left of the output has to go.
     Draining,
+    /// The sink is done; what it has refused has to go.
+    Leaving,
     Finished,
 }
 
@@ -84,8 +86,12 @@ pub struct Task {
     /// Elements that passed the chain and wait for the sink.
     pending: VecDeque<Element>,
     unwritten: Unwritten,
-    /// Where dead letters leave.
+    /// Where the dead letters of the source and the operators leave.
     exits: Vec<Exit>,
+    /// Where those of the sink leave: what ends them, ends them only when the sink is done with what came before.
+    exit_of_sink: Option<Exit>,
+    /// The barrier before which all is to become durable in the sink.
+    sealing: Option<CheckpointId>,
     /// A control element on its way, and the link that it comes to next.
     passing: Option<(Control, usize)>,
     watermark: Timestamp,
@@ -107,6 +113,8 @@ impl Task {
             pending: VecDeque::new(),
             unwritten: Unwritten::default(),
             exits: Vec::new(),
+            exit_of_sink: None,
+            sealing: None,
             passing: None,
             watermark: Timestamp::MIN,
             state: State::Running,
@@ -114,10 +122,16 @@ impl Task {
         }
     }
 
-    /// The same with ways out for the dead letters of its operators.
+    /// The same with ways out for the dead letters of its source and its operators.
     #[must_use]
     pub fn with_exits(self, exits: Vec<Exit>) -> Task {
         Task { exits, ..self }
+    }
+
+    /// The same with a way out for the dead letters of its sink.
+    #[must_use]
+    pub fn with_exit_of_sink(self, exit: Option<Exit>) -> Task {
+        Task { exit_of_sink: exit, ..self }
     }
 
     /// What its nodes have done, in the order in which rows pass them.
@@ -150,8 +164,13 @@ impl Task {
         if !self.flush()? {
             return Ok(Step::Blocked);
         }
-        if self.state == State::Draining {
-            return self.drain();
+        match self.state {
+            State::Running => {}
+            State::Draining => return self.drain(),
+            State::Leaving | State::Finished => {
+                self.state = State::Finished;
+                return Ok(Step::Finished);
+            }
         }
         self.meter.lap_of_last();
         // What waits in a link stands before all that comes from the links in front of it.
@@ -192,7 +211,6 @@ impl Task {
 
     /// Something was done; what came of it is passed on as far as that goes.
     fn progress(&mut self) -> Result<Step, Error> {
-        self.collect_dead_letters()?;
         self.flush()?;
         Ok(Step::Progress)
     }
@@ -304,7 +322,7 @@ impl Task {
     }
 
     fn collect_dead_letters(&mut self) -> Result<(), Error> {
-        for Exit { outbox, gate } in &mut self.exits {
+        for Exit { outbox, gate } in self.exits.iter_mut().chain(&mut self.exit_of_sink) {
             if let Some(batch) = outbox.take() {
                 gate.push(&Element::Batch(batch))?;
             }
@@ -314,21 +332,35 @@ impl Task {
 
     /// Passes on pending output. True when nothing is left.
     fn flush(&mut self) -> Result<bool, Error> {
-        let mut done = true;
-        for exit in &mut self.exits {
+        let mut done = self.flush_tail()?;
+        self.collect_dead_letters()?;
+        for exit in self.exits.iter_mut().chain(&mut self.exit_of_sink) {
             done &= exit.gate.flush();
         }
-        Ok(self.flush_tail()? && done)
+        Ok(done)
+    }
+
+    /// Hands an element to the exit of the sink, behind all dead letters before it.
+    fn pass_behind_sink(&mut self, element: &Element) -> Result<(), Error> {
+        self.collect_dead_letters()?;
+        self.exit_of_sink.iter_mut().try_for_each(|exit| exit.gate.push(element))
     }
 
     fn flush_tail(&mut self) -> Result<bool, Error> {
-        let (sink, counters) = match &mut self.tail {
-            Tail::Gate(gate) => return Ok(gate.flush()),
-            Tail::Sink(sink, counters) => (sink, counters),
-        };
+        if self.state == State::Leaving {
+            return Ok(true);
+        }
         loop {
+            let (sink, counters) = match &mut self.tail {
+                Tail::Gate(gate) => return Ok(gate.flush()),
+                Tail::Sink(sink, counters) => (sink, counters),
+            };
             let ready = sink.ready()?;
             self.unwritten.settle(&**sink, counters);
+            if let Some(checkpoint) = self.sealing.take_if(|_| ready) {
+                self.pass_behind_sink(&Element::Barrier(checkpoint))?;
+                continue;
+            }
             match self.pending.pop_front() {
                 Some(element) if !ready => {
                     self.pending.push_front(element);
@@ -339,8 +371,13 @@ impl Task {
                     self.unwritten.add(batch.rows() as u64, value_bytes(&batch));
                     sink.write(batch)?;
                 }
-                Some(Element::Barrier(checkpoint)) => sink.snapshot(checkpoint)?,
-                Some(Element::Watermark(_) | Element::EndOfInput) => {}
+                Some(Element::Barrier(checkpoint)) => {
+                    sink.snapshot(checkpoint)?;
+                    self.sealing = Some(checkpoint);
+                }
+                Some(element @ Element::Watermark(_)) => self.pass_behind_sink(&element)?,
+                // It passes when the sink is done.
+                Some(Element::EndOfInput) => {}
                 None => return Ok(true),
             }
         }
@@ -353,6 +390,14 @@ impl Task {
             if !finished {
                 return Ok(Step::Blocked);
             }
+        }
+        if let Some(checkpoint) = self.sealing.take() {
+            self.pass_behind_sink(&Element::Barrier(checkpoint))?;
+        }
+        self.pass_behind_sink(&Element::EndOfInput)?;
+        self.state = State::Leaving;
+        if !self.flush()? {
+            return Ok(Step::Blocked);
         }
         self.state = State::Finished;
         Ok(Step::Finished)

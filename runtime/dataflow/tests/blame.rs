@@ -31,8 +31,13 @@ fn texts(batch: &Batch) -> Vec<String> {
 }
 
 fn letters(outbox: &Outbox) -> OnError {
-    let sender =
-        Sender { pipeline: "p".into(), operator: "op".into(), component: "sha256:0".into(), subtask: 0, clock: || 0 };
+    let sender = Sender {
+        pipeline: "p".into(),
+        operator: "op".into(),
+        component: Some("sha256:0".into()),
+        subtask: 0,
+        clock: || 0,
+    };
     OnError::DeadLetter(DeadLetters::new(sender, outbox.clone()))
 }
 

@@ -26,7 +26,7 @@ pub struct Node {
     pub inputs: Vec<NodeId>,
     /// What reads it, in topological order; empty for sinks, and for what nobody reads.
     pub outputs: Vec<NodeId>,
-    /// For a sink, the operators whose dead letters it takes, in topological order.
+    /// For a sink, the nodes whose dead letters it takes, in topological order.
     pub dead_letters_of: Vec<NodeId>,
 }
 
@@ -79,7 +79,7 @@ pub(crate) struct Declared<'a> {
     pub position: Position,
     pub role: Role,
     pub from: Vec<Located<&'a str>>,
-    /// Where an operator says that its records may become dead letters.
+    /// Where it says that records may become dead letters.
     pub dead_letters: Option<Position>,
 }
 
@@ -115,7 +115,7 @@ pub(crate) fn connect(report: &mut Report, declared: &[Declared]) -> Option<Grap
 /// For each node the indices of what it reads, each once.
 struct Inputs {
     outputs: Vec<Vec<usize>>,
-    /// The operators whose dead letters it takes.
+    /// The nodes whose dead letters it takes.
     dead_letters: Vec<Vec<usize>>,
 }
 
@@ -178,7 +178,7 @@ fn readable(
     None
 }
 
-/// The operators that send dead letters, or the one of that name.
+/// All that send dead letters, or the one of that name.
 fn senders(
     report: &mut Report,
     declared: &[Declared],
@@ -211,23 +211,22 @@ fn senders(
             refuse(format!("{what} takes dead letters of {}, which does not exist", quoted(name)), "name an operator")
         }
         Some((index, Declared { dead_letters: Some(_), .. })) => vec![index],
-        Some((_, Declared { role: Role::Operator(_), .. })) => refuse(
-            format!("{what} takes dead letters of operator {}, which sends none", quoted(name)),
-            "write `on-error: dead-letter` in the operator",
-        ),
         Some((_, Declared { role, .. })) => {
-            refuse(format!("{what} takes dead letters of {}, {role}", quoted(name)), "only operators send dead letters")
+            let role = noun(*role);
+            let message = format!("{what} takes dead letters of {role} {}, which sends none", quoted(name));
+            refuse(message, &format!("write `on-error: dead-letter` in the {role}"))
         }
     }
 }
 
-/// An operator whose dead letters no sink takes.
+/// A node whose dead letters no sink takes.
 fn check_untaken(report: &mut Report, declared: &[Declared], dead_letters: &[Vec<usize>]) {
     for (index, node) in declared.iter().enumerate() {
         if let Some(position) = node.dead_letters
             && !dead_letters.iter().any(|senders| senders.contains(&index))
         {
-            let message = format!("operator {} sends dead letters, and no sink takes them", quoted(node.name));
+            let message =
+                format!("{} {} sends dead letters, and no sink takes them", noun(node.role), quoted(node.name));
             let hint = "add a sink, for example `dead: {files: {path: ./dead}, from: dead-letter}`";
             report.error_with(Code::DeadLetter, position, message, hint);
         }

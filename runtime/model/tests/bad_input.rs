@@ -346,7 +346,7 @@ fn wrong_types() {
         "{files: {path: ./texts}}",
         "[files]",
         &[
-            r#"p.yaml:5:10: source "lines" must be a map, found a list; its fields: files, generator, kafka, parallelism"#,
+            r#"p.yaml:5:10: source "lines" must be a map, found a list; its fields: files, generator, kafka, parallelism, on-error"#,
         ],
     );
     check_end(
@@ -493,7 +493,7 @@ fn dead_letters() {
         "in.dead-letter",
         &[
             untaken,
-            r#"p.yaml:10:31: sink "dead" takes dead letters of "in", a source; only operators send dead letters"#,
+            r#"p.yaml:10:31: sink "dead" takes dead letters of source "in", which sends none; write `on-error: dead-letter` in the source"#,
         ],
     );
     of(
@@ -506,6 +506,30 @@ fn dead_letters() {
         "dead: {blackhole: {}, from: a.dead-letter}",
         &[
             r#"p.yaml:10:31: sink "dead" takes dead letters of operator "a", which sends none; write `on-error: dead-letter` in the operator"#,
+        ],
+    );
+    operator(
+        sends,
+        "dead: {kafka: {brokers: b, topic: t}, from: dead-letter, on-error: dead-letter}",
+        &[r#"p.yaml:10:70: sink "dead" takes dead letters, and would send some itself; write `fail` or `skip`"#],
+    );
+    operator(
+        "",
+        "more: {kafka: {brokers: b, topic: t}, from: a, on-error: dead-letter}",
+        &[
+            r#"p.yaml:10:60: sink "more" sends dead letters, and no sink takes them; add a sink, for example `dead: {files: {path: ./dead}, from: dead-letter}`"#,
+        ],
+    );
+    operator(
+        "",
+        "more: {stdout: {}, from: a, on-error: skip}",
+        &[r#"p.yaml:10:41: sink "more" has an "on-error", and only Kafka refuses records; remove it"#],
+    );
+    check_edit(
+        "files: {path: ./texts}",
+        "files: {path: ./texts}, on-error: skip",
+        &[
+            r#"p.yaml:5:45: source "lines" has an "on-error", and no line is refused unless the `format` is json; remove it"#,
         ],
     );
     operator(
@@ -579,7 +603,7 @@ fn connectors() {
         "{generator: {}, from: counts}",
         &[
             r#"p.yaml:15:8: sink "out" has no connector; add one of files, kafka, stdout, blackhole"#,
-            r#"p.yaml:15:9: unknown field "generator" in sink "out"; its fields: files, kafka, stdout, blackhole, from, parallelism"#,
+            r#"p.yaml:15:9: unknown field "generator" in sink "out"; its fields: files, kafka, stdout, blackhole, from, parallelism, on-error"#,
         ],
     );
 }

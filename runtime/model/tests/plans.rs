@@ -242,6 +242,39 @@ task 4: of-a (parallelism 2)
 }
 
 #[test]
+fn sources_and_sinks_send_dead_letters_too() {
+    check(
+        "
+parallelism: 2
+sources: {in: {files: {path: ., format: json}, on-error: dead-letter}}
+sinks:
+  out: {kafka: {brokers: b, topic: t}, from: in, on-error: dead-letter}
+  dead: {stdout: {}, from: dead-letter, parallelism: 1}
+  of-out: {blackhole: {}, from: out.dead-letter}
+",
+        "
+job: 3 tasks, 5 subtasks, 128 key groups
+
+task 0: in → out (parallelism 2)
+  source    in (files)
+  sink      out (kafka)
+  dead      task 1, rebalance: dead letters of in
+  dead      task 1, rebalance: dead letters of out
+  dead      task 2, forward: dead letters of out
+
+task 1: dead (parallelism 1)
+  from      task 0, rebalance: dead letters of in
+  from      task 0, rebalance: dead letters of out
+  sink      dead (stdout)
+
+task 2: of-out (parallelism 2)
+  from      task 0, forward: dead letters of out
+  sink      of-out (blackhole)
+",
+    );
+}
+
+#[test]
 fn the_json_form() {
     let plan = planned(
         "

@@ -3,8 +3,9 @@
 use std::sync::Arc;
 
 use flow_dataflow::build::fixed_column;
+use flow_dataflow::call::Blame;
 use flow_dataflow::exchange::Wake;
-use flow_dataflow::report::{Level, Report};
+use flow_dataflow::report::Level;
 use flow_dataflow::source::Locator;
 use flow_dataflow::{Error, Polled, Sink, Source};
 use flow_frame::layout::{Type, id};
@@ -15,7 +16,7 @@ use flow_model::spec::{self, Pipeline, SinkConnector, SourceConnector};
 use crate::blackhole::Blackhole;
 use crate::files::{FileList, FilesSource, OutputDirectory};
 use crate::generator::{Generator, clock};
-use crate::kafka::{KafkaReader, KafkaWriter, Locate, Reading, Share, Splits, Warn, Writing, configured};
+use crate::kafka::{KafkaReader, KafkaWriter, Reading, Share, Splits, Warn, Writing, configured};
 use crate::report::SOURCE_SHIFT;
 use crate::secrets::Place;
 use crate::stdout;
@@ -26,7 +27,8 @@ pub(crate) struct At {
     pub(crate) parallelism: u32,
     /// Wakes the slot that steps it.
     pub(crate) wake: Wake,
-    pub(crate) report: Arc<dyn Report>,
+    /// What happens with records that it does not take.
+    pub(crate) blame: Blame,
 }
 
 impl At {
@@ -35,7 +37,7 @@ impl At {
     }
 
     fn warn(&self) -> Warn {
-        let report = self.report.clone();
+        let report = self.blame.report.clone();
         Arc::new(move |text| report.log(Level::Warn, text))
     }
 }
@@ -78,11 +80,13 @@ impl<'a> SharedSource<'a> {
         }
     }
 
-    /// One subtask's part of the source.
-    pub(crate) fn subtask(&self, at: At) -> Result<Box<dyn Source>, Error> {
-        Ok(match self {
+    /// One subtask's part of the source. The splits of its rows carry `bits`, its number among the sources of the job, in their
+    /// upper part, so that a place can be named wherever the row goes.
+    pub(crate) fn subtask(&self, at: At, bits: u32) -> Result<Box<dyn Source>, Error> {
+        let source: Box<dyn Source> = match self {
             SharedSource::Files(files, list) => {
-                Box::new(FilesSource::new(files, list.clone(), at.subtask, at.parallelism))
+                let source = FilesSource::new(files, list.clone(), at.subtask, at.parallelism);
+                Box::new(source.refusing(at.blame, bits))
             }
             SharedSource::Generator(generator) => {
                 Box::new(Generator::new(generator, at.subtask, at.parallelism, clock()))
@@ -92,7 +96,8 @@ impl<'a> SharedSource<'a> {
                 let warn = at.warn();
                 Box::new(KafkaReader::open(reading, at.wake, warn)?)
             }
-        })
+        };
+        Ok(if bits == 0 { source } else { Box::new(Numbered { source, bits }) })
     }
 }
 
@@ -105,8 +110,8 @@ pub(crate) enum SharedSink {
 }
 
 impl SharedSink {
-    /// Prepares what the subtasks share. `locate` names the places of all sources.
-    pub(crate) fn open(spec: &spec::Sink, pipeline: &Pipeline, locate: Locate) -> Result<SharedSink, crate::Error> {
+    /// Prepares what the subtasks share.
+    pub(crate) fn open(spec: &spec::Sink, pipeline: &Pipeline) -> Result<SharedSink, crate::Error> {
         let what = format!("sink \"{}\"", spec.name);
         let place = Place { file: &pipeline.file, directory: &pipeline.directory, what: &what };
         Ok(match &spec.connector {
@@ -118,7 +123,7 @@ impl SharedSink {
             SinkConnector::Stdout(format) => SharedSink::Stdout(*format),
             SinkConnector::Blackhole => SharedSink::Blackhole,
             SinkConnector::Kafka(kafka) => {
-                let writing = configured::writing(kafka, place, locate);
+                let writing = configured::writing(kafka, place);
                 SharedSink::Kafka(Box::new(writing.map_err(|error| crate::Error::Pipeline(error.into()))?))
             }
         })
@@ -129,11 +134,11 @@ impl SharedSink {
         Ok(match self {
             SharedSink::Files(directory) => Box::new(directory.part(at.subtask, at.wake)?),
             SharedSink::Stdout(format) => Box::new(stdout::open(*format, at.wake)?),
-            SharedSink::Blackhole => Box::new(Blackhole::new(at.report)),
+            SharedSink::Blackhole => Box::new(Blackhole::new(at.blame.report)),
             SharedSink::Kafka(writing) => {
                 let writing = Writing { share: at.share(), ..(**writing).clone() };
                 let warn = at.warn();
-                Box::new(KafkaWriter::open(writing, at.wake, warn)?)
+                Box::new(KafkaWriter::open(writing, at.blame, at.wake, warn)?)
             }
         })
     }
@@ -142,12 +147,7 @@ impl SharedSink {
 // The number of each source fits above the splits of any.
 const _: () = assert!(spec::SOURCES_MAX <= 1 << (u32::BITS - SOURCE_SHIFT));
 
-/// A source whose splits carry its number among the sources of the job in their upper bits, so that a place can be named
-/// wherever the row goes.
-pub(crate) fn numbered(source: Box<dyn Source>, bits: u32) -> Box<dyn Source> {
-    if bits == 0 { source } else { Box::new(Numbered { source, bits }) }
-}
-
+/// A source whose splits carry bits of their own.
 struct Numbered {
     source: Box<dyn Source>,
     bits: u32,
@@ -186,7 +186,8 @@ mod tests {
         let last = spec::SOURCES_MAX as u32 - 1;
         for number in [0, 1, last] {
             let bits = number << SOURCE_SHIFT;
-            let mut source = numbered(Box::new(Generator::new(&spec, 1, 2, clock())), bits);
+            let source: Box<dyn Source> = Box::new(Generator::new(&spec, 1, 2, clock()));
+            let mut source: Box<dyn Source> = Box::new(Numbered { source, bits });
             let Polled::Batch(batch) = source.poll(10, 1000).expect("it never fails") else { panic!("a row") };
             let (split, position) = batch.origin(0).expect("rows of a source have an origin");
             assert_eq!((split >> SOURCE_SHIFT, position), (number, 1));

@@ -25,7 +25,7 @@ use flow_model::spec::{Operator, Pipeline, Then};
 
 use crate::Error;
 use crate::check::Checked;
-use crate::connect::{self, At, SharedSink, SharedSource};
+use crate::connect::{At, SharedSink, SharedSource};
 use crate::job::Parts;
 use crate::log::{JobLog, unix_ms};
 use crate::metrics::{Node, State};
@@ -144,12 +144,12 @@ impl<'a> Deployment<'a> {
         Ok(Arc::new(ToLog::new(name.as_str(), subtask, self.log.clone(), self.places.clone(), counters)))
     }
 
-    fn at(&self, name: &OperatorName, planned: &Planned, subtask: u32) -> Result<At, Error> {
+    fn at(&self, name: &OperatorName, then: Then, planned: &Planned, subtask: u32) -> Result<At, Error> {
         Ok(At {
             subtask,
             parallelism: planned.parallelism,
             wake: self.wake(subtask),
-            report: self.report(name, subtask)?,
+            blame: self.blame(name, then, subtask)?,
         })
     }
 
@@ -158,18 +158,19 @@ impl<'a> Deployment<'a> {
     }
 
     fn task(&mut self, planned: &Planned, subtask: u32) -> Result<Task, Error> {
+        let (exits, exit_of_sink) = self.exits(planned, subtask)?;
         let head = self.head(planned, subtask)?;
-        let exits = self.exits(planned, subtask)?;
         let mut chain = Vec::new();
         for element in &planned.chain {
             self.link(element, planned, subtask, &mut chain)?;
         }
         let tail = self.tail(planned, subtask)?;
-        Ok(Task::new(head, chain, tail, crate::slot::stopwatch).with_exits(exits))
+        let task = Task::new(head, chain, tail, crate::slot::stopwatch);
+        Ok(task.with_exits(exits).with_exit_of_sink(exit_of_sink))
     }
 
-    /// The ways out for dead letters that come about in a task, and the outboxes from which they leave.
-    fn exits(&mut self, planned: &Planned, subtask: u32) -> Result<Vec<Exit>, Error> {
+    /// The ways out for dead letters that come about in a task, that of its sink apart, and the outboxes from which they leave.
+    fn exits(&mut self, planned: &Planned, subtask: u32) -> Result<(Vec<Exit>, Option<Exit>), Error> {
         let mut edges: BTreeMap<&OperatorName, Vec<Edge>> = BTreeMap::new();
         let plan = &self.checked.plan;
         for (operator, exchange) in plan.dead_letters(planned.id) {
@@ -177,29 +178,32 @@ impl<'a> Deployment<'a> {
             edges.entry(operator).or_default().push(edge);
         }
         self.outboxes.clear();
-        let exit = |(operator, edges): (&OperatorName, Vec<Edge>)| {
+        let mut exit = |name: &OperatorName, edges: Vec<Edge>| {
             let outbox = Outbox::default();
-            self.outboxes.insert(operator.clone(), outbox.clone());
+            self.outboxes.insert(name.clone(), outbox.clone());
             Exit { outbox, gate: OutputGate::new(edges) }
         };
-        Ok(edges.into_iter().map(exit).collect())
+        let of_sink = match &planned.tail {
+            PlannedTail::Sink(sink) => edges.remove(&sink.name).map(|edges| exit(&sink.name, edges)),
+            PlannedTail::Exchanges(_) => None,
+        };
+        Ok((edges.into_iter().map(|(name, edges)| exit(name, edges)).collect(), of_sink))
     }
 
-    /// What happens with a record that an operator does not take in the task at hand.
-    fn blame(&self, spec: &Operator, subtask: u32) -> Result<Blame, Error> {
-        let name = &spec.name;
-        let on_error = match spec.on_error.then {
+    /// What happens with a record that an operator, a source or a sink does not take in the task at hand.
+    fn blame(&self, name: &OperatorName, then: Then, subtask: u32) -> Result<Blame, Error> {
+        let on_error = match then {
             Then::Fail => OnError::Fail,
             Then::Skip => OnError::Skip,
             Then::DeadLetter => {
                 let outbox = self.outboxes.get(name);
                 let outbox =
                     outbox.ok_or_else(|| Error::Plan(format!("no way out for the dead letters of \"{name}\"")))?;
-                let component = self.checked.components.get(name).ok_or_else(|| missing(name))?;
+                let component = self.checked.components.get(name);
                 let sender = Sender {
                     pipeline: self.pipeline().name.to_string(),
                     operator: name.to_string(),
-                    component: format!("sha256:{}", component.digest()),
+                    component: component.map(|component| format!("sha256:{}", component.digest())),
                     subtask,
                     clock: unix_ms,
                 };
@@ -220,10 +224,10 @@ impl<'a> Deployment<'a> {
                 Ok(Head::Gate(InputGate::new(readers)))
             }
             PlannedHead::Source(endpoint) => {
-                let at = self.at(&endpoint.name, planned, subtask)?;
                 let pipeline = self.pipeline();
                 let number = pipeline.sources.iter().position(|s| s.name == endpoint.name);
                 let number = number.ok_or_else(|| missing(&endpoint.name))?;
+                let at = self.at(&endpoint.name, pipeline.sources[number].on_error, planned, subtask)?;
                 let failed = |e| Error::Connector(endpoint.name.clone(), e);
                 let shared = match self.sources.entry(number) {
                     Entry::Occupied(known) => known.into_mut(),
@@ -232,12 +236,11 @@ impl<'a> Deployment<'a> {
                         new.insert(SharedSource::open(spec, pipeline)?)
                     }
                 };
-                let source = shared.subtask(at).map_err(failed)?;
+                let source = shared.subtask(at, (number as u32) << SOURCE_SHIFT).map_err(failed)?;
                 if let Some(splits) = shared.splits() {
                     self.node(&endpoint.name)?.read(splits);
                 }
                 self.places.add(number, endpoint.name.as_str(), source.locator());
-                let source = connect::numbered(source, (number as u32) << SOURCE_SHIFT);
                 let source = Named { name: endpoint.name.to_string(), inner: source };
                 Ok(Head::Source(Box::new(source), self.counters(&endpoint.name, subtask)?))
             }
@@ -251,16 +254,14 @@ impl<'a> Deployment<'a> {
                 Ok(Tail::Gate(OutputGate::new(edges?)))
             }
             PlannedTail::Sink(endpoint) => {
-                let at = self.at(&endpoint.name, planned, subtask)?;
                 let pipeline = self.pipeline();
-                let places = self.places.clone();
-                let locate = Arc::new(move |split, position| places.locate(split, position).text);
                 let number = pipeline.sinks.iter().position(|s| s.name == endpoint.name);
                 let number = number.ok_or_else(|| missing(&endpoint.name))?;
+                let at = self.at(&endpoint.name, pipeline.sinks[number].on_error, planned, subtask)?;
                 let failed = |e| Error::Connector(endpoint.name.clone(), e);
                 let shared = match self.sinks.entry(number) {
                     Entry::Occupied(known) => known.into_mut(),
-                    Entry::Vacant(new) => new.insert(SharedSink::open(&pipeline.sinks[number], pipeline, locate)?),
+                    Entry::Vacant(new) => new.insert(SharedSink::open(&pipeline.sinks[number], pipeline)?),
                 };
                 let sink = shared.subtask(at).map_err(failed)?;
                 let sink = Named { name: endpoint.name.to_string(), inner: sink };
@@ -289,7 +290,7 @@ impl<'a> Deployment<'a> {
 
     fn key_by(&self, operator: &OperatorName, selector: &KeySelector, subtask: u32) -> Result<KeyBy, Error> {
         let spec = self.operator(operator)?;
-        Ok(KeyBy::new(selector.clone(), self.blame(spec, subtask)?))
+        Ok(KeyBy::new(selector.clone(), self.blame(&spec.name, spec.on_error.then, subtask)?))
     }
 
     fn operator(&self, name: &OperatorName) -> Result<&Operator, Error> {
@@ -319,7 +320,7 @@ impl<'a> Deployment<'a> {
             Some(limit) => state.with_limit_per_key(limit.as_usize()),
             None => state,
         };
-        let (blame, retry) = (self.blame(spec, subtask)?, spec.on_error.retry);
+        let (blame, retry) = (self.blame(name, spec.on_error.then, subtask)?, spec.on_error.retry);
         let (stopwatch, stop) = (crate::slot::stopwatch, self.stop.clone());
         let limits_at = format!("{}:{}", self.pipeline().file, spec.limits.position.line);
         let setup = Setup { blame, retry, limits_at, stopwatch, max_rows: BATCH_ROWS, stop };

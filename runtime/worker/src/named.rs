@@ -2,6 +2,7 @@
 //! change nothing else of them.
 
 use flow_dataflow::element::CheckpointId;
+use flow_dataflow::sink::Refused;
 use flow_dataflow::source::Locator;
 use flow_dataflow::{Batch, Error, Polled, Sink, Source};
 
@@ -40,6 +41,10 @@ impl Sink for Named<dyn Sink> {
 
     fn unwritten(&self) -> usize {
         self.inner.unwritten()
+    }
+
+    fn refused(&self) -> Refused {
+        self.inner.refused()
     }
 
     fn finish(&mut self) -> Result<bool, Error> {

@@ -51,6 +51,8 @@ fn a_topic_that_the_sink_does_not_name_fails_the_job() {
     let description = flowd.ended(&flowd.deploy("not-allowed", &pipeline(broker, &from, &format!("topic: {own}"))));
     assert_eq!(state(&description), "failed");
     let error = description["error"].as_str().expect("an error");
-    let expect = format!("the record from {from}[0]@0 is for topic \"elsewhere\", which this sink does not write");
+    let expect = format!(
+        "out: {from}[0]@0 was rejected (other-topic): it is for topic \"elsewhere\", which this sink does not write"
+    );
     assert!(error.contains(&expect), "{error}");
 }

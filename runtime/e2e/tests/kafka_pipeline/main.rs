@@ -4,6 +4,7 @@ mod dead_letters;
 mod destinations;
 mod keyed;
 mod records;
+mod refused;
 mod unbounded;
 
 use flow_e2e::broker::Broker;

@@ -212,7 +212,7 @@ impl Builder<'_> {
         id
     }
 
-    /// The exchanges of one operator's dead letters to a sink: from the operator's own task, and from those that select its key
+    /// The exchanges of one node's dead letters to a sink: from its own task, and for an operator from those that select its key
     /// in front of a hash exchange.
     fn dead_letters(&mut self, sender: &Node, id: NodeId, to: TaskId, sink: &Node) -> Vec<ExchangeId> {
         let own = self.places[id.index()];

@@ -108,7 +108,7 @@ pub struct Exchange {
     pub to: TaskId,
     /// Which subtask receives a record.
     pub partitioning: Partitioning,
-    /// The operator whose dead letters it carries, as far as they come about in the sending task: what the operator does not
+    /// The operator, source or sink whose dead letters it carries, as far as they come about in the sending task: what it does not
     /// take, and what has no key for it. Absent where it carries the sending task's output.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub dead_letters_of: Option<OperatorName>,
@@ -144,7 +144,7 @@ impl Plan {
         &self.exchanges[id.index()]
     }
 
-    /// The exchanges that carry dead letters out of a task, each with the operator whose they are.
+    /// The exchanges that carry dead letters out of a task, each with the operator, source or sink whose they are.
     pub fn dead_letters(&self, from: TaskId) -> impl Iterator<Item = (&OperatorName, &Exchange)> {
         let of_task = self.exchanges.iter().filter(move |exchange| exchange.from == from);
         of_task.filter_map(|exchange| Some((exchange.dead_letters_of.as_ref()?, exchange)))

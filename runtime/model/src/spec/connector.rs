@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 
 use super::kafka::{KafkaSink, KafkaSource};
-use super::on_error::DEAD_LETTER;
+use super::on_error::{DEAD_LETTER, Then};
 use super::template::Template;
 use crate::diagnostic::{Located, Position};
 use crate::ids::OperatorName;
@@ -20,6 +20,8 @@ pub struct Source {
     pub parallelism: u32,
     /// What it reads.
     pub connector: SourceConnector,
+    /// What happens with a record that it can't give.
+    pub on_error: Then,
 }
 
 /// What a source reads.
@@ -60,7 +62,7 @@ pub struct FilesSource {
 pub enum LineFormat {
     /// `lines`: anything; the value is the line without its end.
     Lines,
-    /// `json`: one JSON document a line; a line that is none fails the job, one of nothing but blanks is passed over.
+    /// `json`: one JSON document a line; `on-error` says what happens with a line that is none, one of nothing but blanks is passed over.
     Json,
 }
 
@@ -90,6 +92,8 @@ pub struct Sink {
     pub from: Vec<Located<Input>>,
     /// What it writes.
     pub connector: SinkConnector,
+    /// What happens with a record that it can't write.
+    pub on_error: Then,
 }
 
 /// What a sink reads.
@@ -97,7 +101,7 @@ pub struct Sink {
 pub enum Input {
     /// The output of a source or an operator.
     Output(OperatorName),
-    /// `dead-letter`: the dead letters of all operators; `NAME.dead-letter`: those of one.
+    /// `dead-letter`: all dead letters; `NAME.dead-letter`: those of one operator, source or sink.
     DeadLetters(Option<OperatorName>),
 }
 

@@ -1,4 +1,5 @@
-//! `on-error`: what happens with a record that an operator does not take, and with a call that may pass when it is made again.
+//! `on-error`: what happens with a record that an operator, a source or a sink does not take, and with a call that may pass when it
+//! is made again.
 
 use std::time::Duration;
 
@@ -37,10 +38,10 @@ pub struct Retry {
     pub backoff: Duration,
 }
 
-/// What happens with a record that an operator does not take.
+/// What happens with a record that an operator, a source or a sink does not take.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Then {
-    /// `fail`: the job fails and names the operator, the record's source position and the reason.
+    /// `fail`: the job fails and names who does not take it, the record's source position and the reason.
     #[default]
     Fail,
     /// `skip`: the record is dropped, counted and logged.
@@ -61,6 +62,16 @@ impl Retry {
         let doubled = self.backoff.saturating_mul(1_u32.checked_shl(retry.saturating_sub(1)).unwrap_or(u32::MAX));
         doubled.min(PAUSE_MAX.max(self.backoff))
     }
+}
+
+/// `on-error:` of a source or sink: what it does not take can't be tried again. `none` says why nothing is ever refused there.
+pub(super) fn read_of_end(report: &mut Report, fields: &Fields, none: Option<&str>) -> Option<Then> {
+    let then = fields.choice(report, "on-error", &THEN)?;
+    if let (Some(none), Some(node)) = (none, fields.get("on-error")) {
+        let message = format!("{} has an \"on-error\", and {none}", fields.what());
+        report.error_with(Code::InvalidValue, node.position, message, "remove it");
+    }
+    Some(then)
 }
 
 /// `on-error:` of an operator.
@@ -89,9 +100,9 @@ pub(super) fn read(report: &mut Report, fields: &Fields) -> Option<OnError> {
     Some(OnError { retry: Some(Retry { times, backoff }), then })
 }
 
-/// Where an operator says that its records may become dead letters, as far as that can be read.
-pub(super) fn dead_letters(operator: &Node) -> Option<Position> {
-    let on_error = field(operator, "on-error")?;
+/// Where an operator, a source or a sink says that its records may become dead letters, as far as that can be read.
+pub(super) fn dead_letters(of: &Node) -> Option<Position> {
+    let on_error = field(of, "on-error")?;
     let then = field(on_error, "then").unwrap_or(on_error);
     matches!(&then.value, Value::Text(text) if text == DEAD_LETTER).then_some(then.position)
 }

@@ -8,7 +8,7 @@ use super::parse_connector;
 use super::report::Report;
 use super::trace::Shape;
 use super::yaml::{self, Entry, Node, Value};
-use super::{API_VERSION, DEAD_LETTER, Limits, OPERATORS_MAX, Operator, PARALLELISM_MAX, Pipeline, SOURCES_MAX};
+use super::{API_VERSION, DEAD_LETTER, Input, Limits, OPERATORS_MAX, Operator, PARALLELISM_MAX, Pipeline, SOURCES_MAX};
 use crate::diagnostic::{Code, Diagnostic, Error, Located, Position, Severity};
 use crate::graph::{self, Declared, Role};
 use crate::ids::{self, OperatorName, PipelineName};
@@ -154,11 +154,15 @@ fn declare<'n>(report: &mut Report, sections: [&'n [Entry]; 3]) -> Vec<Declared<
                 report.error_with(Code::Duplicate, position, message, "choose another name");
             } else {
                 places.insert(name, (role, position));
-                let dead_letters = match role {
-                    Role::Operator(_) => on_error::dead_letters(&entry.value),
-                    Role::Source(_) | Role::Sink(_) => None,
-                };
-                declared.push(Declared { name, position, role, from: inputs(&entry.value), dead_letters });
+                let (from, mut dead_letters) = (inputs(&entry.value), on_error::dead_letters(&entry.value));
+                if let (Role::Sink(_), Some(position)) = (role, dead_letters)
+                    && from.iter().any(|input| matches!(Input::of(input.value), Some(Input::DeadLetters(_))))
+                {
+                    let message = format!("sink {} takes dead letters, and would send some itself", quoted(name));
+                    report.error_with(Code::DeadLetter, position, message, "write `fail` or `skip`");
+                    dead_letters = None;
+                }
+                declared.push(Declared { name, position, role, from, dead_letters });
             }
         }
     }

@@ -6,6 +6,7 @@ use super::connector::{
     FilesSink, FilesSource, Generator, Input, LineFormat, RecordFormat, Sink, SinkConnector, Source, SourceConnector,
 };
 use super::fields::Fields;
+use super::on_error;
 use super::parse::{Defaults, from, name, parallelism};
 use super::parse_kafka;
 use super::report::Report;
@@ -24,7 +25,7 @@ const RECORD_FORMATS: [(&str, RecordFormat); 2] = [("lines", RecordFormat::Lines
 /// `None` only after an error was reported.
 pub(super) fn source(report: &mut Report, entry: &Entry, defaults: &Defaults) -> Option<Source> {
     let what = format!("source {}", quoted(&entry.key));
-    let known: Vec<&str> = SOURCES.into_iter().chain(["parallelism"]).collect();
+    let known: Vec<&str> = SOURCES.into_iter().chain(["parallelism", "on-error"]).collect();
     let fields = Fields::read(report, &entry.value, &what, &known)?;
     let parallelism = parallelism(report, &fields, defaults.parallelism);
     let (connector, node) = connector(report, &fields, &SOURCES)?;
@@ -34,13 +35,20 @@ pub(super) fn source(report: &mut Report, entry: &Entry, defaults: &Defaults) ->
         "generator" => SourceConnector::Generator(generator(report, node, &what)?),
         _ => SourceConnector::Kafka(Box::new(parse_kafka::source(report, node, &what)?)),
     };
-    Some(Source { name: name(entry)?, position: entry.position, parallelism, connector })
+    let none = match &connector {
+        SourceConnector::Files(FilesSource { format: LineFormat::Json, .. }) => None,
+        SourceConnector::Files(_) => Some("no line is refused unless the `format` is json"),
+        SourceConnector::Generator(_) => Some("a generator makes no record that is refused"),
+        SourceConnector::Kafka(_) => Some("no record of Kafka is refused as it is read"),
+    };
+    let on_error = on_error::read_of_end(report, &fields, none).unwrap_or_default();
+    Some(Source { name: name(entry)?, position: entry.position, parallelism, connector, on_error })
 }
 
 /// `None` only after an error was reported.
 pub(super) fn sink(report: &mut Report, entry: &Entry, defaults: &Defaults) -> Option<Sink> {
     let what = format!("sink {}", quoted(&entry.key));
-    let known: Vec<&str> = SINKS.into_iter().chain(["from", "parallelism"]).collect();
+    let known: Vec<&str> = SINKS.into_iter().chain(["from", "parallelism", "on-error"]).collect();
     let fields = Fields::read(report, &entry.value, &what, &known)?;
     let parallelism = parallelism(report, &fields, defaults.parallelism);
     let from = from(report, &fields, Input::of);
@@ -64,7 +72,14 @@ pub(super) fn sink(report: &mut Report, entry: &Entry, defaults: &Defaults) -> O
             SinkConnector::Blackhole
         }
     };
-    Some(Sink { name: name(entry)?, position: entry.position, parallelism, from: from?, connector })
+    let none = match &connector {
+        SinkConnector::Kafka(_) => None,
+        SinkConnector::Files(_) | SinkConnector::Stdout(_) | SinkConnector::Blackhole => {
+            Some("only Kafka refuses records")
+        }
+    };
+    let on_error = on_error::read_of_end(report, &fields, none).unwrap_or_default();
+    Some(Sink { name: name(entry)?, position: entry.position, parallelism, from: from?, connector, on_error })
 }
 
 /// The one field that is a connector.

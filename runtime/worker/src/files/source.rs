@@ -6,6 +6,8 @@ use std::path::Path;
 use std::sync::Arc;
 
 use flow_dataflow::build::Row;
+use flow_dataflow::call::{Blame, OnError};
+use flow_dataflow::report::Rejected;
 use flow_dataflow::source::Locator;
 use flow_dataflow::{BatchBuilder, Error, Polled, Source};
 use flow_model::quantity::ByteSize;
@@ -27,7 +29,8 @@ const FILES_A_POLL: usize = 64;
 /// that are not UTF-8 pass as they are, unless the format is JSON: then each line has to be one document, and lines of
 /// nothing but blanks are passed over.
 ///
-/// A line that is refused ends the source with an error that names file and line, after all lines before it.
+/// A line that is refused ends the source with an error that names file and line, after all lines before it; one that is no JSON
+/// is passed over if `on-error` says so.
 pub struct FilesSource {
     list: Arc<FileList>,
     json: bool,
@@ -41,6 +44,8 @@ pub struct FilesSource {
     length: u64,
     /// For each file of this subtask up to the one at hand, the number of its next line.
     lines: Vec<i64>,
+    /// What happens with lines that are no JSON, and the bits of their splits; the source ends if absent.
+    refusing: Option<(Blame, u32)>,
 }
 
 impl FilesSource {
@@ -55,7 +60,15 @@ impl FilesSource {
             reader: None,
             length: 0,
             lines: vec![1],
+            refusing: None,
         }
+    }
+
+    /// The same, which does with lines that are no JSON as `blame` says. Their splits carry `bits` already.
+    #[must_use]
+    pub fn refusing(self, blame: Blame, bits: u32) -> FilesSource {
+        let refusing = (!matches!(blame.on_error, OnError::Fail)).then_some((blame, bits));
+        FilesSource { refusing, ..self }
     }
 
     fn path(&self) -> &Path {
@@ -120,7 +133,18 @@ impl FilesSource {
                     continue;
                 }
                 if let Err(why) = check_json(line) {
-                    return if batch.rows() > 0 { Ok(false) } else { Err(self.refused(&why)) };
+                    let Some((blame, bits)) = &self.refusing else {
+                        let next = "mend it, or set `on-error: skip` or `on-error: dead-letter`";
+                        return if batch.rows() > 0 { Ok(false) } else { Err(self.refused(&format!("{why}; {next}"))) };
+                    };
+                    refuse(
+                        blame,
+                        Row { value: Some(line), split: split | bits, position: *position, ..Row::default() },
+                        why,
+                    )?;
+                    reader.take();
+                    *position += 1;
+                    continue;
                 }
             }
             if batch.rows() > 0 && batch.bytes() + line.len() > max_bytes {
@@ -132,6 +156,15 @@ impl FilesSource {
         }
         Ok(false)
     }
+}
+
+/// Treats a line that is no JSON as `on-error` says.
+fn refuse(blame: &Blame, line: Row<'_>, why: String) -> Result<(), Error> {
+    let origin = Some((line.split, line.position));
+    let mut batch = BatchBuilder::default();
+    batch.push(line);
+    let (code, backtrace) = ("no-json".to_owned(), Vec::new());
+    blame.reject(&batch.finish(), 0, Rejected { origin, code, message: why, backtrace, attempts: 1 })
 }
 
 fn check_json(line: &[u8]) -> Result<(), String> {

@@ -4,7 +4,7 @@ use flow_model::diagnostic::{Code, Diagnostic, Located};
 use flow_model::spec::kafka::{self as spec, KafkaSink, KafkaSource, pattern, wrong_topic};
 use flow_model::spec::secret::Text;
 
-use super::{Connection, Locate, Reading, Settings, Topics, Writing};
+use super::{Connection, Reading, Settings, Topics, Writing};
 use crate::secrets::Place;
 
 /// A source as its only subtask would read it; `job` names the consumer group of one that names none.
@@ -23,13 +23,12 @@ pub(crate) fn reading(source: &KafkaSource, place: Place<'_>, job: &str) -> Resu
 }
 
 /// A sink as its only subtask would write it.
-pub(crate) fn writing(sink: &KafkaSink, place: Place<'_>, locate: Locate) -> Result<Writing, Diagnostic> {
+pub(crate) fn writing(sink: &KafkaSink, place: Place<'_>) -> Result<Writing, Diagnostic> {
     let connection = Connection::open(&sink.cluster, place)?;
     let settings = Settings::writing(&connection).map_err(|error| of_cluster(&sink.cluster, place, &error))?;
     Ok(Writing {
         others: sink.others.as_ref().map(|others| topics(others, place)).transpose()?,
         partitions: sink.partitions.as_ref().map(|partitions| partitions.value),
-        locate,
         ..Writing::whole(topic(&sink.topic, place)?, settings)
     })
 }

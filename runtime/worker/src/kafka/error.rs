@@ -84,44 +84,6 @@ pub enum Error {
         /// What librdkafka said.
         cause: String,
     },
-    /// A record that is larger than somebody takes.
-    #[error("{origin} of {bytes} bytes is too large for topic {topic:?}: {limit}")]
-    TooLarge {
-        /// The topic.
-        topic: String,
-        /// Bytes of key, value and headers.
-        bytes: usize,
-        /// Where it came from.
-        origin: Origin,
-        /// Who does not take it.
-        limit: Limit,
-    },
-    /// A record for a topic that the sink does not write.
-    #[error(
-        "{origin} is for topic {topic:?}, which this sink does not write; add it to `topics` of the sink, or a `pattern` that \
-         it matches"
-    )]
-    OtherTopic {
-        /// The topic.
-        topic: String,
-        /// Where it came from.
-        origin: Origin,
-    },
-    /// A record for a partition that does not exist.
-    #[error(
-        "{origin} is for partition {partition} of topic {topic:?}, which has {partitions}: from 0 to {}; add partitions to \
-         the topic, or correct the operator", .partitions.saturating_sub(1)
-    )]
-    NoPartition {
-        /// The topic.
-        topic: String,
-        /// The partition.
-        partition: u32,
-        /// How many there are.
-        partitions: u32,
-        /// Where it came from.
-        origin: Origin,
-    },
     /// A topic with fewer partitions than the pipeline asks for.
     #[error(
         "the topic {topic:?} has {partitions} partitions, and `partitions` of the sink asks for {wanted}; add them with \
@@ -135,21 +97,15 @@ pub enum Error {
         /// How many are asked for.
         wanted: u32,
     },
-    /// A row whose headers are no headers.
-    #[error("a row for topic {topic:?} has a headers column that can't be read, or a header's name with a NUL in it")]
-    Headers {
-        /// The topic.
-        topic: String,
-    },
     /// Records that were taken and that the broker did not store.
-    #[error("{failed} records were not written; the first one, {origin}, to {topic}[{partition}]: {cause}")]
+    #[error("{failed} records were not written; the first one, from {place}, to {topic}[{partition}]: {cause}")]
     Delivery {
         /// The topic.
         topic: String,
         /// Where the first was to go.
         partition: i32,
         /// Where the first came from.
-        origin: Origin,
+        place: String,
         /// Why the first was not stored.
         cause: String,
         /// How many so far.
@@ -172,71 +128,6 @@ const TLS: &str = "check `tls`, that the broker's port is one for TLS, and wheth
 
 fn by(mechanism: &Option<&str>) -> String {
     mechanism.map_or_else(String::new, |mechanism| format!(" by {mechanism}"))
-}
-
-/// Where a record came from.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// Split and position, which nobody has named yet.
-    Numbers(u32, i64),
-    /// The name of the place.
-    Named(String),
-    /// It is not known.
-    Unknown,
-}
-
-impl From<Option<(u32, i64)>> for Origin {
-    fn from(origin: Option<(u32, i64)>) -> Origin {
-        origin.map_or(Origin::Unknown, |(split, position)| Origin::Numbers(split, position))
-    }
-}
-
-impl std::fmt::Display for Origin {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Origin::Numbers(split, position) => write!(f, "the record from split {split}, position {position}"),
-            Origin::Named(name) => write!(f, "the record from {name}"),
-            Origin::Unknown => f.write_str("a record"),
-        }
-    }
-}
-
-/// Who does not take a record of that size.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Limit {
-    /// librdkafka.
-    Client,
-    /// The broker, for this topic, with its limit in bytes as far as it tells us.
-    Topic(Option<i64>),
-}
-
-impl std::fmt::Display for Limit {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        match self {
-            Limit::Client => {
-                f.write_str("raise `message.max.bytes` or `queue.buffering.max.kbytes` in `properties` of the sink")
-            }
-            Limit::Topic(bytes) => {
-                let is = bytes.map_or_else(String::new, |bytes| format!(", which is {bytes}"));
-                write!(f, "raise `max.message.bytes` of the topic{is}, with kafka-configs, or write smaller records")
-            }
-        }
-    }
-}
-
-impl Error {
-    /// The same with the name of the place where the record came from.
-    pub(super) fn placed(mut self, locate: &dyn Fn(u32, i64) -> String) -> Error {
-        if let Error::TooLarge { origin, .. }
-        | Error::OtherTopic { origin, .. }
-        | Error::NoPartition { origin, .. }
-        | Error::Delivery { origin, .. } = &mut self
-            && let Origin::Numbers(split, position) = *origin
-        {
-            *origin = Origin::Named(locate(split, position));
-        }
-        self
-    }
 }
 
 /// Why a broker's certificate is not accepted.
@@ -297,12 +188,6 @@ impl From<Error> for flow_dataflow::Error {
             Error::Call { retryable, .. } => *retryable,
             _ => false,
         };
-        match error {
-            Error::Headers { .. } | Error::OtherTopic { .. } | Error::NoPartition { .. } => {
-                Self::Plugin(error.to_string())
-            }
-            _ if retryable => Self::Retryable(error.to_string()),
-            _ => Self::Fatal(error.to_string()),
-        }
+        if retryable { Self::Retryable(error.to_string()) } else { Self::Fatal(error.to_string()) }
     }
 }

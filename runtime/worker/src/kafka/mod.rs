@@ -7,6 +7,7 @@
 //! - [`scout`]: which partitions there are to read; [`splits`]: their numbers, and how far each was read
 //! - [`opening`]: waiting for a broker and asking it for a topic, on a thread of its own
 //! - [`rows`]: rows as records, and where each goes; [`murmur2`]: which partition a key belongs to
+//! - [`refusal`]: records that Kafka does not take, and what happens with them
 //! - [`raw`]: the calls into librdkafka, the only unsafe code
 //!
 //! A slot's thread calls readers and writers, so nothing here waits but the threads of [`opening`]. Records go in and out by
@@ -19,6 +20,7 @@ pub mod murmur2;
 mod opening;
 mod raw;
 mod reader;
+mod refusal;
 mod rows;
 mod scout;
 mod settings;
@@ -32,7 +34,7 @@ pub use opening::Warn;
 pub use reader::{KafkaReader, Reading};
 pub use settings::Settings;
 pub use splits::Splits;
-pub use writer::{KafkaWriter, Locate, Writing};
+pub use writer::{KafkaWriter, Writing};
 
 /// Which topics.
 #[derive(Clone, Debug)]

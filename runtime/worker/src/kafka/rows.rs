@@ -2,6 +2,7 @@
 //! thread then walks lies together in memory (ADR 0004).
 
 use std::collections::{HashMap, VecDeque};
+use std::time::{Duration, Instant};
 
 use flow_dataflow::Batch;
 use flow_frame::BytesColumn;
@@ -13,15 +14,33 @@ use super::raw::Record;
 /// Rows without a key go to one partition until it has got so many bytes: batches of one partition are cheaper.
 const STICK: usize = 64 * 1024;
 
+/// How long an answer counts that a topic or partition does not exist.
+const AGAIN: Duration = Duration::from_secs(10);
+
+/// With so many names of topics that do not exist the old ones are forgotten.
+const MISSING: usize = 1000;
+
 /// A topic that is written.
 pub(super) struct Target {
     pub(super) partitions: u32,
     /// The largest batch that the broker takes, in bytes, as far as it tells us.
     pub(super) limit: Option<i64>,
-    /// Its partitions were asked for again, and there were no more of them.
-    pub(super) asked_again: bool,
+    /// When its partitions were last asked for again.
+    asked_again: Option<Instant>,
     /// Its number in the producer.
     number: usize,
+}
+
+impl Target {
+    /// Whether its partitions were asked for again shortly before rows came, or later.
+    pub(super) fn is_known_well(&self, since: Instant) -> bool {
+        self.asked_again.is_some_and(|at| counts(at, since))
+    }
+}
+
+/// Whether an answer of then counts for rows that came at `since`: what is asked for them counts, however long all of it takes.
+fn counts(answered: Instant, since: Instant) -> bool {
+    since.saturating_duration_since(answered) < AGAIN
 }
 
 /// The topics that are written; the sink's own is the first.
@@ -29,11 +48,34 @@ pub(super) struct Target {
 pub(super) struct Targets {
     all: Vec<Target>,
     by_name: HashMap<String, usize>,
+    /// Topics that operators have named and that do not exist, and since when that is known.
+    missing: HashMap<String, Instant>,
 }
 
 impl Targets {
     pub(super) fn get(&self, topic: &str) -> Option<&Target> {
         self.by_name.get(topic).map(|index| &self.all[*index])
+    }
+
+    /// The names of all, by their numbers in the producer.
+    pub(super) fn names(&self) -> Vec<&str> {
+        let mut names: Vec<(usize, &str)> =
+            self.by_name.iter().map(|(name, index)| (self.all[*index].number, name.as_str())).collect();
+        names.sort_unstable();
+        names.into_iter().map(|(_, name)| name).collect()
+    }
+
+    /// A topic that an operator has named does not exist; `since` is when the rows came that it was asked for.
+    pub(super) fn is_not_there(&mut self, topic: String, since: Instant) {
+        if self.missing.len() >= MISSING {
+            self.missing.retain(|_, at| counts(*at, since));
+        }
+        self.missing.insert(topic, Instant::now());
+    }
+
+    /// Whether a topic did not exist shortly before rows came, or later.
+    pub(super) fn is_missing(&self, topic: &str, since: Instant) -> bool {
+        self.missing.get(topic).is_some_and(|at| counts(*at, since))
     }
 
     /// Adds a topic, or what is new of it. `number` gives that of a new one.
@@ -47,24 +89,24 @@ impl Targets {
         match self.by_name.get(topic) {
             Some(index) => {
                 let known = &mut self.all[*index];
-                known.asked_again = partitions <= known.partitions;
-                known.partitions = partitions.max(known.partitions);
+                (known.partitions, known.asked_again) = (partitions.max(known.partitions), Some(Instant::now()));
+                known.limit = limit.or(known.limit);
             }
             None => {
                 let number = number()?;
                 self.by_name.insert(topic.to_owned(), self.all.len());
-                self.all.push(Target { partitions, limit, asked_again: false, number });
+                self.all.push(Target { partitions, limit, asked_again: None, number });
             }
         }
         Ok(())
     }
 }
 
-/// Where a row wants to go that nobody knows of yet.
+/// Where a row wants to go that nobody knows of.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum Unknown {
-    Topic { topic: String, origin: Option<(u32, i64)> },
-    Partition { topic: String, partition: u32, origin: Option<(u32, i64)> },
+    Topic(String),
+    Partition { topic: String, partition: u32 },
 }
 
 /// Rows of one partition that librdkafka did not take yet.
@@ -136,19 +178,25 @@ impl<'a> Rows<'a> {
         self.partitions?.get(row).filter(|_| present).map(|bytes| u32::from_le_bytes(*bytes))
     }
 
-    /// The rows by topic and partition, those of each partition in their order; or the first row that goes where nobody knows.
-    pub(super) fn runs(&self, targets: &Targets, keyless: &mut Keyless) -> Result<VecDeque<Run>, Unknown> {
-        let mut runs: Vec<Run> = Vec::new();
+    /// The rows by topic and partition, those of each partition in their order; and the rows that go where nobody knows.
+    pub(super) fn runs(&self, targets: &Targets, keyless: &mut Keyless) -> (VecDeque<Run>, Vec<(usize, Unknown)>) {
+        let (mut runs, mut unknown) = (Vec::<Run>::new(), Vec::new());
         // Where the run of each partition of each topic is; most batches are far larger than a topic has partitions.
         let mut run_of: Vec<Vec<usize>> = targets.all.iter().map(|_| Vec::new()).collect();
         for row in 0..self.batch.rows() {
-            let (index, target) = self.target(row, targets)?;
+            let (index, target) = match self.target(row, targets) {
+                Ok(target) => target,
+                Err(topic) => {
+                    unknown.push((row, Unknown::Topic(topic)));
+                    continue;
+                }
+            };
             let partition = match (self.partition(row), self.key.as_ref().and_then(|c| c.get(row))) {
                 (Some(partition), _) if partition < target.partitions => partition,
                 (Some(partition), _) => {
                     let name = targets.by_name.iter().find(|(_, at)| **at == index).map(|(name, _)| name.clone());
-                    let (topic, origin) = (name.unwrap_or_default(), self.batch.origin(row));
-                    return Err(Unknown::Partition { topic, partition, origin });
+                    unknown.push((row, Unknown::Partition { topic: name.unwrap_or_default(), partition }));
+                    continue;
                 }
                 (None, Some(key)) => murmur2::partition(key, target.partitions),
                 (None, None) => {
@@ -167,19 +215,18 @@ impl<'a> Rows<'a> {
             }
             runs[*at].rows.push(row as u32);
         }
-        Ok(runs.into())
+        (runs.into(), unknown)
     }
 
-    fn target<'t>(&self, row: usize, targets: &'t Targets) -> Result<(usize, &'t Target), Unknown> {
+    /// The topic that a row goes to, or the name that no topic has.
+    fn target<'t>(&self, row: usize, targets: &'t Targets) -> Result<(usize, &'t Target), String> {
         let named = self.topic.as_ref().and_then(|column| column.get(row)).filter(|name| !name.is_empty());
         let index = match named {
             None => Some(0),
             Some(name) => std::str::from_utf8(name).ok().and_then(|name| targets.by_name.get(name).copied()),
         };
-        index.and_then(|index| Some((index, targets.all.get(index)?))).ok_or_else(|| Unknown::Topic {
-            topic: String::from_utf8_lossy(named.unwrap_or_default()).into_owned(),
-            origin: self.batch.origin(row),
-        })
+        let name = || String::from_utf8_lossy(named.unwrap_or_default()).into_owned();
+        index.and_then(|index| Some((index, targets.all.get(index)?))).ok_or_else(name)
     }
 }
 
@@ -221,6 +268,19 @@ mod tests {
         builder.finish()
     }
 
+    #[test]
+    fn what_is_missing_stays_so_while_the_same_rows_wait_and_is_forgotten_later() {
+        let (mut targets, now) = (Targets::default(), Instant::now());
+        for n in 0..3 * MISSING {
+            targets.is_not_there(n.to_string(), now);
+        }
+        assert!((0..3 * MISSING).all(|n| targets.is_missing(&n.to_string(), now)));
+        let later = Instant::now() + AGAIN;
+        assert!(!targets.is_missing("0", later));
+        targets.is_not_there("new".into(), later);
+        assert_eq!(targets.missing.len(), 1);
+    }
+
     fn targets(of: &[(&str, u32)]) -> Targets {
         let mut targets = Targets::default();
         for (number, (topic, partitions)) in of.iter().enumerate() {
@@ -234,7 +294,7 @@ mod tests {
         let keys: Vec<String> = (0..1000).map(|n| format!("key{}", n % 37)).collect();
         let keys: Vec<Option<&str>> = keys.iter().map(|k| Some(k.as_str())).collect();
         let batch = batch(&keys);
-        let runs = Rows::of(&batch).runs(&targets(&[("t", 5)]), &mut Keyless::new(0)).expect("one topic");
+        let runs = Rows::of(&batch).runs(&targets(&[("t", 5)]), &mut Keyless::new(0)).0;
         let mut seen: Vec<u32> = runs.iter().flat_map(|run| run.rows.iter().copied()).collect();
         for run in &runs {
             assert!(run.rows.is_sorted());
@@ -263,16 +323,20 @@ mod tests {
         let partitions = [1u32, 2, 0, 7].iter().flat_map(|p| p.to_le_bytes()).collect();
         batch.set(fixed_column(id::TO_PARTITION, Type::U32, partitions, Some(vec![1, 1, 1, 0])));
         let runs = |of: &[(&str, u32)]| {
-            let runs = Rows::of(&batch).runs(&targets(of), &mut Keyless::new(0))?;
-            Ok(runs.iter().map(|run| (run.target, run.partition, run.rows.clone())).collect::<Vec<_>>())
+            let (runs, unknown) = Rows::of(&batch).runs(&targets(of), &mut Keyless::new(0));
+            (runs.iter().map(|run| (run.target, run.partition, run.rows.clone())).collect::<Vec<_>>(), unknown)
         };
         let by_key = murmur2::partition(b"k", 8);
         assert_eq!(
             runs(&[("a", 8), ("b", 3)]),
-            Ok(vec![(0, 1, vec![0]), (1, 2, vec![1]), (1, 0, vec![2]), (0, by_key, vec![3])])
+            (vec![(0, 1, vec![0]), (1, 2, vec![1]), (1, 0, vec![2]), (0, by_key, vec![3])], vec![])
         );
-        assert_eq!(runs(&[("a", 8)]), Err(Unknown::Topic { topic: "b".into(), origin: Some((0, 1)) }));
-        let none = Unknown::Partition { topic: "b".into(), partition: 2, origin: Some((0, 1)) };
-        assert_eq!(runs(&[("a", 8), ("b", 2)]), Err(none));
+        let none = [1, 2].map(|row| (row, Unknown::Topic("b".into())));
+        assert_eq!(runs(&[("a", 8)]), (vec![(0, 1, vec![0]), (0, by_key, vec![3])], none.into()));
+        let none = (1, Unknown::Partition { topic: "b".into(), partition: 2 });
+        assert_eq!(
+            runs(&[("a", 8), ("b", 2)]),
+            (vec![(0, 1, vec![0]), (1, 0, vec![2]), (0, by_key, vec![3])], vec![none])
+        );
     }
 }

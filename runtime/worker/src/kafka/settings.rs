@@ -48,6 +48,13 @@ const WRITING: [(&str, &str); 12] = [
     ("reconnect.backoff.max.ms", "2000"),
 ];
 
+/// The bytes of all records of a batch.
+const BATCH_SIZE: &str = "batch.size";
+/// Its default in librdkafka.
+const BATCH_BYTES: usize = 1_000_000;
+/// More than a batch has beside the keys, values and headers of its records: its own head, that of the request around it, and lengths.
+const BATCH_OVERHEAD: usize = 1024;
+
 /// Settings for one client, in the order in which librdkafka gets them. They may hold secrets, so `Debug` shows names only.
 #[derive(Clone)]
 pub struct Settings {
@@ -107,6 +114,21 @@ impl Settings {
         self.iter().filter(|(name, _)| *name == "isolation.level").last() == Some(("isolation.level", "read_committed"))
     }
 
+    /// Bytes from which on a record is sent in a batch of its own, so that what is said of the batch is said of it.
+    pub(super) fn batch_size(&self) -> usize {
+        let given = self.iter().filter(|(name, _)| *name == BATCH_SIZE).last();
+        given.and_then(|(_, value)| value.parse().ok()).unwrap_or(BATCH_BYTES)
+    }
+
+    /// The same with batches that a broker takes which takes so many bytes in one.
+    pub(super) fn with_batches_within(mut self, limit: i64) -> Settings {
+        let most = usize::try_from(limit).unwrap_or(0).saturating_sub(BATCH_OVERHEAD).max(1);
+        if most < self.batch_size() {
+            self.all.push((BATCH_SIZE.to_owned(), most.to_string()));
+        }
+        self
+    }
+
     /// Names and values; a later one counts.
     pub fn iter(&self) -> impl Iterator<Item = (&str, &str)> {
         self.all.iter().map(|(name, value)| (name.as_str(), value.as_str()))
@@ -138,6 +160,18 @@ mod tests {
         };
         assert_eq!(told(&[]).as_deref(), Some("0"));
         assert_eq!(told(&[("message.timeout.ms", "5000")]).as_deref(), Some("5000"));
+    }
+
+    #[test]
+    fn batches_fit_what_a_broker_takes() {
+        let within = |of: &[(&str, &str)], limit| {
+            Settings::writing(&connection(of)).expect("allowed").with_batches_within(limit).batch_size()
+        };
+        assert_eq!(within(&[], 1_048_588), 1_000_000);
+        assert_eq!(within(&[], 10_000), 8_976);
+        assert_eq!(within(&[], 100), 1);
+        assert_eq!(within(&[("batch.size", "500")], 10_000), 500);
+        assert_eq!(within(&[("batch.size", "50000")], 10_000), 8_976);
     }
 
     #[test]

@@ -1,27 +1,28 @@
 //! The sink of one subtask: rows into topics, at least once. A row goes to the sink's own topic, and to the partition of its
-//! key, unless its operator said otherwise. Rows of one key keep their order.
+//! key, unless its operator said otherwise. Rows of one key keep their order. Rows that Kafka does not take for their own sake are
+//! treated as `on-error` says; nobody else's are.
 
 use std::collections::VecDeque;
 use std::ffi::CString;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use flow_dataflow::build::Row;
+use flow_dataflow::call::Blame;
 use flow_dataflow::element::CheckpointId;
 use flow_dataflow::exchange::Wake;
-use flow_dataflow::{Batch, Error as TaskError, Sink};
+use flow_dataflow::sink;
+use flow_dataflow::{Batch, BatchBuilder, Error as TaskError, Sink};
 
-use super::error::Limit;
 use super::opening::{Awaited, Opening, Patience, QUESTION, Refused, Troubles, Warn, watch};
-use super::raw::{Client, Described, Producer, describe, is_too_large, is_unknown_topic};
+use super::raw::{Client, Described, Producer, TooLarge, Unfit, describe, is_too_large, is_unknown_topic};
 use super::reader::c_topic;
-use super::rows::{Keyless, Rows, Run, Target, Targets, Unknown};
+use super::refusal::{Limit, Refusal, Refusing};
+use super::rows::{Keyless, Rows, Run, Targets, Unknown};
 use super::{Error, Settings, Share, Topics};
 
 /// How long records may wait to be stored, without one of them being, before people are told.
 const STALLED: Duration = Duration::from_secs(10);
-
-/// Names the place of a record: split and position.
-pub type Locate = Arc<dyn Fn(u32, i64) -> String + Send + Sync>;
 
 /// What to write to.
 #[derive(Clone)]
@@ -36,21 +37,12 @@ pub struct Writing {
     pub settings: Settings,
     /// Who writes: subtasks begin with different partitions for rows without a key.
     pub share: Share,
-    /// For errors about a row.
-    pub locate: Locate,
 }
 
 impl Writing {
-    /// All rows to one topic, by one subtask. Places have numbers instead of names.
+    /// All rows to one topic, by one subtask.
     pub fn whole(topic: String, settings: Settings) -> Writing {
-        Writing {
-            topic,
-            others: None,
-            partitions: None,
-            settings,
-            share: Share { subtask: 0, parallelism: 1 },
-            locate: Arc::new(|split, position| format!("place {split}:{position}")),
-        }
+        Writing { topic, others: None, partitions: None, settings, share: Share { subtask: 0, parallelism: 1 } }
     }
 }
 
@@ -61,7 +53,9 @@ struct Open {
     producer: Producer,
     targets: Targets,
     /// Asked because of rows that wait for the answer.
-    asking: Option<Opening<Asked>>,
+    asking: Option<(String, Opening<Asked>)>,
+    /// What the answer was, until all that is in flight is stored.
+    asked: Asked,
     progress: Progress,
 }
 
@@ -111,12 +105,15 @@ pub struct KafkaWriter {
     topic: String,
     others: Option<Topics>,
     wanted: Option<u32>,
-    locate: Locate,
+    settings: Settings,
+    refusing: Refusing,
     wake: Wake,
     troubles: Arc<Troubles>,
     /// The rows of one batch that librdkafka did not take yet, and the batch.
     pending: VecDeque<Run>,
     batch: Batch,
+    /// When the batch came.
+    came: Instant,
     /// The batch is not yet cut into runs: one of its topics is asked for.
     uncut: bool,
     /// Nothing is taken until everything is stored.
@@ -126,9 +123,9 @@ pub struct KafkaWriter {
 
 impl KafkaWriter {
     /// Starts to open the topics and returns at once. Until a broker answers no batch is taken, and `warn` is told why. `wake`
-    /// is called from another thread when it has.
-    pub fn open(writing: Writing, wake: Wake, warn: Warn) -> Result<KafkaWriter, Error> {
-        let Writing { topic, others, partitions: wanted, settings, share, locate } = writing;
+    /// is called from another thread when it has. `blame` says what happens with rows that Kafka does not take.
+    pub fn open(writing: Writing, blame: Blame, wake: Wake, warn: Warn) -> Result<KafkaWriter, Error> {
+        let Writing { topic, others, partitions: wanted, settings, share } = writing;
         let mut names = vec![c_topic(&topic)?];
         if let Some(Topics::Named(others)) = &others {
             for other in others.iter().filter(|other| **other != topic) {
@@ -142,9 +139,13 @@ impl KafkaWriter {
         let producer = Producer::new(&settings)?;
         let troubles = Troubles::new(warn);
         let work = {
-            let troubles = troubles.clone();
+            let (troubles, settings) = (troubles.clone(), settings.clone());
             move |awaited: &Awaited<'_>| {
                 let asked = ask(producer.client(), &names, true, awaited, &troubles)?;
+                let producer = match smaller_batches(&settings, &asked) {
+                    Some(settings) => Producer::new(&settings)?,
+                    None => producer,
+                };
                 Ok((producer, asked))
             }
         };
@@ -153,11 +154,13 @@ impl KafkaWriter {
             topic,
             others,
             wanted,
-            locate,
+            settings,
+            refusing: Refusing { blame, refused: sink::Refused::default() },
             wake,
             troubles,
             pending: VecDeque::new(),
             batch: Batch::default(),
+            came: Instant::now(),
             uncut: false,
             flushing: false,
             keyless: Keyless::new(share.subtask),
@@ -171,7 +174,8 @@ impl KafkaWriter {
             false => self.pending.iter().map(Run::left).sum(),
         };
         match &self.state {
-            State::Open(open) => pending + open.producer.in_flight(),
+            // In this order: one that is refused is in flight until it is counted there.
+            State::Open(open) => pending + open.producer.in_flight() + open.producer.client().told().too_large(),
             State::Opening(_) | State::Over => pending,
         }
     }
@@ -182,6 +186,7 @@ impl KafkaWriter {
         let Some(opened) = opening.take() else { return Ok(false) };
         self.state = State::Over;
         let (mut producer, asked) = opened?;
+        self.settings = smaller_batches(&self.settings, &asked).unwrap_or_else(|| self.settings.clone());
         let mut targets = Targets::default();
         // The answer may be in any order; the sink's own topic is the first target.
         let (own, others): (Asked, Asked) = asked.into_iter().partition(|(topic, _)| topic.name == self.topic);
@@ -194,59 +199,109 @@ impl KafkaWriter {
             }
             add(&mut producer, &mut targets, &topic, limit)?;
         }
-        self.state = State::Open(Box::new(Open { producer, targets, asking: None, progress: Progress::new() }));
+        self.state = State::Open(Box::new(Open {
+            producer,
+            targets,
+            asking: None,
+            asked: Vec::new(),
+            progress: Progress::new(),
+        }));
+        Ok(true)
+    }
+
+    /// Takes what was asked for, if it has come. False while it has not.
+    fn finish_asking(&mut self) -> Result<bool, Error> {
+        let State::Open(open) = &mut self.state else { return Ok(false) };
+        if let Some((about, asking)) = &open.asking {
+            let Some(asked) = asking.take() else { return Ok(false) };
+            match asked {
+                Ok(asked) => open.asked = asked,
+                Err(Error::UnknownTopic { .. }) if *about != self.topic => {
+                    open.targets.is_not_there(about.clone(), self.came);
+                }
+                Err(error) => return Err(error),
+            }
+            open.asking = None;
+        }
+        if let Some(settings) = smaller_batches(&self.settings, &open.asked) {
+            // Another producer, and the order of each key kept: the old one is done first, and all that it told is taken.
+            let told = open.producer.client().told();
+            if open.producer.in_flight() > 0 || told.too_large() > 0 || told.undelivered().is_some() {
+                return Ok(false);
+            }
+            let mut producer = Producer::new(&settings)?;
+            for name in open.targets.names() {
+                producer.add(&c_topic(name)?)?;
+            }
+            (open.producer, self.settings) = (producer, settings);
+        }
+        for (topic, limit) in std::mem::take(&mut open.asked) {
+            add(&mut open.producer, &mut open.targets, &topic, limit)?;
+        }
         Ok(true)
     }
 
     /// Cuts the batch into runs. False while a topic of it is asked for.
-    fn cut(&mut self) -> Result<bool, Error> {
-        let State::Open(open) = &mut self.state else { return Ok(false) };
-        if let Some(asking) = &open.asking {
-            let Some(asked) = asking.take() else { return Ok(false) };
-            open.asking = None;
-            for (topic, limit) in asked? {
-                add(&mut open.producer, &mut open.targets, &topic, limit)?;
+    fn cut(&mut self) -> Result<bool, TaskError> {
+        if !self.finish_asking()? {
+            return Ok(false);
+        }
+        let State::Open(open) = &self.state else { return Ok(false) };
+        let (runs, unknown) = Rows::of(&self.batch).runs(&open.targets, &mut self.keyless);
+        let mut refused = Vec::new();
+        for (row, unknown) in unknown {
+            match self.judge(open, unknown) {
+                Ok(refusal) => refused.push((row, refusal)),
+                Err(topic) => {
+                    self.ask_for(topic)?;
+                    return Ok(false);
+                }
             }
         }
-        let row = match Rows::of(&self.batch).runs(&open.targets, &mut self.keyless) {
-            Ok(runs) => {
-                (self.pending, self.uncut) = (runs, false);
-                return Ok(true);
+        for (row, refusal) in refused {
+            self.refusing.refuse(&self.batch, row, self.batch.origin(row), &refusal)?;
+        }
+        (self.pending, self.uncut) = (runs, false);
+        Ok(true)
+    }
+
+    /// Why a row can't go where it wants to; or the topic that has to be asked for first, since it may be there by now.
+    fn judge(&self, open: &Open, unknown: Unknown) -> Result<Refusal, String> {
+        match unknown {
+            Unknown::Topic(topic) if !self.writes(&topic) => Ok(Refusal::OtherTopic { topic }),
+            Unknown::Topic(topic) | Unknown::Partition { topic, .. } if open.targets.is_missing(&topic, self.came) => {
+                Ok(Refusal::NoTopic { topic, brokers: self.settings.brokers().to_owned() })
             }
-            Err(row) => row,
-        };
-        let (topic, origin) = match row {
-            Unknown::Topic { topic, origin } => (topic, origin),
-            // It may have been added since.
-            Unknown::Partition { topic, partition, origin } => {
-                let target = open.targets.get(&topic).filter(|target| target.asked_again);
-                if let Some(Target { partitions, .. }) = target {
-                    return Err(Error::NoPartition {
-                        topic,
-                        partition,
-                        partitions: *partitions,
-                        origin: origin.into(),
-                    });
+            Unknown::Topic(topic) => Err(topic),
+            Unknown::Partition { topic, partition } => {
+                match open.targets.get(&topic).filter(|target| target.is_known_well(self.came)) {
+                    Some(target) => Ok(Refusal::NoPartition { topic, partition, partitions: target.partitions }),
+                    None => Err(topic),
                 }
-                (topic, origin)
             }
+        }
+    }
+
+    /// Whether rows may go to a topic of that name.
+    fn writes(&self, topic: &str) -> bool {
+        let named = match &self.others {
+            Some(Topics::Named(names)) => names.iter().any(|name| name == topic),
+            Some(Topics::Pattern(pattern)) => pattern.is_match(topic),
+            None => false,
         };
-        let allowed = topic == self.topic
-            || match &self.others {
-                Some(Topics::Named(names)) => names.contains(&topic),
-                Some(Topics::Pattern(pattern)) => pattern.is_match(&topic),
-                None => false,
-            };
-        let name = c_topic(&topic).ok().filter(|_| allowed && flow_model::spec::kafka::wrong_topic(&topic).is_none());
-        let Some(name) = name else { return Err(Error::OtherTopic { topic, origin: origin.into() }) };
-        let (client, troubles) = (open.producer.client().clone(), self.troubles.clone());
+        named && flow_model::spec::kafka::wrong_topic(topic).is_none()
+    }
+
+    fn ask_for(&mut self, topic: String) -> Result<(), Error> {
+        let State::Open(open) = &mut self.state else { return Ok(()) };
+        let (client, troubles, name) = (open.producer.client().clone(), self.troubles.clone(), c_topic(&topic)?);
         let work = move |awaited: &Awaited<'_>| ask(&client, &[name], false, awaited, &troubles);
-        open.asking = Some(Opening::start(self.wake.clone(), work)?);
-        Ok(false)
+        open.asking = Some((topic, Opening::start(self.wake.clone(), work)?));
+        Ok(())
     }
 
     /// Gives pending rows to librdkafka. True when none is left.
-    fn drive(&mut self) -> Result<bool, Error> {
+    fn drive(&mut self) -> Result<bool, TaskError> {
         if self.uncut && !self.cut()? {
             return Ok(false);
         }
@@ -258,9 +313,20 @@ impl KafkaWriter {
         while let Some(run) = self.pending.front_mut() {
             let left = run.rest();
             let to = (run.target, run.partition as i32);
-            let taken = open.producer.produce(to, left.len(), |n| rows.record(left[n] as usize))?;
-            open.progress.take(taken);
-            if !run.take(taken) {
+            let mut unfit = Vec::new();
+            let record = |n: usize| rows.record(left[n] as usize);
+            let done = open.producer.produce(to, left.len(), record, |n, why| unfit.push((left[n] as usize, why)))?;
+            for (row, why) in unfit {
+                let topic = open.producer.name(run.target).to_owned();
+                let bytes = rows.record(row).bytes();
+                let refusal = match why {
+                    Unfit::Size => Refusal::TooLarge { topic, bytes, limit: Limit::Client },
+                    Unfit::Headers => Refusal::Headers { topic },
+                };
+                self.refusing.refuse(&self.batch, row, self.batch.origin(row), &refusal)?;
+            }
+            open.progress.take(done);
+            if !run.take(done) {
                 return Ok(false);
             }
             self.pending.pop_front();
@@ -269,7 +335,7 @@ impl KafkaWriter {
         Ok(true)
     }
 
-    fn advance(&mut self) -> Result<bool, Error> {
+    fn advance(&mut self) -> Result<bool, TaskError> {
         if !self.finish_opening()? {
             return Ok(false);
         }
@@ -290,25 +356,24 @@ impl KafkaWriter {
         Ok(true)
     }
 
-    /// The failure to deliver that came first, and trouble with the connection.
-    fn check(&self) -> Result<(), Error> {
+    /// What the broker has refused, the failure to deliver that came first, and trouble with the connection.
+    fn check(&mut self) -> Result<(), TaskError> {
         let State::Open(open) = &self.state else { return Ok(()) };
-        let client = open.producer.client();
-        if let Some((failed, first)) = client.told().undelivered() {
-            let (topic, origin) = (first.topic, first.origin.into());
-            if is_too_large(first.code) {
-                let limit = Limit::Topic(open.targets.get(&topic).and_then(|target| target.limit));
-                return Err(Error::TooLarge { topic, bytes: first.bytes, origin, limit });
-            }
-            let partition = first.partition;
-            let cause = match is_unknown_topic(first.code) {
-                true => "the topic was deleted, or made anew with fewer partitions; make it, and deploy the job again"
-                    .into(),
-                false => describe(first.code),
-            };
-            return Err(Error::Delivery { topic, partition, origin, cause, failed });
+        let told = open.producer.client().told();
+        for record in told.take_too_large() {
+            let limit = Limit::Topic(open.targets.get(&record.topic).and_then(|target| target.limit));
+            let (batch, origin) = (batch_of(&record), record.origin);
+            let bytes = Rows::of(&batch).record(0).bytes();
+            let refusal = Refusal::TooLarge { topic: record.topic, bytes, limit };
+            self.refusing.refuse(&batch, 0, origin, &refusal)?;
         }
-        watch(client, &self.topic, &self.troubles)
+        if let Some((failed, first)) = told.undelivered() {
+            let locate = |(split, position)| self.refusing.blame.report.locate(split, position).text;
+            let place = first.origin.map_or_else(|| "a place that is not known".to_owned(), locate);
+            let (topic, partition, cause) = (first.topic, first.partition, cause(first.code));
+            return Err(Error::Delivery { topic, partition, place, cause, failed }.into());
+        }
+        Ok(watch(open.producer.client(), &self.topic, &self.troubles)?)
     }
 
     fn tell_of_stalling(&mut self) {
@@ -320,13 +385,41 @@ impl KafkaWriter {
                 "Kafka at {brokers} has stored none of {in_flight} records for {seconds} s; see kafka-topics --describe with \
                  --under-min-isr-partitions and with --unavailable-partitions; trying again until it does"
             );
-            self.troubles.tell("stalled", &text);
+            _ = self.troubles.tell("stalled", &text);
         }
     }
+}
 
-    fn named<T>(&self, result: Result<T, Error>) -> Result<T, TaskError> {
-        result.map_err(|error| error.placed(&*self.locate).into())
+/// The settings with batches that all topics take, if those that the settings make are too large for one.
+fn smaller_batches(settings: &Settings, asked: &Asked) -> Option<Settings> {
+    let least = asked.iter().filter_map(|(_, limit)| *limit).min()?;
+    let smaller = settings.clone().with_batches_within(least);
+    (smaller.batch_size() < settings.batch_size()).then_some(smaller)
+}
+
+/// Why a broker did not store a batch, and what to do where it does not say that.
+fn cause(code: i32) -> String {
+    if is_unknown_topic(code) {
+        return "the topic was deleted, or made anew with fewer partitions; make it, and deploy the job again".into();
     }
+    let next = "; start the job again if `max.message.bytes` of the topic was lowered, else set `batch.size` below it in \
+                `properties` of the sink";
+    describe(code) + if is_too_large(code) { next } else { "" }
+}
+
+/// A row of a record that came back.
+fn batch_of(record: &TooLarge) -> Batch {
+    let (split, position) = record.origin.unwrap_or_default();
+    let mut batch = BatchBuilder::default();
+    batch.push(Row {
+        key: record.key.as_deref(),
+        value: record.value.as_deref(),
+        timestamp: record.timestamp,
+        headers: &record.headers,
+        split,
+        position,
+    });
+    batch.finish()
 }
 
 /// Asks for topics until a broker knows them all.
@@ -357,17 +450,15 @@ fn add(producer: &mut Producer, targets: &mut Targets, topic: &Described, limit:
 
 impl Sink for KafkaWriter {
     fn ready(&mut self) -> Result<bool, TaskError> {
-        let ready = self.advance();
-        self.named(ready)
+        self.advance()
     }
 
     fn write(&mut self, batch: Batch) -> Result<(), TaskError> {
         if !matches!(self.state, State::Open(_)) {
             return Err(TaskError::Fatal(format!("a batch for topic {:?} before it was open", self.topic)));
         }
-        (self.batch, self.uncut) = (batch, true);
-        let driven = self.drive();
-        self.named(driven).map(drop)
+        (self.batch, self.came, self.uncut) = (batch, Instant::now(), true);
+        self.drive().map(drop)
     }
 
     fn snapshot(&mut self, _: CheckpointId) -> Result<(), TaskError> {
@@ -379,9 +470,12 @@ impl Sink for KafkaWriter {
         self.in_flight()
     }
 
+    fn refused(&self) -> sink::Refused {
+        self.refusing.refused
+    }
+
     fn finish(&mut self) -> Result<bool, TaskError> {
         self.flushing = true;
-        let finished = self.advance();
-        self.named(finished)
+        self.advance()
     }
 }

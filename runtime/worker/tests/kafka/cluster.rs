@@ -87,7 +87,8 @@ fn a_broker_that_goes_away_and_comes_back() {
     // The leader of this one is there, and goes while records come.
     let (warn, warned) = warnings();
     let mut moving = KafkaReader::open(reading(&one.address, "moves", false), no_wake(), warn.clone()).expect("opens");
-    let mut writer = KafkaWriter::open(writing(&one.address, "moves", &[]), no_wake(), warn).expect("opens");
+    let mut writer =
+        KafkaWriter::open(writing(&one.address, "moves", &[]), skipping().0, no_wake(), warn).expect("opens");
     until(&mut writer, Sink::ready).expect("ready");
     writer.write(batch(&[Record::new(None, Some("before"))])).expect("taken");
     until(&mut writer, Sink::finish).expect("stored");
@@ -104,7 +105,7 @@ fn a_broker_that_goes_away_and_comes_back() {
 
     // A record that wants both brokers.
     let (warn, stalled) = warnings();
-    let mut both = KafkaWriter::open(writing(&one.address, "both", &[]), no_wake(), warn).expect("opens");
+    let mut both = KafkaWriter::open(writing(&one.address, "both", &[]), skipping().0, no_wake(), warn).expect("opens");
     until(&mut both, Sink::ready).expect("ready");
     both.write(batch(&[Record::new(None, Some("for both"))])).expect("taken");
 

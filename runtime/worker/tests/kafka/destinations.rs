@@ -1,6 +1,9 @@
 //! Rows go where their operator says: topic, partition, key, headers, timestamp; and what can't be written says why.
 
+use std::sync::Arc;
+
 use flow_dataflow::build::{bytes_column, fixed_column};
+use flow_dataflow::call::{Blame, OnError};
 use flow_dataflow::{Batch, Sink};
 use flow_frame::BytesBuilder;
 use flow_frame::layout::{Type, id};
@@ -24,7 +27,11 @@ fn rows(to: &[(Option<&str>, Option<u32>)]) -> Batch {
 }
 
 fn open(writing: Writing) -> KafkaWriter {
-    KafkaWriter::open(writing, no_wake(), warnings().0).expect("good settings")
+    KafkaWriter::open(writing, failing(), no_wake(), warnings().0).expect("good settings")
+}
+
+fn failing() -> Blame {
+    Blame { on_error: OnError::Fail, report: Arc::new(Told::default()) }
 }
 
 fn write(writer: &mut KafkaWriter, batch: Batch) -> Result<(), String> {
@@ -75,14 +82,58 @@ fn a_topic_that_the_sink_does_not_write_is_refused() {
     let error = write(&mut open(writing(&broker.address, &own, &[])), rows(&[(None, None), (Some(&other), None)]));
     let error = error.expect_err("not allowed");
     let expect = format!(
-        "the record from place 0:1 is for topic \"{other}\", which this sink does not write; add it to `topics`"
+        "place 0:1 was rejected (other-topic): it is for topic \"{other}\", which this sink does not write; add it to \
+         `topics`"
     );
     assert!(error.starts_with(&expect), "{error}");
     // Allowed, and not there.
     let pattern = flow_model::spec::kafka::pattern("nowhere-.*").expect("a pattern");
     let mut writer = open(Writing { others: Some(Topics::Pattern(pattern)), ..writing(&broker.address, &own, &[]) });
     let error = write(&mut writer, rows(&[(Some("nowhere-1"), None)])).expect_err("no such topic");
-    assert!(error.contains("has no topic \"nowhere-1\""), "{error}");
+    let expect = "place 0:0 was rejected (no-topic): it is for topic \"nowhere-1\", which Kafka at";
+    assert!(error.starts_with(expect), "{error}");
+}
+
+/// Each of them alone, and all others arrive.
+#[test]
+fn what_goes_nowhere_is_left_out_and_the_rest_arrives() {
+    let broker = Broker::shared();
+    let (own, other) = (broker.topic(2, &[]), broker.topic(1, &[]));
+    let pattern = flow_model::spec::kafka::pattern(&format!("{other}|nowhere-.*")).expect("a pattern");
+    let (blame, told) = skipping();
+    let writing = Writing { others: Some(Topics::Pattern(pattern)), ..writing(&broker.address, &own, &[]) };
+    let mut writer = KafkaWriter::open(writing, blame, no_wake(), warnings().0).expect("good settings");
+    let to = [
+        (None, Some(1)),
+        (Some("nowhere-1"), None),
+        (Some("elsewhere"), None),
+        (Some("no topic name"), None),
+        (Some(&*other), None),
+        (None, Some(2)),
+        (Some(&*other), Some(u32::MAX)),
+        (Some("nowhere-1"), Some(0)),
+        (None, Some(0)),
+    ];
+    write(&mut writer, rows(&to)).expect("the rest is writable");
+    assert_eq!(values(broker, &own, 2, 2), [(0, "8".to_owned()), (1, "0".to_owned())]);
+    assert_eq!(values(broker, &other, 1, 1), [(0, "4".to_owned())]);
+    let told: Vec<String> = told
+        .0
+        .lock()
+        .expect("no panic")
+        .iter()
+        .map(|text| text.split(": ").next().unwrap_or_default().into())
+        .collect();
+    let wanted = [
+        (1, "no-topic"),
+        (2, "other-topic"),
+        (3, "other-topic"),
+        (5, "no-partition"),
+        (6, "no-partition"),
+        (7, "no-topic"),
+    ];
+    assert_eq!(told, wanted.map(|(row, code)| format!("0:{row} {code}")));
+    assert_eq!((writer.refused().rows, writer.unwritten()), (6, 0));
 }
 
 #[test]
@@ -99,8 +150,9 @@ fn a_partition_that_is_not_there_is_refused() {
         write(&mut writer, rows(&[(None, Some(partitions as u32 - 1))])).expect("it is there now");
     }
     let error = write(&mut writer, rows(&[(None, Some(0)), (None, Some(5))])).expect_err("no such partition");
-    let expect =
-        format!("the record from place 0:1 is for partition 5 of topic \"{topic}\", which has 5: from 0 to 4;");
+    let expect = format!(
+        "place 0:1 was rejected (no-partition): it is for partition 5 of topic \"{topic}\", which has 5: from 0 to 4;"
+    );
     assert!(error.starts_with(&expect), "{error}");
 }
 

@@ -4,7 +4,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use flow_dataflow::call::{Blame, OnError};
 use flow_dataflow::exchange::Wake;
+use flow_dataflow::report::{Level, Place, Rejected, Report};
 use flow_dataflow::{Batch, BatchBuilder, Error, Polled, Row, Sink, Source};
 use flow_frame::headers;
 use flow_frame::layout::id;
@@ -60,6 +62,30 @@ pub fn warnings() -> (Warn, Arc<Mutex<Vec<String>>>) {
     (Arc::new(move |text: &str| kept.lock().expect("no panic").push(text.to_owned())), all)
 }
 
+/// Keeps the codes and reasons of records that were not taken, with their places.
+#[derive(Default)]
+pub struct Told(pub Mutex<Vec<String>>);
+
+impl Report for Told {
+    fn log(&self, _: Level, _: &str) {}
+
+    fn locate(&self, split: u32, position: i64) -> Place {
+        format!("place {split}:{position}").into()
+    }
+
+    fn rejected(&self, record: &Rejected) {
+        let (split, position) = record.origin.expect("a place");
+        let text = format!("{split}:{position} {}: {}", record.code, record.message);
+        self.0.lock().expect("no panic").push(text);
+    }
+}
+
+/// Leaves out what is not taken, and tells.
+pub fn skipping() -> (Blame, Arc<Told>) {
+    let told = Arc::new(Told::default());
+    (Blame { on_error: OnError::Skip, report: told.clone() }, told)
+}
+
 pub fn properties(of: &[(&str, &str)]) -> BTreeMap<String, String> {
     of.iter().map(|(k, v)| ((*k).to_owned(), (*v).to_owned())).collect()
 }
@@ -80,7 +106,8 @@ pub fn reader(reading: Reading) -> KafkaReader {
 }
 
 pub fn writer(address: &str, topic: &str, of: &[(&str, &str)]) -> KafkaWriter {
-    KafkaWriter::open(writing(address, topic, of), no_wake(), warnings().0).expect("good settings")
+    let blame = Blame { on_error: OnError::Fail, report: Arc::new(Told::default()) };
+    KafkaWriter::open(writing(address, topic, of), blame, no_wake(), warnings().0).expect("good settings")
 }
 
 pub fn writing(address: &str, topic: &str, of: &[(&str, &str)]) -> Writing {

@@ -2,7 +2,9 @@
 
 use std::fs;
 use std::path::PathBuf;
+use std::sync::Mutex;
 
+use flow_dataflow::report::{Level, Place, Report};
 use flow_frame::layout::id;
 use flow_model::diagnostic::{Located, Position};
 
@@ -147,6 +149,31 @@ fn many_empty_files_do_not_hold_up_a_slot() {
 }
 
 #[test]
+fn bad_lines_are_left_out_if_on_error_says_so() {
+    struct Told(Mutex<Vec<String>>);
+    impl Report for Told {
+        fn log(&self, _: Level, _: &str) {}
+        fn locate(&self, split: u32, position: i64) -> Place {
+            format!("{split}:{position}").into()
+        }
+        fn rejected(&self, record: &Rejected) {
+            let (split, line) = record.origin.expect("a place");
+            self.0.lock().expect("no test panics with it").push(format!("{split}:{line} {}", record.code));
+        }
+    }
+    let files = Files::of(&[("a", b"1\n{\n\n2\n]\n"), ("b", b"x"), ("c", b"3")]);
+    let told = Arc::new(Told(Mutex::default()));
+    let blame = Blame { on_error: OnError::Skip, report: told.clone() };
+    let mut source = files.source(LineFormat::Json, ByteSize(99), 0, 1).refusing(blame, 5 << 24);
+    let (rows, ended) = drain(&mut source);
+    ended.expect("it goes on");
+    let values: Vec<Vec<u8>> = rows.into_iter().map(|(_, value)| value).collect();
+    assert_eq!(values, [b"1", b"2", b"3"]);
+    let wanted = [(0, 2), (0, 5), (1, 1)].map(|(split, line)| format!("{}:{line} no-json", 5 << 24 | split));
+    assert_eq!(*told.0.lock().expect("no test panics with it"), wanted);
+}
+
+#[test]
 fn bad_lines_end_the_source_after_the_good_ones() {
     let check = |format, max_line: u64, content: &[u8], good: usize, expect: &str| {
         let files = Files::of(&[("in.json", content)]);
@@ -159,6 +186,10 @@ fn bad_lines_end_the_source_after_the_good_ones() {
     let lines = LineFormat::Lines;
     check(lines, 3, b"abc\nabcd\n", 1, "2: the line is longer than `max-line: 3`; raise that");
     check(lines, 1 << 20, &[b'x'; 2 << 20], 0, "1: the line is longer than `max-line: 1Mi`; raise that");
+    let check = |format, max_line: u64, content: &[u8], good, expect: &str| {
+        let next = "mend it, or set `on-error: skip` or `on-error: dead-letter`";
+        check(format, max_line, content, good, &format!("{expect}; {next}"));
+    };
     let json = LineFormat::Json;
     check(json, 99, b"{\"a\": 1}\n{\"a\": }\n", 1, "2: column 7: the line is no JSON: expected value");
     check(json, 99, b"{\"a\": 1} x\n", 0, "1: column 10: the line is no JSON: trailing characters");

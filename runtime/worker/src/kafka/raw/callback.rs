@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::client::{owned, string};
-use super::{Code, code_of, describe, is, is_authentication, is_unknown_topic, origin, rd};
+use super::{Code, Message, code_of, describe, is, is_authentication, is_too_large, is_unknown_topic, origin, rd};
 use crate::kafka::Settings;
 use crate::kafka::connection::Hidden;
 use crate::kafka::error::Certificate;
@@ -17,9 +17,19 @@ pub(in crate::kafka) struct Undelivered {
     pub(in crate::kafka) topic: String,
     pub(in crate::kafka) partition: i32,
     pub(in crate::kafka) code: i32,
-    /// Bytes of its key and value.
-    pub(in crate::kafka) bytes: usize,
     /// Where it came from: split and position.
+    pub(in crate::kafka) origin: Option<(u32, i64)>,
+}
+
+/// A record that a broker found too large. It was alone in its batch, so that nothing else was meant.
+#[derive(Clone, Debug)]
+pub(in crate::kafka) struct TooLarge {
+    pub(in crate::kafka) topic: String,
+    pub(in crate::kafka) key: Option<Vec<u8>>,
+    pub(in crate::kafka) value: Option<Vec<u8>>,
+    pub(in crate::kafka) timestamp: Option<i64>,
+    /// A blob as [`flow_frame::headers`] has it.
+    pub(in crate::kafka) headers: Vec<u8>,
     pub(in crate::kafka) origin: Option<(u32, i64)>,
 }
 
@@ -27,6 +37,9 @@ pub(in crate::kafka) struct Undelivered {
 pub(in crate::kafka) struct Told {
     undelivered: AtomicU64,
     first_undelivered: Mutex<Option<Undelivered>>,
+    too_large: Mutex<Vec<TooLarge>>,
+    /// Bytes from which on a record is alone in its batch.
+    alone: usize,
     /// Code and text of the worst trouble with the connection that was told lately.
     trouble: Mutex<Option<(i32, String)>>,
     /// OpenSSL's reason why a broker's certificate was not accepted lately; 0 for none.
@@ -47,6 +60,8 @@ impl Told {
         Told {
             undelivered: AtomicU64::new(0),
             first_undelivered: Mutex::default(),
+            too_large: Mutex::default(),
+            alone: settings.batch_size(),
             trouble: Mutex::default(),
             certificate: AtomicI32::new(0),
             hidden: settings.hidden.clone(),
@@ -64,13 +79,22 @@ impl Told {
         Certificate::of(self.certificate.load(SeqCst))
     }
 
-    /// How many records were not stored, and the first of them; the largest where size is what was wrong, since a broker
-    /// refuses all that came with it.
+    /// How many records were not stored, and the first of them.
     pub(in crate::kafka) fn undelivered(&self) -> Option<(u64, Undelivered)> {
         match self.undelivered.load(SeqCst) {
             0 => None,
             n => lock(&self.first_undelivered).clone().map(|first| (n, first)),
         }
+    }
+
+    /// Records that a broker found too large and that nobody has taken yet.
+    pub(in crate::kafka) fn take_too_large(&self) -> Vec<TooLarge> {
+        std::mem::take(&mut *lock(&self.too_large))
+    }
+
+    /// How many [`take_too_large`](Self::take_too_large) would give.
+    pub(in crate::kafka) fn too_large(&self) -> usize {
+        lock(&self.too_large).len()
     }
 
     /// The trouble with the connection that was told last, which is forgotten.
@@ -79,13 +103,7 @@ impl Told {
     }
 
     fn delivery_failed(&self, failed: Undelivered) {
-        let mut first = lock(&self.first_undelivered);
-        let size = |failed: &Undelivered| is(failed.code, Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE);
-        match &*first {
-            Some(first) if !(size(first) && size(&failed) && failed.bytes > first.bytes) => {}
-            _ => *first = Some(failed),
-        }
-        drop(first);
+        lock(&self.first_undelivered).get_or_insert(failed);
         self.undelivered.fetch_add(1, SeqCst);
     }
 
@@ -140,14 +158,28 @@ pub(super) unsafe extern "C" fn delivery_report(
 ) {
     // SAFETY: the message is live during the call; the opaque is the `Told` that `Client::new` set.
     let (code, told) = unsafe { (code_of(message), &*opaque.cast::<Told>()) };
-    if code != 0 {
+    // SAFETY: as above, and used by this thread alone.
+    let seen = unsafe { Message::seen(message) };
+    if is_too_large(code) && seen.bytes() > told.alone {
+        let mut headers = Vec::new();
+        flow_frame::headers::encode(seen.headers(), &mut headers);
+        let owned = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
+        lock(&told.too_large).push(TooLarge {
+            topic: seen.topic().unwrap_or_default(),
+            key: owned(seen.key()),
+            value: owned(seen.payload()),
+            timestamp: seen.timestamp_of_undelivered(),
+            headers,
+            // SAFETY: as above; read in place.
+            origin: unsafe { origin::of((*message)._private) },
+        });
+    } else if code != 0 {
         // SAFETY: as above. Fields are read in place; the topic of a live message is live, its name ends in NUL.
         let failed = unsafe {
             Undelivered {
                 topic: owned(rd::rd_kafka_topic_name((*message).rkt)),
                 partition: (*message).partition,
                 code,
-                bytes: (*message).len + (*message).key_len,
                 origin: origin::of((*message)._private),
             }
         };

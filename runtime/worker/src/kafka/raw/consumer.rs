@@ -2,6 +2,7 @@
 
 use std::ffi::{CStr, c_void};
 use std::marker::PhantomData;
+use std::mem::ManuallyDrop;
 use std::ptr::NonNull;
 use std::sync::Arc;
 use std::time::Duration;
@@ -171,6 +172,25 @@ unsafe extern "C" fn ring(_: *mut rd::rd_kafka_t, opaque: *mut c_void) {
 }
 
 impl Message<'_> {
+    /// A message that somebody else destroys.
+    ///
+    /// # Safety
+    /// It is live, and nobody else uses it, for `'a`.
+    pub(super) unsafe fn seen<'a>(message: *const rd::rd_kafka_message_t) -> ManuallyDrop<Message<'a>> {
+        ManuallyDrop::new(Message {
+            // SAFETY: what is live is not null.
+            message: unsafe { NonNull::new_unchecked(message.cast_mut()) },
+            of: PhantomData,
+        })
+    }
+
+    /// Bytes of its key, its value and its headers.
+    pub(super) fn bytes(&self) -> usize {
+        let len = |bytes: Option<&[u8]>| bytes.map_or(0, <[u8]>::len);
+        let headers: usize = self.headers().map(|(name, value)| name.len() + len(value)).sum();
+        len(self.key()) + len(self.payload()) + headers
+    }
+
     fn code(&self) -> i32 {
         // SAFETY: the message is live until `drop`.
         unsafe { code_of(self.message.as_ptr()) }
@@ -214,6 +234,19 @@ impl Message<'_> {
         // SAFETY: the message is live, `kind` takes the answer, which is one of the enum's three.
         let timestamp = unsafe { rd::rd_kafka_message_timestamp(self.message.as_ptr(), &mut kind) };
         (kind != rd::rd_kafka_timestamp_type_t::RD_KAFKA_TIMESTAMP_NOT_AVAILABLE && timestamp >= 0).then_some(timestamp)
+    }
+
+    /// The same of one that was not delivered, of which librdkafka does not tell it.
+    pub(super) fn timestamp_of_undelivered(&self) -> Option<i64> {
+        // SAFETY: the message is live and used by this thread alone. It lies in memory that librdkafka writes itself, and its code
+        // is put back before librdkafka sees it again.
+        unsafe {
+            let code = (&raw mut (*self.message.as_ptr()).err).cast::<i32>();
+            let kept = code.replace(0);
+            let timestamp = self.timestamp();
+            code.write(kept);
+            timestamp
+        }
     }
 
     /// Its headers in their order, each a name and a value, none for null. librdkafka ends a name at its first NUL.

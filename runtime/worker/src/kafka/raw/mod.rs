@@ -18,9 +18,10 @@ mod origin;
 mod producer;
 mod question;
 
+pub(super) use callback::TooLarge;
 pub(super) use client::Client;
 pub(super) use consumer::{Consumer, Message, Of, Taken};
-pub(super) use producer::{Producer, Record};
+pub(super) use producer::{Producer, Record, Unfit};
 pub(super) use question::{Described, EARLIEST, LATEST, Offset};
 
 use rdkafka::bindings as rd;

@@ -9,8 +9,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::client::{Client, Kind, millis};
-use super::{Code, code_of, describe, is, is_denied, is_unknown_topic, origin, rd};
-use crate::kafka::error::Limit;
+use super::{Code, code_of, describe, is, is_denied, is_too_large, is_unknown_topic, origin, rd};
 use crate::kafka::{Error, Settings};
 
 /// How long the thread that takes delivery reports sleeps when there are none; they wake it.
@@ -32,8 +31,17 @@ pub(in crate::kafka) struct Record<'a> {
     pub(in crate::kafka) origin: Option<(u32, i64)>,
 }
 
+/// Why librdkafka never takes a record.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(in crate::kafka) enum Unfit {
+    /// It is larger than its settings allow.
+    Size,
+    /// Its headers are none.
+    Headers,
+}
+
 impl Record<'_> {
-    fn bytes(&self) -> usize {
+    pub(in crate::kafka) fn bytes(&self) -> usize {
         self.key.map_or(0, <[u8]>::len) + self.value.map_or(0, <[u8]>::len) + self.headers.len()
     }
 }
@@ -83,6 +91,11 @@ impl Producer {
         &self.client
     }
 
+    /// The name of the topic of that number.
+    pub(in crate::kafka) fn name(&self, topic: usize) -> &str {
+        &self.topics[topic].name
+    }
+
     /// The number of a topic that is written to from now on.
     pub(in crate::kafka) fn add(&mut self, topic: &CStr) -> Result<usize, Error> {
         let name = topic.to_string_lossy().into_owned();
@@ -94,13 +107,15 @@ impl Producer {
         Ok(self.topics.len() - 1)
     }
 
-    /// Gives `n` records, `record(0)` and on, for one partition of a topic, in their order. Says how many were taken: less than `n` when
-    /// librdkafka's queue is full. Never waits. After an error some of the records may have been taken.
+    /// Gives `n` records, `record(0)` and on, for one partition of a topic, in their order. Says how many are done: less than `n` when
+    /// librdkafka's queue is full. Those of them that it never takes are told by `unfit`. Never waits. After an error some of the
+    /// records may have been taken.
     pub(in crate::kafka) fn produce<'a>(
         &mut self,
         (topic, partition): (usize, i32),
         n: usize,
         record: impl Fn(usize) -> Record<'a>,
+        mut unfit: impl FnMut(usize, Unfit),
     ) -> Result<usize, Error> {
         let mut done = 0;
         while done < n {
@@ -114,12 +129,14 @@ impl Producer {
                 self.call.push(argument(next));
             }
             if self.call.is_empty() {
-                if !self.produce_one(topic, partition, record(done))? {
+                if !self.produce_one(topic, partition, record(done), |why| unfit(done, why))? {
                     break;
                 }
                 done += 1;
             } else {
-                let (taken, all) = (self.produce_call(topic, partition)?, self.call.len());
+                let first = done;
+                let taken = self.produce_call(topic, partition, |index| unfit(first + index, Unfit::Size))?;
+                let all = self.call.len();
                 done += taken;
                 if taken < all {
                     break;
@@ -129,8 +146,9 @@ impl Producer {
         Ok(done)
     }
 
-    /// Gives what `call` has: records that need neither headers nor a timestamp of their own.
-    fn produce_call(&mut self, topic: usize, partition: i32) -> Result<usize, Error> {
+    /// Gives what `call` has: records that need neither headers nor a timestamp of their own. Those that are done and too large
+    /// are told.
+    fn produce_call(&mut self, topic: usize, partition: i32, mut too_large: impl FnMut(usize)) -> Result<usize, Error> {
         let flags = rd::RD_KAFKA_MSG_F_COPY;
         // SAFETY: the topic is live; the array has as many entries as it says. Each points to bytes of a record that the
         // caller of `produce` still holds, and they are copied, not kept.
@@ -150,26 +168,41 @@ impl Producer {
         for index in 0..self.call.len() {
             // SAFETY: the index is below the length, and the messages are ours. Their codes may be a broker's, which it gave
             // for the topic.
-            let (code, bytes, origin) = unsafe {
+            let (code, bytes) = unsafe {
                 let message = self.call.as_ptr().add(index);
-                (code_of(message), (*message).len + (*message).key_len, origin::of((*message)._private))
+                (code_of(message), (*message).len + (*message).key_len)
             };
             if is(code, Code::RD_KAFKA_RESP_ERR__QUEUE_FULL) {
-                return self.full(topic, index, bytes, origin);
+                let never = index == 0 && self.never_takes(bytes);
+                if never {
+                    too_large(0);
+                }
+                return Ok(index + usize::from(never));
             }
-            if code != 0 {
-                return Err(self.refused(topic, code, bytes, origin));
+            if is_too_large(code) {
+                too_large(index);
+            } else if code != 0 {
+                return Err(self.refused(topic, code));
             }
         }
         Ok(self.call.len())
     }
 
     /// Gives one record of any kind. False when the queue is full.
-    fn produce_one(&mut self, topic: usize, partition: i32, record: Record<'_>) -> Result<bool, Error> {
+    fn produce_one(
+        &mut self,
+        topic: usize,
+        partition: i32,
+        record: Record<'_>,
+        mut unfit: impl FnMut(Unfit),
+    ) -> Result<bool, Error> {
         use rd::rd_kafka_vtype_t::*;
         let headers = match Headers::new(record.headers) {
             Ok(headers) => headers,
-            Err(NotHeaders) => return Err(Error::Headers { topic: self.topics[topic].name.clone() }),
+            Err(NotHeaders) => {
+                unfit(Unfit::Headers);
+                return Ok(true);
+            }
         };
         let (key, value) = (memory(record.key), memory(record.value));
         // librdkafka takes zero for "now". A record stamped with the epoch itself moves by a millisecond instead of decades.
@@ -199,27 +232,22 @@ impl Producer {
             rd::rd_kafka_error_destroy(error);
             code
         };
-        let (bytes, origin) = (record.bytes(), record.origin);
-        if is(code, Code::RD_KAFKA_RESP_ERR__QUEUE_FULL) {
-            return self.full(topic, 0, bytes, origin).map(|_| false);
+        let is_full = is(code, Code::RD_KAFKA_RESP_ERR__QUEUE_FULL);
+        if is_too_large(code) || (is_full && self.never_takes(record.bytes())) {
+            unfit(Unfit::Size);
+            return Ok(true);
         }
-        Err(self.refused(topic, code, bytes, origin))
+        if is_full { Ok(false) } else { Err(self.refused(topic, code)) }
     }
 
-    /// The queue is full, after `taken` records. An empty queue that does not take a record never will.
-    fn full(&self, topic: usize, taken: usize, bytes: usize, origin: Option<(u32, i64)>) -> Result<usize, Error> {
-        if taken == 0 && self.in_flight() == 0 && bytes > 0 {
-            return Err(self.refused(topic, Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE as i32, bytes, origin));
-        }
-        Ok(taken)
+    /// The queue is full for a record of so many bytes: if it is empty, that will never change.
+    fn never_takes(&self, bytes: usize) -> bool {
+        self.in_flight() == 0 && bytes > 0
     }
 
-    fn refused(&self, topic: usize, code: i32, bytes: usize, origin: Option<(u32, i64)>) -> Error {
+    fn refused(&self, topic: usize, code: i32) -> Error {
         let (brokers, topic) = (self.client.brokers().to_owned(), self.topics[topic].name.clone());
         match code {
-            _ if is(code, Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE) => {
-                Error::TooLarge { topic, bytes, origin: origin.into(), limit: Limit::Client }
-            }
             _ if is_unknown_topic(code) => Error::UnknownTopic { brokers, topic },
             _ if is_denied(code) => Error::Denied { brokers, topic, cause: describe(code) },
             _ => {
