@@ -81,12 +81,13 @@ impl Instance {
         };
         let mut store = Store::new(program.pre.engine(), host);
         store.limiter(|host| &mut host.growth);
-        store.set_hostcall_fuel(limits.output);
         // No code of the guest runs before its pages are known: rewriting has made exports of its start functions.
         let (instance, pages) = match with_pages(program, &mut store) {
             Ok(found) => found,
             Err(e) => return Err(fault::explain(&e, store.data())),
         };
+        // From here on: its pages are none of its answers.
+        store.set_hostcall_fuel(limits.output);
         let watched = program.watch.calls(pages, limits.time_per_batch);
         let fresh = store.data().growth.memory;
         let mut new = Instance { watched, store, instance, program: program.clone(), call: None, fresh };

@@ -6,8 +6,10 @@ use flow_dataflow::function::{CallError, Kind, Limit};
 use flow_frame::layout::Type;
 use flow_frame::{BytesBuilder, Parts, id};
 
+use flow_plugin::{Limits, Setup};
+
 use crate::guest::{Guest, frame};
-use crate::stage::bad_then_good;
+use crate::stage::{AT, ENGINE, bad_then_good, limits, serves, setup, values};
 
 /// What the host says about a map that answers these bytes.
 #[track_caller]
@@ -135,4 +137,18 @@ fn the_same_checks_hold_for_keyed_answers() {
         Err(CallError::Answer(text)) => assert!(text.starts_with("states: not a frame of version 1"), "{text}"),
         other => panic!("{other:?}"),
     }
+}
+
+/// What makes it stoppable is handed over before, and is no answer.
+#[test]
+fn the_smallest_limit_of_output_is_one_for_answers() {
+    let smallest = Limits { output: 1 << 10, ..limits() };
+    let component = ENGINE
+        .load("guest.wasm", &Guest::new(Kind::Map).bad_on_x("(unreachable)").build(), &smallest)
+        .expect("it is an operator");
+    let setup = Setup { limits: smallest, ..setup(&Arc::default()) };
+    let mut function = component.instantiate(setup).expect("it starts");
+    serves(&mut *function);
+    let error = function.apply(&values(&[&"y".repeat(2000)]), AT).expect_err("too much");
+    assert!(matches!(error, CallError::Exceeded { limit: Limit::Output, .. }), "{error:?}");
 }
