@@ -1,5 +1,5 @@
-//! What a job loses to a neighbour that misbehaves, beside what it loses to one that behaves and takes as much CPU. Asserts the
-//! good job's result alone; the figures are for who reads them.
+//! What a job loses to a neighbour that misbehaves, beside what it loses to one that behaves and takes as much CPU. The figures
+//! are for who reads them; what is asserted leaves room for a machine that does other things too.
 
 use std::time::Instant;
 
@@ -84,6 +84,7 @@ fn what_a_misbehaving_neighbour_costs() {
             costs.push(ill.1 / well.1);
         }
         let (rate, cost) = (median(rates.clone()), median(costs));
+        assert!(rate > 0.8, "beside {mode} the good job has {rate:.3} of its throughput");
         println!("{mode:<12} throughput × {rate:.3} of {rates:.3?}, CPU a record × {cost:.3}");
     }
 }
