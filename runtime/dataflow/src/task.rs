@@ -144,6 +144,16 @@ impl Task {
         self.state == State::Finished
     }
 
+    /// For a task that goes no further: lets its sink write what it has taken, and counts what it has written. True when
+    /// that is all.
+    pub fn settle(&mut self) -> bool {
+        let Tail::Sink(sink, counters) = &mut self.tail else { return true };
+        // What goes wrong now is no reason for anything any more.
+        let done = sink.finish().unwrap_or(true);
+        self.unwritten.settle(&**sink, counters);
+        done
+    }
+
     /// Does one piece of work: passes on pending output, or takes one element through the chain. `now` is milliseconds since
     /// the Unix epoch.
     pub fn step(&mut self, now: Timestamp) -> Result<Step, Error> {

@@ -29,21 +29,34 @@ pub fn run(args: &Run) -> Result<ExitCode> {
     logging::start(&args.process, Quiet::Job, log);
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
     let _guard = runtime.enter();
+    // Signals are not caught yet: a pipe may let this wait.
     let submission = match Submission::read(&args.file) {
         Ok(submission) => submission,
         Err(error) => return refuse(&error.into(), args.output),
     };
+    let mut signals = Signals::catch()?;
     let data = DataDir::temporary()?;
     let options = Options { data_dir: data.path().to_owned(), component_cache_dir: data::component_cache() };
-    let jobs = Jobs::new(Worker::new(options)?, data.path().to_owned())?;
-    let job = match jobs.submit(submission) {
-        Ok(job) => job,
-        Err(Error::Submission(error)) => return refuse(&error.into(), args.output),
-        Err(error) => return Err(error.into()),
+    let jobs = Arc::new(Jobs::new(Worker::new(options)?, data.path().to_owned())?);
+    let starting = jobs.clone();
+    let started = runtime.block_on(async {
+        // It compiles the components, and may have many of them to start.
+        let job = tokio::task::spawn_blocking(move || starting.submit(submission));
+        tokio::select! {
+            job = job => Some(job.context("starting the job")),
+            () = signals.next() => None,
+        }
+    });
+    let job = match started.transpose()? {
+        Some(Ok(job)) => job,
+        Some(Err(Error::Submission(error))) => return refuse(&error.into(), args.output),
+        Some(Err(error)) => return Err(error.into()),
+        None => {
+            // Nothing runs that would have to come to an end.
+            drop(data);
+            std::process::exit(exit::INTERRUPTED.into());
+        }
     };
-    // Not before: until the components are compiled a signal ends the process as it does any other. What that leaves of its
-    // directory is swept by the next run.
-    let mut signals = Signals::catch()?;
     let (_, handle) = jobs.handle(job.id.as_str())?;
     let log = handle.log().clone();
     let writer = thread::Builder::new().name("log".into()).spawn(move || write_log(&log))?;

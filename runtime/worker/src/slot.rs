@@ -15,6 +15,8 @@ use flow_dataflow::task::{Step, Task};
 use crate::cpu::CpuShares;
 use crate::log::unix_ms;
 
+/// How long the sinks of a canceled job may take to write what they have.
+const LAST_MOMENT: Duration = Duration::from_millis(100);
 /// How long a task may go on while others of its slot wait.
 const TURN: Duration = Duration::from_millis(2);
 /// How long a slot sleeps at most: sinks flush and paced sources look at the clock when they are stepped.
@@ -62,12 +64,19 @@ pub(crate) fn run(tasks: Vec<Task>, alarm: &Alarm, stop: &AtomicBool) -> Ended {
     // A second slot never runs on this thread, so the alarm is not set yet.
     let _ = alarm.thread.set(std::thread::current());
     // Nothing of the tasks is seen after a panic.
-    let ended = catch_unwind(AssertUnwindSafe(|| step(tasks, alarm, stop)));
+    let ended = catch_unwind(AssertUnwindSafe(|| {
+        let mut tasks = tasks;
+        let ended = step(&mut tasks, alarm, stop);
+        if let Ended::Canceled = ended {
+            settle(&mut tasks);
+        }
+        ended
+    }));
     ended.unwrap_or_else(|panic| Ended::Failed(Error::Fatal(format!("a task panicked: {}", text(&*panic)))))
 }
 
-fn step(mut tasks: Vec<Task>, alarm: &Alarm, stop: &AtomicBool) -> Ended {
-    let mut cpu = CpuShares::of(&tasks);
+fn step(tasks: &mut Vec<Task>, alarm: &Alarm, stop: &AtomicBool) -> Ended {
+    let mut cpu = CpuShares::of(tasks);
     loop {
         cpu.share_sometimes();
         if stop.load(Relaxed) {
@@ -90,6 +99,14 @@ fn step(mut tasks: Vec<Task>, alarm: &Alarm, stop: &AtomicBool) -> Ended {
         if !progress {
             alarm.sleep();
         }
+    }
+}
+
+/// Gives the sinks a moment to write what they have, so that it counts as written.
+fn settle(tasks: &mut [Task]) {
+    let begun = Instant::now();
+    while !tasks.iter_mut().map(Task::settle).fold(true, |all, done| all & done) && begun.elapsed() < LAST_MOMENT {
+        std::thread::sleep(Duration::from_millis(2));
     }
 }
 

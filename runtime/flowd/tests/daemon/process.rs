@@ -93,6 +93,13 @@ impl Running {
         log
     }
 
+    /// The rest of its standard output, and all that it tells beside it, until it ends.
+    pub fn rest(mut self) -> (String, String) {
+        let mut rest = String::new();
+        self.child.stdout.as_mut().expect("piped").read_to_string(&mut rest).expect("text");
+        (rest, self.log())
+    }
+
     /// Waits for its end, but not for ever.
     pub fn ended(mut self) -> ExitStatus {
         let deadline = Instant::now() + Duration::from_secs(20);

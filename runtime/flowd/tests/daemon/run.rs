@@ -43,6 +43,31 @@ fn a_signal_stops_it() {
 }
 
 #[test]
+fn a_signal_ends_what_has_not_begun() {
+    let place = Place::new(FINITE);
+    let made = std::process::Command::new("mkfifo").arg(place.path().join("pipe.yaml")).status();
+    assert!(made.expect("mkfifo runs").success());
+    let mut running = Running::start(place.flowd(&["run", "pipe.yaml"]));
+    std::thread::sleep(std::time::Duration::from_millis(300));
+    running.signal("INT");
+    assert_eq!(running.ended().code(), None, "the signal itself");
+}
+
+#[test]
+fn what_was_written_before_a_signal_is_counted() {
+    let place = Place::new(&endless());
+    let mut running = Running::start(place.flowd(&["run", "p.yaml", "--output", "json"]));
+    running.line();
+    std::thread::sleep(std::time::Duration::from_millis(500));
+    running.signal("INT");
+    let (stdout, stderr) = running.rest();
+    let json = &stderr[stderr.find("{\n").expect("an object")..];
+    let report: serde_json::Value = serde_json::from_str(json).expect("JSON");
+    let out = report["operators"].as_array().and_then(|all| all.last()).expect("a sink");
+    assert_eq!(out["records-out"].as_u64(), Some(1 + stdout.lines().count() as u64), "{report:#}");
+}
+
+#[test]
 fn a_reader_that_stopped_reading_does_not_hold_it() {
     let place = Place::new(&endless().replace("rate: 100, ", "").replace("record", &"x".repeat(1000)));
     let mut running = Running::start(place.flowd(&["run", "p.yaml"]));
