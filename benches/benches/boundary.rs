@@ -59,6 +59,7 @@ fn component(engine: &Engine, name: &str, config: &str) -> FunctionOperator {
             key_groups: (0, 127),
             limits,
             report: report.clone(),
+            stop: Arc::default(),
         })
         .expect("it starts");
     let state = KeyedState::new(Box::<MemoryBackend>::default(), &function.description().states, KeyGroups::default());

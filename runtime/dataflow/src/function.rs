@@ -114,6 +114,9 @@ pub enum CallError {
         /// The limit in milliseconds.
         limit_ms: u64,
     },
+    /// The call was ended because the job is to stop.
+    #[error("the job is to stop")]
+    Stopped,
     /// The guest asked for more than a limit of its operator.
     #[error("{message}")]
     Exceeded {
@@ -148,7 +151,11 @@ impl CallError {
         match self {
             CallError::TimedOut { .. } => Some(Limit::Time),
             CallError::Exceeded { limit, .. } => Some(*limit),
-            CallError::Trap { .. } | CallError::Answer(_) | CallError::Failed { .. } | CallError::Host(_) => None,
+            CallError::Trap { .. }
+            | CallError::Stopped
+            | CallError::Answer(_)
+            | CallError::Failed { .. }
+            | CallError::Host(_) => None,
         }
     }
 }

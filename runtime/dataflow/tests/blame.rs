@@ -48,6 +48,20 @@ fn done(operator: &mut FunctionOperator, batch: Batch) -> Vec<String> {
     values(&out)
 }
 
+#[test]
+fn a_call_that_is_ended_with_its_job_blames_nobody() {
+    for on_error in [OnError::Fail, OnError::Skip, letters(&Outbox::default())] {
+        let stopped = |_: Call<'_>| Err(CallError::Stopped);
+        let told = Arc::new(Told::default());
+        let mut native = Native::new(Kind::Map, &[], stopped);
+        native.retry = Some(Retry { times: 3, backoff: Duration::from_millis(1) });
+        let mut operator = native.operator(on_error, told.clone());
+        let error = operator.process(records(&[(None, "v"); 60]), NOW, &mut Vec::new()).unwrap_err();
+        assert!(matches!(error, Error::Closed(_)), "{error:?}");
+        assert_eq!((told.codes(), told.lines()), (Vec::new(), Vec::new()));
+    }
+}
+
 /// Calls, of which so many failed, for a run of rows of which every `nth` traps.
 fn cost(rows: usize, is_bad: impl Fn(usize) -> bool) -> (usize, usize) {
     let (calls, failures) = (Arc::<AtomicUsize>::default(), Arc::<AtomicUsize>::default());

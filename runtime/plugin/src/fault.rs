@@ -6,14 +6,18 @@ use flow_dataflow::function::{CallError, Limit};
 use flow_model::quantity::ByteSize;
 
 use crate::instance::Host;
+use crate::interrupt::Reason;
 use crate::limits::Exceeded;
 use crate::log;
 
 /// Why a call into a guest failed. Names of functions come from its name section.
 pub fn explain(error: &Error, host: &Host) -> CallError {
     // The trap of a closed page. One of another kind came first, whoever else wanted to stop the call.
-    if host.was_stopped && error.downcast_ref::<Trap>() == Some(&Trap::MemoryOutOfBounds) {
-        return CallError::TimedOut { limit_ms: host.limits.time_per_batch.as_millis() as u64 };
+    if let (Some(reason), Some(Trap::MemoryOutOfBounds)) = (host.stopped, error.downcast_ref()) {
+        return match reason {
+            Reason::TimeIsUp => CallError::TimedOut { limit_ms: host.limits.time_per_batch.as_millis() as u64 },
+            Reason::Unwanted => CallError::Stopped,
+        };
     }
     let backtrace = error.downcast_ref::<WasmBacktrace>().map(names).unwrap_or_default();
     let message = match (error.downcast_ref::<Trap>(), error.downcast_ref::<Exceeded>()) {

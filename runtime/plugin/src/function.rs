@@ -66,7 +66,8 @@ impl Component {
     }
 
     fn fresh(&self) -> Result<Instance, CallError> {
-        let mut instance = Instance::new(&self.program, self.setup.limits, self.lines.clone())?;
+        let mut instance =
+            Instance::new(&self.program, self.setup.limits, self.lines.clone(), self.setup.stop.clone())?;
         instance.init(Context {
             operator: &self.setup.operator,
             config: &self.setup.config,

@@ -2,6 +2,7 @@
 //! drops it.
 
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use wasmtime::Store;
 use wasmtime::component::WasmList;
@@ -25,8 +26,8 @@ use crate::log::Lines;
 /// What the host keeps beside a guest.
 pub struct Host {
     pub growth: Growth,
-    /// The call at hand, or the last one, took up its time.
-    pub was_stopped: bool,
+    /// Why the last call was stopped, if it was.
+    pub stopped: Option<interrupt::Reason>,
     pub lines: Arc<Lines>,
     /// The last line that the call at hand logged as an error: a panicking guest's only words.
     pub last_error: Option<String>,
@@ -68,11 +69,16 @@ enum Call {
 }
 
 impl Instance {
-    /// Instantiates; `init` is not called yet.
-    pub fn new(program: &Arc<Program>, limits: Limits, lines: Arc<Lines>) -> Result<Instance, CallError> {
+    /// Instantiates; `init` is not called yet. No call goes on once `stop` is set.
+    pub fn new(
+        program: &Arc<Program>,
+        limits: Limits,
+        lines: Arc<Lines>,
+        stop: Arc<AtomicBool>,
+    ) -> Result<Instance, CallError> {
         let host = Host {
             growth: Growth::new(limits.memory, program.exports.pages.len() * interrupt::PAGE_BYTES),
-            was_stopped: false,
+            stopped: None,
             lines,
             last_error: None,
             is_held: false,
@@ -88,7 +94,7 @@ impl Instance {
         };
         // From here on: its pages are none of its answers.
         store.set_hostcall_fuel(limits.output);
-        let watched = program.watch.calls(pages, limits.time_per_batch);
+        let watched = program.watch.calls(pages, limits.time_per_batch, stop);
         let fresh = store.data().growth.memory;
         let mut new = Instance { watched, store, instance, program: program.clone(), call: None, fresh };
         for start in program.exports.pages.iter().filter_map(|(_, start)| *start) {
@@ -175,7 +181,7 @@ impl Instance {
         host.last_error = None;
         self.watched.begin();
         let result = call(&mut self.store);
-        self.store.data_mut().was_stopped = self.watched.end();
+        self.store.data_mut().stopped = self.watched.end();
         let result = result.map_err(|e| fault::explain(&e, self.store.data()));
         let host = self.store.data_mut();
         match &result {

@@ -3,6 +3,7 @@
 
 use std::fmt;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use sha2::{Digest as _, Sha256};
 use wasmtime::component::types::ComponentItem;
@@ -89,6 +90,8 @@ pub struct Setup {
     pub limits: Limits,
     /// Where its lines go.
     pub report: Arc<dyn Report>,
+    /// Set when the job is to stop: a call at hand is ended.
+    pub stop: Arc<AtomicBool>,
 }
 
 impl Component {
@@ -147,7 +150,7 @@ pub fn load(engine: &Engine, name: &str, bytes: &[u8], limits: &Limits) -> Resul
     let program = Arc::new(Program { pre, exports, watch, replace_every });
     let failed = |call| move |cause| Error::Call { name: name.to_owned(), call, cause };
     let lines = Arc::new(Lines::new(Arc::new(Unheard), 0));
-    let mut instance = Instance::new(&program, *limits, lines).map_err(failed("instantiate"))?;
+    let mut instance = Instance::new(&program, *limits, lines, Arc::default()).map_err(failed("instantiate"))?;
     instance.check_types().map_err(|(interface, e)| types(format!("{PACKAGE}/{interface}@{VERSION}"))(e))?;
     let said = instance.describe().map_err(failed("describe"))?;
     let description = describe::check(said, kind)

@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use flow_dataflow::Function;
@@ -36,13 +37,14 @@ impl Checked {
         &self.plan
     }
 
-    /// One subtask of an operator, initialized.
+    /// One subtask of an operator, initialized. `stop` ends its calls.
     pub(crate) fn instantiate(
         &self,
         operator: &Operator,
         component: &Component,
         (subtask, parallelism): (u32, u32),
         report: Arc<dyn Report>,
+        stop: Arc<AtomicBool>,
     ) -> Result<Box<dyn Function>, flow_plugin::Error> {
         let range = self.plan.key_groups.range(SubtaskIndex(subtask), parallelism);
         component.instantiate(flow_plugin::Setup {
@@ -53,6 +55,7 @@ impl Checked {
             key_groups: (range.start.into(), u32::from(range.end).saturating_sub(1)),
             limits: operator.limits.value.into(),
             report,
+            stop,
         })
     }
 
@@ -66,7 +69,8 @@ impl Checked {
                 else {
                     continue;
                 };
-                if let Err(error) = self.instantiate(operator, component, (0, task.parallelism), Arc::new(Unheard)) {
+                let place = (0, task.parallelism);
+                if let Err(error) = self.instantiate(operator, component, place, Arc::new(Unheard), Arc::default()) {
                     let config = &operator.config;
                     let position = if config.value.is_null() { operator.position } else { config.position };
                     let message = format!("operator \"{name}\": {error}");

@@ -313,7 +313,13 @@ impl<'a> Deployment<'a> {
         let component = self.checked.components.get(name).ok_or_else(|| missing(name))?;
         let function = self
             .checked
-            .instantiate(spec, component, (subtask, planned.parallelism), self.report(name, subtask)?)
+            .instantiate(
+                spec,
+                component,
+                (subtask, planned.parallelism),
+                self.report(name, subtask)?,
+                self.stop.clone(),
+            )
             .map_err(|error| Error::Operator(name.clone(), error))?;
         let state = self.state(name, component.description(), subtask)?;
         let state = match spec.limits.value.state_per_key {

@@ -115,6 +115,7 @@ impl Suspicion {
 pub(super) fn without_record(error: CallError) -> Error {
     match error {
         CallError::Host(error) => error,
+        CallError::Stopped => Error::Closed(error.to_string()),
         CallError::Failed { retryable: true, .. } => Error::Retryable(error.to_string()),
         CallError::Trap { ref message, ref backtrace } | CallError::Exceeded { ref message, ref backtrace, .. } => {
             Error::Plugin(backtrace.iter().fold(message.clone(), |text, f| text + "\n    at " + f))
@@ -129,7 +130,7 @@ pub(super) fn without_record(error: CallError) -> Error {
 pub(super) fn may_be_a_record(error: &CallError) -> bool {
     match error {
         CallError::Trap { .. } | CallError::TimedOut { .. } | CallError::Exceeded { .. } | CallError::Answer(_) => true,
-        CallError::Failed { .. } | CallError::Host(_) => false,
+        CallError::Stopped | CallError::Failed { .. } | CallError::Host(_) => false,
     }
 }
 
@@ -152,7 +153,9 @@ impl FunctionOperator {
                 message = text;
                 (code, Vec::new())
             }
-            CallError::Failed { .. } | CallError::Host(_) => return Err(without_record(failed)),
+            CallError::Stopped | CallError::Failed { .. } | CallError::Host(_) => {
+                return Err(without_record(failed));
+            }
         };
         self.setup.blame.reject(one, 0, Rejected { origin: one.origin(0), code, message, backtrace, attempts })
     }

@@ -93,7 +93,7 @@ pub struct Setup {
     pub stopwatch: Stopwatch,
     /// The most rows that one call gets.
     pub max_rows: usize,
-    /// Set when the job is to stop: no further call is made.
+    /// Set when the job is to stop: no further call is made. Who makes the function ends the call at hand.
     pub stop: Arc<AtomicBool>,
 }
 

@@ -1,5 +1,6 @@
 //! A component that misbehaves in every way it can, in the real daemon, beside a job that must not notice.
 
+mod canceled;
 mod neighbours;
 
 use flow_e2e::flowd::{Flowd, counter, state};

@@ -1,7 +1,8 @@
-//! One thread that looks at all running calls every few milliseconds and closes the pages of those that took too much CPU time.
-//! A call itself pays two uncontended locks.
+//! One thread that looks at all running calls every few milliseconds and closes the pages of those that took too much CPU
+//! time, or that nobody wants any more. A call itself pays two uncontended locks.
 
 use std::cell::LazyCell;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::Duration;
 
@@ -28,6 +29,8 @@ pub struct Call {
 #[derive(Debug)]
 struct State {
     limit: Duration,
+    /// Set when no call is wanted any more.
+    stop: Arc<AtomicBool>,
     pages: Vec<Page>,
     running: Running,
 }
@@ -41,7 +44,16 @@ enum Running {
     /// A call that a tick met when its thread's clock showed `since`.
     Since { clock: ThreadClock, since: Duration },
     /// Its pages are closed.
-    Stopped,
+    Stopped(Reason),
+}
+
+/// Why a call was stopped.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Reason {
+    /// It has used up its CPU time.
+    TimeIsUp,
+    /// Nobody wants what it would answer.
+    Unwanted,
 }
 
 thread_local! {
@@ -65,9 +77,10 @@ impl Watch {
     }
 
     /// For the calls of an instance, each at most `limit` of CPU time: none is stopped before it, a guest that goes on is
-    /// stopped within two ticks after it. To be dropped before the store in which the pages are.
-    pub fn calls(&self, pages: Vec<Page>, limit: Duration) -> Call {
-        let state = Arc::new(Mutex::new(State { limit, pages, running: Running::No }));
+    /// stopped within two ticks after it, and within one after `stop` is set. To be dropped before the store in which the
+    /// pages are.
+    pub fn calls(&self, pages: Vec<Page>, limit: Duration, stop: Arc<AtomicBool>) -> Call {
+        let state = Arc::new(Mutex::new(State { limit, stop, pages, running: Running::No }));
         lock(&self.list).push(Arc::downgrade(&state));
         Call { state }
     }
@@ -79,15 +92,16 @@ impl Call {
         lock(&self.state).running = Running::New(CLOCK.with(|clock| **clock));
     }
 
-    /// It has ended. Whether it was told to stop.
-    pub fn end(&self) -> bool {
+    /// It has ended. Why it was told to stop, if it was.
+    pub fn end(&self) -> Option<Reason> {
         let mut state = lock(&self.state);
-        let was_stopped = matches!(state.running, Running::Stopped);
-        if was_stopped {
-            state.pages.iter().for_each(Page::open);
+        match std::mem::replace(&mut state.running, Running::No) {
+            Running::Stopped(reason) => {
+                state.pages.iter().for_each(Page::open);
+                Some(reason)
+            }
+            Running::No | Running::New(_) | Running::Since { .. } => None,
         }
-        state.running = Running::No;
-        was_stopped
     }
 }
 
@@ -104,16 +118,21 @@ impl State {
     fn tick(&mut self) {
         match self.running {
             Running::No => {}
+            Running::New(_) | Running::Since { .. } if self.stop.load(Relaxed) => self.end(Reason::Unwanted),
             Running::New(clock) => self.running = Running::Since { clock, since: clock.now() },
             Running::Since { clock, since } => {
                 if clock.now().saturating_sub(since) >= self.limit {
-                    self.pages.iter().for_each(Page::close);
-                    self.running = Running::Stopped;
+                    self.end(Reason::TimeIsUp);
                 }
             }
             // Again, should the system have refused it.
-            Running::Stopped => self.pages.iter().for_each(Page::close),
+            Running::Stopped(_) => self.pages.iter().for_each(Page::close),
         }
+    }
+
+    fn end(&mut self, reason: Reason) {
+        self.pages.iter().for_each(Page::close);
+        self.running = Running::Stopped(reason);
     }
 }
 

@@ -2,6 +2,7 @@
 //! on unharmed.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::time::{Duration, Instant};
 
 use flow_dataflow::Function;
@@ -70,6 +71,27 @@ fn whatever_a_guest_does_it_is_stopped_by_its_cpu_time() {
         }
         assert!(begin.elapsed() >= Duration::from_millis(60), "{what}: before its time");
         serves(&mut *function);
+    }
+}
+
+#[test]
+fn whatever_a_guest_does_it_is_stopped_when_nobody_wants_it_any_more() {
+    let engine = engine();
+    let limits = Limits { time_per_batch: Duration::from_secs(3600), ..limits() };
+    for (what, body) in ENDLESS {
+        let component = engine.load("guest.wasm", &endless(body).build(), &limits).expect("an operator");
+        let stop = Arc::<AtomicBool>::default();
+        let setup = Setup { limits, stop: stop.clone(), ..setup(&Arc::default()) };
+        let mut function = component.instantiate(setup).expect("it starts");
+        let stops = std::thread::spawn(move || {
+            std::thread::sleep(Duration::from_millis(60));
+            stop.store(true, Relaxed);
+        });
+        match function.apply(&values(&["x"]), AT) {
+            Err(CallError::Stopped) => {}
+            other => panic!("{what}: {other:?}"),
+        }
+        stops.join().expect("it only waits");
     }
 }
 

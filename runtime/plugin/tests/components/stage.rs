@@ -58,6 +58,7 @@ pub fn setup(log: &Arc<Log>) -> Setup {
         key_groups: (96, 127),
         limits: limits(),
         report: log.clone(),
+        stop: Arc::default(),
     }
 }
 

@@ -290,6 +290,7 @@ impl Component {
                 key_groups: (0, u32::from(DEFAULT_KEY_GROUPS) - 1),
                 limits: self.limits,
                 report: self.collector.clone(),
+                stop: Arc::default(),
             };
             let function = self.component.instantiate(setup)?;
             let states = &self.component.description().states;
