@@ -68,18 +68,24 @@ pub fn of_module(name: String, module: &Path) -> Result<Operator, Failure> {
     Ok(Operator { name, component, world })
 }
 
-/// Writes a component whole or not at all: who reads it meanwhile sees the old one.
+/// Writes a component whole or not at all: who reads it meanwhile sees the old one. Only a regular file is replaced, be it
+/// behind a link: a device or a pipe takes the bytes and stays.
 pub fn write(path: &Path, component: &[u8]) -> Result<(), Failure> {
-    let dir = path.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     let unable = |error: std::io::Error| Failure::failed(format!("can't write {}: {error}", path.display()));
+    let file = match path.canonicalize() {
+        Ok(file) if file.is_file() => file,
+        _ if path.symlink_metadata().is_ok() => return fs::write(path, component).map_err(unable),
+        _ => path.to_owned(),
+    };
+    let dir = file.parent().filter(|dir| !dir.as_os_str().is_empty()).unwrap_or(Path::new("."));
     fs::create_dir_all(dir).map_err(unable)?;
     let mut builder = tempfile::Builder::new();
     // A temporary file is private unless told otherwise; a component is not secret.
     #[cfg(unix)]
     builder.permissions(std::os::unix::fs::PermissionsExt::from_mode(0o644));
-    let mut file = builder.tempfile_in(dir).map_err(unable)?;
-    file.write_all(component).map_err(unable)?;
-    file.persist(path).map_err(|error| unable(error.error))?;
+    let mut written = builder.tempfile_in(dir).map_err(unable)?;
+    written.write_all(component).map_err(unable)?;
+    written.persist(&file).map_err(|error| unable(error.error))?;
     Ok(())
 }
 

@@ -33,6 +33,41 @@ fn a_real_operator() {
     assert_eq!(fs::read(directory.path().join("t.component.wasm")).expect("it was written"), component);
 }
 
+#[test]
+fn only_a_regular_file_is_replaced() {
+    use std::os::unix::fs::{FileTypeExt, symlink};
+
+    let directory = tempfile::tempdir().expect("a directory");
+    let at = |name: &str| directory.path().join(name);
+    let module = at("core.wasm");
+    let operator = crate::look::built("identity");
+    let build = |out: &str| {
+        let out = out.to_owned();
+        let arguments = ["build", "--module", operator.to_str().expect("text"), "-o", &out];
+        let built = run(directory.path(), &arguments);
+        assert_eq!(built.code, 0, "{out}: {}", built.stderr);
+    };
+    fs::write(&module, "old").expect("writable");
+    symlink("core.wasm", at("link")).expect("a link");
+    symlink("later.wasm", at("early")).expect("a link");
+    build("link");
+    build("early");
+    for (link, file) in [("link", "core.wasm"), ("early", "later.wasm")] {
+        assert!(at(link).is_symlink(), "{link} was replaced");
+        assert_eq!(fs::read(at(file)).expect("it was written")[..4], *b"\0asm");
+    }
+
+    let pipe = at("pipe");
+    assert!(std::process::Command::new("mkfifo").arg(&pipe).status().expect("mkfifo runs").success());
+    let reader = std::thread::spawn({
+        let pipe = pipe.clone();
+        move || fs::read(pipe)
+    });
+    build("pipe");
+    assert_eq!(reader.join().expect("it reads").expect("readable")[..4], *b"\0asm");
+    assert!(fs::metadata(&pipe).expect("it is there").file_type().is_fifo(), "the pipe was replaced");
+}
+
 /// Compiles the standard library as well: minutes when the cache is cold.
 #[test]
 #[ignore = "long: compiles the standard library for Wasm"]

@@ -18,7 +18,7 @@ sinks:
 ";
 
 /// A component that `deployment/plugins.sh` built.
-fn built(name: &str) -> PathBuf {
+pub fn built(name: &str) -> PathBuf {
     let cache = || std::env::var_os("XDG_CACHE_HOME").map(|cache| PathBuf::from(cache).join("flow/plugins"));
     let home = || std::env::home_dir().map(|home| home.join(".cache/flow/plugins"));
     let given = std::env::var_os("FLOW_PLUGINS").map(PathBuf::from);
