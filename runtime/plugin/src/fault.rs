@@ -33,6 +33,21 @@ pub fn explain(error: &Error, host: &Host) -> CallError {
     CallError::Trap { message, backtrace }
 }
 
+/// Why there is no instance. No answer is read while one is made: what is no limit of the guest the system did not give.
+pub fn not_made(error: &Error, host: &Host) -> CallError {
+    match explain(error, host) {
+        CallError::Answer(cause) => no_room(&cause),
+        known => known,
+    }
+}
+
+fn no_room(cause: &str) -> CallError {
+    CallError::Host(flow_dataflow::Error::Retryable(format!(
+        "there is no room for one more instance: {cause}; lower `parallelism`, cancel other jobs, or raise vm.max_map_count \
+         (sysctl) if memory is left"
+    )))
+}
+
 fn trapped(trap: Trap, last_error: Option<&str>) -> String {
     let cause = match (trap, last_error) {
         (Trap::UnreachableCodeReached, Some(text)) => return format!("it panicked: {text}"),
@@ -76,4 +91,19 @@ fn names(backtrace: &WasmBacktrace) -> Vec<String> {
         None => format!("function {}", frame.func_index()),
     };
     backtrace.frames().iter().map(name).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_the_system_does_not_give_is_no_answer() {
+        let CallError::Host(error) = no_room("Cannot allocate memory (os error 12)") else {
+            panic!("a guest is blamed")
+        };
+        assert!(matches!(error, flow_dataflow::Error::Retryable(_)), "{error:?}");
+        let text = error.to_string();
+        assert!(text.starts_with("there is no room for one more instance: Cannot allocate memory"), "{text}");
+    }
 }

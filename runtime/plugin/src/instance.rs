@@ -90,7 +90,7 @@ impl Instance {
         // No code of the guest runs before its pages are known: rewriting has made exports of its start functions.
         let (instance, pages) = match with_pages(program, &mut store) {
             Ok(found) => found,
-            Err(e) => return Err(fault::explain(&e, store.data())),
+            Err(e) => return Err(fault::not_made(&e, store.data())),
         };
         // From here on: its pages are none of its answers.
         store.set_hostcall_fuel(limits.output);
