@@ -56,6 +56,9 @@ fn of_diagnostic(code: Code) -> &'static str {
         Code::Reference => {
             "`${env:NAME}` or `${file:PATH}` leads to nothing: set the variable where flowd is started, or let flowd's user read the file."
         }
+        Code::Room => {
+            "The process that should run the job has too few memory maps or threads left for its subtasks: lower `parallelism`, cancel other jobs, or raise the limit that the message names."
+        }
     }
 }
 

@@ -73,6 +73,8 @@ pub enum Code {
     Component,
     /// A reference such as `${env:NAME}` that leads to nothing.
     Reference,
+    /// The process that should run the pipeline has no room for it at present: memory maps or threads.
+    Room,
 }
 
 /// One problem in one pipeline file.

@@ -105,6 +105,12 @@ impl Component {
         self.digest
     }
 
+    /// Memory maps of the process that an instance takes, about: a memory is a range with guards around it, and each of its
+    /// modules with code has one beside its own. Measured on Linux: 8 for Rust, 78 for Python.
+    pub fn maps(&self) -> u64 {
+        2 * self.program.exports.pages.len() as u64 + 4
+    }
+
     /// Its kind.
     pub fn kind(&self) -> Kind {
         self.description.kind

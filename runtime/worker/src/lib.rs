@@ -3,6 +3,7 @@
 //! Must never decide anything about checkpoints or placement: it runs what it is told and says what happened.
 //!
 //! - [`check`]: a pipeline and its components, whole, before anything starts; [`deploy`]: tasks, queues and state from it
+//! - [`room`]: whether one more job fits into the process
 //! - [`job`]: a running job; [`slot`]: the threads that step its tasks; [`cpu`]: who used their CPU time
 //! - [`log`], [`metrics`], [`report`]: what a job tells
 //! - [`connect`]: sources and sinks by name: [`kafka`], [`files`], [`generator`], [`stdout`], [`blackhole`]
@@ -26,6 +27,7 @@ mod named;
 mod record_text;
 mod report;
 pub mod rocks;
+mod room;
 mod secrets;
 mod slot;
 mod stdout;
@@ -40,6 +42,7 @@ pub use flow_dataflow::Error as TaskError;
 pub use job::{JobHandle, JobState, JobStatus};
 
 use rocks::SharedRocks;
+use room::Room;
 
 /// Why a pipeline can't run.
 #[derive(Debug, thiserror::Error)]
@@ -74,6 +77,7 @@ pub struct Options {
 pub struct Worker {
     engine: flow_plugin::Engine,
     rocks: SharedRocks,
+    room: Room,
     data_dir: PathBuf,
 }
 
@@ -86,7 +90,7 @@ impl Worker {
         })
         .map_err(|e| Error::Start(e.to_string()))?;
         let rocks = SharedRocks::new();
-        Ok(Worker { engine, rocks, data_dir: options.data_dir })
+        Ok(Worker { engine, rocks, room: Room::default(), data_dir: options.data_dir })
     }
 
     /// Starts a checked pipeline under an id that no other job of this worker has. `on_end` is called once when it is over,
@@ -97,6 +101,7 @@ impl Worker {
         checked: &Checked,
         on_end: impl FnOnce(&JobStatus) + Send + 'static,
     ) -> Result<JobHandle, Error> {
+        let _promise = self.room.promise(checked)?;
         let state_dir = self.data_dir.join("jobs").join(id).join("state");
         let (parts, slots) = deploy::deploy(checked, &self.rocks, &state_dir)?;
         Ok(JobHandle::start(parts, slots, Box::new(on_end)))

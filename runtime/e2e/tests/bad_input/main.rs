@@ -4,6 +4,7 @@
 mod components;
 mod files;
 mod pipelines;
+mod wide;
 
 use flow_e2e::flowd::Flowd;
 
