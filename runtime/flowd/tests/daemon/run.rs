@@ -47,7 +47,7 @@ fn a_signal_ends_what_has_not_begun() {
     let place = Place::new(FINITE);
     let made = std::process::Command::new("mkfifo").arg(place.path().join("pipe.yaml")).status();
     assert!(made.expect("mkfifo runs").success());
-    let mut running = Running::start(place.flowd(&["run", "pipe.yaml"]));
+    let running = Running::start(place.flowd(&["run", "pipe.yaml"]));
     std::thread::sleep(std::time::Duration::from_millis(300));
     running.signal("INT");
     assert_eq!(running.ended().code(), None, "the signal itself");
