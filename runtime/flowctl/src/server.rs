@@ -1,10 +1,12 @@
 //! The coordinator's REST API, as seen from here. Every refusal becomes a [`Failure`] with its exit code.
 
 use std::env;
-use std::io::{BufRead, BufReader, Read};
+use std::io::{BufRead, BufReader, ErrorKind, Read};
+use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use flow_model::api::Refusal;
 use serde::de::DeserializeOwned;
@@ -35,6 +37,8 @@ const QUIET_SUBMIT: Duration = Duration::from_secs(10);
 const SILENCE: Duration = Duration::from_secs(60);
 /// An answer in memory, at most; a pipeline of the largest size has a description of a few MiB.
 const ANSWER_MAX: u64 = 64 << 20;
+/// How long a daemon of this machine may take to begin to listen.
+const START: Duration = Duration::from_secs(3);
 /// A line of an answer that is taken line by line, at most; a log's have some KiB.
 const LINE_MAX: u64 = 1 << 20;
 
@@ -156,6 +160,20 @@ impl Server {
             None => agent,
         };
         Ok(Self { agent: agent.build().new_agent(), url, tells })
+    }
+
+    /// The same, when it listens: one of this machine that was started a moment ago does not yet. What is wrong after that
+    /// is told by who asks it.
+    pub fn awaited(self) -> Self {
+        let address = self.url.strip_prefix("http://").unwrap_or_default();
+        let is_here = ["localhost:", "127.0.0.1:", "[::1]:"].iter().any(|here| address.starts_with(here));
+        let begun = Instant::now();
+        let is_refused =
+            || TcpStream::connect(address).is_err_and(|error| error.kind() == ErrorKind::ConnectionRefused);
+        while is_here && begun.elapsed() < START && is_refused() {
+            thread::sleep(Duration::from_millis(50));
+        }
+        self
     }
 
     /// Where it is.

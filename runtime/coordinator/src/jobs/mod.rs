@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{fs, io, thread};
@@ -75,13 +76,14 @@ pub struct Jobs {
     directory: PathBuf,
     names: Arc<Names>,
     entries: Mutex<Entries>,
+    /// The process is to end; set while the entries are locked.
+    stopping: Arc<AtomicBool>,
 }
 
 #[derive(Default)]
 struct Entries {
     /// In the order of submission.
     known: Vec<Entry>,
-    stopping: bool,
 }
 
 #[derive(Clone)]
@@ -131,8 +133,8 @@ impl Jobs {
         for record in &lost {
             tracing::warn!(job = %record.id, "lost: {}", record.loss());
         }
-        let entries = Entries { known: lost.into_iter().map(Entry::lost).collect(), stopping: false };
-        Ok(Self { worker, directory, names: Arc::default(), entries: Mutex::new(entries) })
+        let entries = Mutex::new(Entries { known: lost.into_iter().map(Entry::lost).collect() });
+        Ok(Self { worker, directory, names: Arc::default(), entries, stopping: Arc::default() })
     }
 
     /// Can it run, and how?
@@ -169,9 +171,12 @@ impl Jobs {
         }
         tracing::info!(job = %id, "starts");
         let on_end = {
-            let (id, directory) = (id.clone(), directory.clone());
+            let (id, directory, stopping) = (id.clone(), directory.clone(), self.stopping.clone());
             move |status: &JobStatus| {
-                record::remove(&directory);
+                // What ends because the process does is told by the next one.
+                if !(stopping.load(Relaxed) && status.state == flow_worker::JobState::Canceled) {
+                    record::remove(&directory);
+                }
                 end::tell(&id, status);
             }
         };
@@ -275,8 +280,8 @@ impl Jobs {
     pub fn stop(&self, patience: Duration) -> bool {
         let deadline = Instant::now() + patience;
         let entries = {
-            let mut entries = self.lock();
-            entries.stopping = true;
+            let entries = self.lock();
+            self.stopping.store(true, Relaxed);
             entries.known.clone()
         };
         let running: Vec<&Entry> = entries.iter().filter(|entry| !entry.job().state.is_terminal()).collect();
@@ -300,7 +305,7 @@ impl Jobs {
     fn reserve(&self, name: &PipelineName) -> Result<names::Reserved, Error> {
         let reserved = self.names.reserve(name).ok_or_else(|| Error::Running(name.clone()))?;
         let entries = self.lock();
-        if entries.stopping {
+        if self.stopping.load(Relaxed) {
             return Err(Error::Stopping);
         }
         let running = entries.known.iter().rev().find(|entry| entry.name == *name).cloned();
@@ -324,7 +329,7 @@ impl Jobs {
     /// Adds the job to the list; the oldest ended ones make room.
     fn enter(&self, entry: Entry) {
         let mut entries = self.lock();
-        if entries.stopping {
+        if self.stopping.load(Relaxed) {
             entry.handle.cancel();
         }
         entries.known.push(entry);

@@ -44,7 +44,7 @@ impl Record {
             None => "deploy it again".to_owned(),
         };
         format!(
-            "flowd ended while the job ran (it was killed, or its machine stopped); the job was not resumed: {next}"
+            "flowd ended while the job ran (it was stopped or killed, or its machine was); the job was not resumed: {next}"
         )
     }
 }

@@ -39,7 +39,7 @@ pub struct Args {
 
 /// Deploys and shows the job.
 pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
-    let server = args.remote.server(output)?;
+    let server = args.remote.server(output)?.awaited();
     let deployment = Deployment::read(&args.file)?;
     for warning in deployment.warnings() {
         output.note(&warning.to_string());

@@ -173,3 +173,28 @@ fn a_file_without_end_is_not_read_to_it() {
         assert!(called.code == 2 && called.stderr.contains("larger than 256Mi"), "{command}: {}", called.stderr);
     }
 }
+
+#[test]
+fn a_daemon_that_just_starts_is_waited_for() {
+    use std::io::{Read, Write};
+    let url = nobody();
+    let address = url.trim_start_matches("http://").to_owned();
+    let starting = std::thread::spawn(move || {
+        std::thread::sleep(std::time::Duration::from_millis(700));
+        let listener = TcpListener::bind(address).expect("it is free still");
+        for mut socket in listener.incoming().flatten() {
+            // Who only looks whether somebody listens says nothing.
+            if socket.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {
+                let answer = b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno";
+                return socket.write_all(answer).expect("it reads");
+            }
+        }
+    });
+    let directory = tempfile::tempdir().expect("a directory");
+    let pipeline =
+        PIPELINE.replace("operators:\n  shout: {component: ./shout.wasm, from: in}\n", "").replace("shout", "in");
+    fs::write(directory.path().join("p.yaml"), pipeline).expect("a file");
+    let called = run(directory.path(), &["deploy", "p.yaml", "--server", &url]);
+    assert!(called.stderr.contains("is it another program?"), "{}", called.stderr);
+    starting.join().expect("no panic");
+}

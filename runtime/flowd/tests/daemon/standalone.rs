@@ -4,7 +4,7 @@ use std::net::TcpListener;
 use std::time::{Duration, Instant};
 use std::{fs, thread};
 
-use serde_json::{Value, json};
+use serde_json::Value;
 use ureq::Agent;
 use ureq::unversioned::multipart::{Form, Part};
 
@@ -171,8 +171,8 @@ fn a_killed_daemon_says_what_it_lost() {
     running.ended();
 
     let (running, url) = start(&place);
-    let lost = "flowd ended while the job ran (it was killed, or its machine stopped); the job was not resumed: deploy it \
-                again with `flowctl deploy '/my flows/p.yaml'`";
+    let lost = "flowd ended while the job ran (it was stopped or killed, or its machine was); the job was not resumed: deploy \
+                it again with `flowctl deploy '/my flows/p.yaml'`";
     let jobs = get(&url, "/jobs");
     assert_eq!(jobs["jobs"].as_array().map(Vec::len), Some(1), "the one that had ended is not lost: {jobs}");
     let description = get(&url, "/jobs/endless");
@@ -186,9 +186,12 @@ fn a_killed_daemon_says_what_it_lost() {
     let line = format!(" WARN flow_coordinator::jobs: lost: {lost} job={}\n", id.as_str().expect("an id"));
     assert_eq!(log.matches(&line).count(), 1, "{log}");
 
-    // It is told once, and a job that a signal stopped is not lost.
+    // It is told once; and a job that ended because its daemon did is told by the next one.
     let (_running, url) = start(&place);
-    assert_eq!(get(&url, "/jobs")["jobs"], json!([]));
+    let jobs = get(&url, "/jobs")["jobs"].clone();
+    assert_eq!(jobs.as_array().map(Vec::len), Some(1), "{jobs}");
+    assert_ne!(jobs[0]["id"], id);
+    assert_eq!((&jobs[0]["name"], &jobs[0]["state"]), (&"endless".into(), &"failed".into()));
 }
 
 #[test]
