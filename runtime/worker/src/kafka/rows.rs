@@ -25,7 +25,7 @@ pub(super) struct Target {
     pub(super) partitions: u32,
     /// The largest batch that the broker takes, in bytes, as far as it tells us.
     pub(super) limit: Option<i64>,
-    /// When its partitions were last asked for again.
+    /// When its partitions were last asked for again, and there were no more of them.
     asked_again: Option<Instant>,
     /// Its number in the producer.
     number: usize,
@@ -89,7 +89,9 @@ impl Targets {
         match self.by_name.get(topic) {
             Some(index) => {
                 let known = &mut self.all[*index];
-                (known.partitions, known.asked_again) = (partitions.max(known.partitions), Some(Instant::now()));
+                // One that grows may grow on.
+                known.asked_again = (partitions <= known.partitions).then(Instant::now);
+                known.partitions = partitions.max(known.partitions);
                 known.limit = limit.or(known.limit);
             }
             None => {
