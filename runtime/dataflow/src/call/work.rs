@@ -11,6 +11,9 @@ use crate::{Batch, Error};
 
 /// A search for who is to blame lets other tasks of the slot go on after so long.
 const TURN_NS: u64 = 10_000_000;
+/// And goes on itself no sooner than so many milliseconds after it began: each failed call costs an instance, for which the
+/// kernel locks the memory of the whole process, other jobs' slots with it.
+const TURN_AND_PAUSE: i64 = 20;
 
 /// What is known of rows that are not done.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -98,7 +101,7 @@ impl FunctionOperator {
                 Err(error) => {
                     self.failed(rows, &piece, error, was_fresh, at)?;
                     if self.work.until.is_none() && (self.setup.stopwatch)() - begun > TURN_NS {
-                        self.work.until = Some(at.now);
+                        self.work.until = Some(at.now.saturating_add(TURN_AND_PAUSE));
                     }
                     if self.work.until.is_some() {
                         return Ok(());
