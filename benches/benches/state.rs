@@ -82,7 +82,9 @@ fn fill(backend: &mut dyn StateBackend) {
     for from in (0..KEYS).step_by(10_000) {
         backend.put_many(&keys(from..from + 10_000), &counts(10_000)).expect("it takes a million keys");
     }
-    backend.snapshot(1).expect("it writes them down");
+    backend
+        .snapshot(flow_dataflow::Barrier::first(flow_model::checkpoint::CheckpointId(1)))
+        .expect("it writes them down");
 }
 
 fn state(criterion: &mut Criterion) {

@@ -1,12 +1,28 @@
 //! What flows through gates and exchanges. Nothing here knows how it travels.
 
-use crate::Batch;
+use flow_model::checkpoint::CheckpointId;
 
-/// Id of a checkpoint: attempt · 2³² + counter, so never used twice in a job's life.
-pub type CheckpointId = u64;
+use crate::Batch;
 
 /// Milliseconds since the Unix epoch.
 pub type Timestamp = i64;
+
+/// The marker that divides a stream into what belongs to a checkpoint and what does not.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Barrier {
+    /// The checkpoint.
+    pub checkpoint: CheckpointId,
+    /// The last one that was confirmed when this one was triggered: a snapshot names only objects of its manifest, or with
+    /// higher ids. [`CheckpointId::NONE`] before the first.
+    pub confirmed: CheckpointId,
+}
+
+impl Barrier {
+    /// A barrier of a job that has no confirmed checkpoint.
+    pub fn first(checkpoint: CheckpointId) -> Barrier {
+        Barrier { checkpoint, confirmed: CheckpointId::NONE }
+    }
+}
 
 /// One element of a stream.
 #[derive(Clone, Debug)]
@@ -16,7 +32,7 @@ pub enum Element {
     /// No row with an earlier event time follows.
     Watermark(Timestamp),
     /// Everything before it belongs to the checkpoint, nothing after it does.
-    Barrier(CheckpointId),
+    Barrier(Barrier),
     /// Nothing follows.
     EndOfInput,
 }

@@ -4,7 +4,9 @@
 //! the implementation must be as fresh as a new instance.
 
 use crate::Batch;
-use crate::element::{CheckpointId, Moment};
+use flow_model::checkpoint::CheckpointId;
+
+use crate::element::Moment;
 use crate::state::{KeyedState, TooMuch};
 
 pub use flow_model::kind::OperatorKind as Kind;

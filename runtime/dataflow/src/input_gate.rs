@@ -1,13 +1,17 @@
 //! A subtask's inputs, one channel from each subtask upstream, as one stream.
 //!
 //! Watermark: the least of all channels, forwarded when it rises. Barrier: a channel that has delivered it is not read until
-//! all have (aligned), so a snapshot holds what came before the barrier and nothing else. End of input: when all have ended;
-//! an ended channel holds nothing up.
+//! all have (aligned), so a snapshot holds what came before the barrier and nothing else. Barriers are told apart by the ids
+//! of their checkpoints: a higher one ends the alignment of a lower one, which then never passes, and a lower one that comes
+//! late is dropped. End of input: when all have ended; an ended channel holds nothing up, and only barriers follow it.
+
+use flow_model::checkpoint::CheckpointId;
 
 use crate::Element;
-use crate::element::{CheckpointId, Timestamp};
+use crate::element::{Barrier, Timestamp};
 use crate::exchange::Reader;
 
+#[derive(Clone, Copy)]
 enum State {
     Open {
         watermark: Timestamp,
@@ -24,7 +28,11 @@ pub struct InputGate {
     channels: Vec<(Reader, State)>,
     next: usize,
     watermark: Timestamp,
-    aligning: Option<CheckpointId>,
+    aligning: Option<Barrier>,
+    /// The last barrier that passed.
+    passed: CheckpointId,
+    /// The end of input was given.
+    ended: bool,
 }
 
 impl InputGate {
@@ -36,6 +44,8 @@ impl InputGate {
             next: 0,
             watermark: Timestamp::MIN,
             aligning: None,
+            passed: CheckpointId::NONE,
+            ended: false,
         }
     }
 
@@ -46,10 +56,10 @@ impl InputGate {
             let at = self.next;
             self.next = (self.next + 1) % self.channels.len();
             let (reader, state) = &mut self.channels[at];
-            let State::Open { watermark } = state else {
+            if let State::Aligned { .. } = state {
                 empty += 1;
                 continue;
-            };
+            }
             let ready = match reader.pop() {
                 None => {
                     empty += 1;
@@ -57,14 +67,12 @@ impl InputGate {
                 }
                 Some(Element::Batch(batch)) => return Some(Element::Batch(batch)),
                 Some(Element::Watermark(time)) => {
-                    *watermark = time.max(*watermark);
+                    if let State::Open { watermark } = state {
+                        *watermark = time.max(*watermark);
+                    }
                     self.risen()
                 }
-                Some(Element::Barrier(checkpoint)) => {
-                    *state = State::Aligned { watermark: *watermark };
-                    self.aligning = Some(checkpoint);
-                    self.aligned()
-                }
+                Some(Element::Barrier(barrier)) => self.delivered(at, barrier),
                 Some(Element::EndOfInput) => {
                     *state = State::Ended;
                     self.aligned().or_else(|| self.ended()).or_else(|| self.risen())
@@ -77,6 +85,23 @@ impl InputGate {
         }
         // A barrier that the last channel's end completed hides that end.
         self.ended()
+    }
+
+    /// Channel `at` has delivered a barrier.
+    fn delivered(&mut self, at: usize, barrier: Barrier) -> Option<Element> {
+        let least = self.aligning.map_or(self.passed.0.saturating_add(1), |aligning| aligning.checkpoint.0);
+        if barrier.checkpoint.0 < least {
+            return None;
+        }
+        if barrier.checkpoint.0 > least {
+            self.release();
+        }
+        self.aligning = Some(barrier);
+        let state = &mut self.channels[at].1;
+        if let State::Open { watermark } = *state {
+            *state = State::Aligned { watermark };
+        }
+        self.aligned()
     }
 
     fn risen(&mut self) -> Option<Element> {
@@ -92,20 +117,30 @@ impl InputGate {
     }
 
     fn aligned(&mut self) -> Option<Element> {
-        let checkpoint = self.aligning?;
+        let barrier = self.aligning?;
         if self.channels.iter().any(|(_, state)| matches!(state, State::Open { .. })) {
             return None;
         }
-        for (_, state) in &mut self.channels {
-            if let State::Aligned { watermark } = state {
-                *state = State::Open { watermark: *watermark };
-            }
-        }
-        self.aligning = None;
-        Some(Element::Barrier(checkpoint))
+        self.release();
+        self.passed = barrier.checkpoint;
+        Some(Element::Barrier(barrier))
     }
 
-    fn ended(&self) -> Option<Element> {
-        self.channels.iter().all(|(_, state)| matches!(state, State::Ended)).then_some(Element::EndOfInput)
+    /// Reads all channels again.
+    fn release(&mut self) {
+        self.aligning = None;
+        for (_, state) in &mut self.channels {
+            if let State::Aligned { watermark } = *state {
+                *state = State::Open { watermark };
+            }
+        }
+    }
+
+    fn ended(&mut self) -> Option<Element> {
+        let all = !self.ended && self.channels.iter().all(|(_, state)| matches!(state, State::Ended));
+        all.then(|| {
+            self.ended = true;
+            Element::EndOfInput
+        })
     }
 }

@@ -10,7 +10,7 @@ use serde::de::{DeserializeSeed, Deserializer, IgnoredAny, MapAccess, Visitor};
 
 use crate::build::bytes_column;
 use crate::call::Blame;
-use crate::element::{CheckpointId, Moment};
+use crate::element::{Barrier, Moment};
 use crate::report::Rejected;
 use crate::{Batch, Column, Error, Operator};
 
@@ -97,11 +97,11 @@ impl Operator for KeyBy {
         Ok(())
     }
 
-    fn before_barrier(&mut self, _checkpoint: CheckpointId, _out: &mut Vec<Batch>) -> Result<(), Error> {
+    fn before_barrier(&mut self, _barrier: Barrier, _out: &mut Vec<Batch>) -> Result<(), Error> {
         Ok(())
     }
 
-    fn snapshot(&mut self, _checkpoint: CheckpointId) -> Result<(), Error> {
+    fn snapshot(&mut self, _barrier: Barrier) -> Result<(), Error> {
         Ok(())
     }
 

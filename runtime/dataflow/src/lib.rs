@@ -35,7 +35,7 @@ mod unwritten;
 
 pub use batch::{Batch, Column};
 pub use build::{BatchBuilder, Row};
-pub use element::{CheckpointId, Element, Moment};
+pub use element::{Barrier, Element, Moment};
 pub use error::Error;
 pub use function::Function;
 pub use operator::Operator;

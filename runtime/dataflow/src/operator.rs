@@ -1,6 +1,6 @@
 //! What a chain is made of.
 
-use crate::element::{CheckpointId, Moment, Timestamp};
+use crate::element::{Barrier, Moment, Timestamp};
 use crate::{Batch, Error};
 
 /// Takes batches and emits batches. Called by one thread at a time, never while its output is pending.
@@ -20,10 +20,10 @@ pub trait Operator: Send {
     }
 
     /// A barrier is about to pass: emits what has to go ahead of it.
-    fn before_barrier(&mut self, checkpoint: CheckpointId, out: &mut Vec<Batch>) -> Result<(), Error>;
+    fn before_barrier(&mut self, barrier: Barrier, out: &mut Vec<Batch>) -> Result<(), Error>;
 
     /// The barrier has passed: hands every state change before it to the backend.
-    fn snapshot(&mut self, checkpoint: CheckpointId) -> Result<(), Error>;
+    fn snapshot(&mut self, barrier: Barrier) -> Result<(), Error>;
 
     /// Nothing follows: emits what is left, and makes state durable.
     fn end_of_input(&mut self, out: &mut Vec<Batch>) -> Result<(), Error>;

@@ -1,6 +1,6 @@
 //! Where rows go.
 
-use crate::element::CheckpointId;
+use crate::element::Barrier;
 use crate::{Batch, Error};
 
 /// Records that a sink does not write.
@@ -21,7 +21,7 @@ pub trait Sink: Send {
     fn write(&mut self, batch: Batch) -> Result<(), Error>;
 
     /// A barrier has passed: everything taken before it is to become durable. `ready` stays false until it is.
-    fn snapshot(&mut self, checkpoint: CheckpointId) -> Result<(), Error>;
+    fn snapshot(&mut self, barrier: Barrier) -> Result<(), Error>;
 
     /// Rows that were taken and are not written yet: they are lost if the process ends now.
     fn unwritten(&self) -> usize;

@@ -7,7 +7,7 @@ use std::sync::Arc;
 use crate::call::Stopwatch;
 use crate::counters::{Counters, Meter, Pause, value_bytes};
 use crate::dead_letter::Exit;
-use crate::element::{CheckpointId, Moment, Timestamp};
+use crate::element::{Barrier, Moment, Timestamp};
 use crate::input_gate::InputGate;
 use crate::output_gate::OutputGate;
 use crate::source::Polled;
@@ -74,7 +74,7 @@ enum State {
 /// What passes the chain link by link.
 #[derive(Clone, Copy)]
 enum Control {
-    Barrier(CheckpointId),
+    Barrier(Barrier),
     EndOfInput,
 }
 
@@ -91,7 +91,7 @@ pub struct Task {
     /// Where those of the sink leave: what ends them, ends them only when the sink is done with what came before.
     exit_of_sink: Option<Exit>,
     /// The barrier before which all is to become durable in the sink.
-    sealing: Option<CheckpointId>,
+    sealing: Option<Barrier>,
     /// A control element on its way, and the link that it comes to next.
     passing: Option<(Control, usize)>,
     watermark: Timestamp,

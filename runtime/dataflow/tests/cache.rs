@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use flow_dataflow::Error;
 use flow_dataflow::state::{Cached, Generation, MemoryBackend, StateBackend, Store, key};
+use flow_dataflow::{Barrier, Error};
 use flow_frame::BytesBuilder;
+use flow_model::checkpoint::CheckpointId;
 use proptest::prelude::*;
 
 /// A store whose writer is slow: generations wait until somebody insists, or until `lag` more have come.
@@ -139,7 +140,7 @@ proptest! {
                     let expect = scan(&mut memory, *state, *after, limit);
                     prop_assert_eq!(scan(&mut cached, *state, *after, limit), expect);
                 }
-                Op::Snapshot => cached.snapshot(1).expect("no faults here"),
+                Op::Snapshot => cached.snapshot(Barrier::first(CheckpointId(1))).expect("no faults here"),
             }
             prop_assert!(cached.used() <= budget, "{} bytes used of {budget}", cached.used());
         }
@@ -158,7 +159,7 @@ fn what_fits_is_read_once_and_written_only_when_asked() {
     let read = |of: &AtomicU64| of.load(Relaxed);
     assert_eq!((read(&stats.misses), read(&stats.hits), read(&stats.written)), (20, 180, 0));
     assert_eq!((read(&stats.entries), read(&stats.bytes)), (20, cached.used() as u64));
-    cached.snapshot(1).unwrap();
+    cached.snapshot(Barrier::first(CheckpointId(1))).unwrap();
     assert_eq!(read(&stats.written), 20, "a key changed ten times goes to the store once");
 }
 

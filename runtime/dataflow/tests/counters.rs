@@ -61,7 +61,7 @@ impl Sink for Door {
         Ok(())
     }
 
-    fn snapshot(&mut self, _: u64) -> Result<(), Error> {
+    fn snapshot(&mut self, _: flow_dataflow::Barrier) -> Result<(), Error> {
         Ok(())
     }
 

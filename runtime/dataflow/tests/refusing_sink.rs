@@ -15,8 +15,9 @@ use flow_dataflow::output_gate::{Edge, OutputGate, Partitioner};
 use flow_dataflow::report::Rejected;
 use flow_dataflow::sink::Refused;
 use flow_dataflow::task::{Head, Step, Tail, Task};
-use flow_dataflow::{Batch, CheckpointId, Element, Error, Sink};
+use flow_dataflow::{Barrier, Batch, Element, Error, Sink};
 use flow_frame::id;
+use flow_model::checkpoint::CheckpointId;
 use native::{records, values};
 
 /// Learns what became of a batch when it is asked for the third time, and refuses all that begins with `b`.
@@ -57,7 +58,7 @@ impl Sink for Late {
         Ok(())
     }
 
-    fn snapshot(&mut self, _: CheckpointId) -> Result<(), Error> {
+    fn snapshot(&mut self, _: Barrier) -> Result<(), Error> {
         Ok(())
     }
 
@@ -90,10 +91,10 @@ fn what_a_sink_refuses_keeps_its_place() {
     let batch = |names: &[&str]| Element::Batch(records(&names.iter().map(|n| (None, *n)).collect::<Vec<_>>()));
     for element in [
         batch(&["a1", "b1", "b22"]),
-        Element::Barrier(7),
+        Element::Barrier(Barrier::first(CheckpointId(7))),
         batch(&["a2"]),
         batch(&["b3", "a4"]),
-        Element::Barrier(8),
+        Element::Barrier(Barrier::first(CheckpointId(8))),
         batch(&["b5"]),
         Element::EndOfInput,
     ] {
@@ -121,7 +122,7 @@ fn what_a_sink_refuses_keeps_its_place() {
                 assert!((0..batch.rows()).all(|row| code(row) > 5), "each says what happened");
                 values(std::slice::from_ref(batch)).join(" ")
             }
-            Element::Barrier(checkpoint) => format!("barrier {checkpoint}"),
+            Element::Barrier(barrier) => format!("barrier {}", barrier.checkpoint.counter()),
             Element::Watermark(_) => "watermark".into(),
             Element::EndOfInput => "end".into(),
         })

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
-use flow_dataflow::element::CheckpointId;
+use flow_dataflow::element::Barrier;
 use flow_dataflow::function::{StateDescriptor, StateKind};
 use flow_dataflow::state::call::Misuse;
 use flow_dataflow::state::{KeyedState, MemoryBackend, StateBackend};
@@ -43,8 +43,8 @@ impl StateBackend for Counted {
         self.data.scan(prefix, after, each)
     }
 
-    fn snapshot(&mut self, checkpoint: CheckpointId) -> Result<(), Error> {
-        self.data.snapshot(checkpoint)
+    fn snapshot(&mut self, barrier: Barrier) -> Result<(), Error> {
+        self.data.snapshot(barrier)
     }
 }
 

@@ -15,7 +15,8 @@ use flow_dataflow::input_gate::InputGate;
 use flow_dataflow::key_by::KeyBy;
 use flow_dataflow::output_gate::{Edge, OutputGate, Partitioner};
 use flow_dataflow::task::{Head, Link, Step, Tail, Task};
-use flow_dataflow::{Batch, Element, Error};
+use flow_dataflow::{Barrier, Batch, Element, Error};
+use flow_model::checkpoint::CheckpointId;
 use flow_model::key_group::KeyGroups;
 use flow_model::key_selector::KeySelector;
 use native::{Collected, Given, Native, Told, records};
@@ -122,16 +123,16 @@ fn a_barrier_passes_after_what_came_before_it_and_snapshots_the_chain() {
     let batch = |name| Element::Batch(records(&[(None, name)]));
     let push = |writer: &Writer, element| assert!(writer.push(element).is_ok());
     push(&writer, batch("before"));
-    push(&writer, Element::Barrier(7));
+    push(&writer, Element::Barrier(Barrier::first(CheckpointId(7))));
     push(&writer, batch("after"));
     while task.step(0).unwrap() == Step::Progress {}
     assert_eq!(*collected.values.lock().unwrap(), ["before"], "a channel whose barrier came is not read on");
-    assert_eq!(*collected.snapshots.lock().unwrap(), [0u64; 0]);
+    assert_eq!(*collected.snapshots.lock().unwrap(), []);
     push(&other, batch("other"));
     push(&other, Element::EndOfInput);
     while task.step(0).unwrap() == Step::Progress {}
     assert_eq!(*collected.values.lock().unwrap(), ["before", "other", "after"]);
-    assert_eq!(*collected.snapshots.lock().unwrap(), [7]);
+    assert_eq!(*collected.snapshots.lock().unwrap(), [Barrier::first(CheckpointId(7))]);
     push(&writer, Element::EndOfInput);
     while task.step(0).unwrap() == Step::Progress {}
     assert!(task.is_finished());

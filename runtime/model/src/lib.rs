@@ -15,6 +15,7 @@
 //! | [`kind`] | what a component turned out to be: map, filter, flat-map or process |
 //! | [`plan`] | graph and kinds → chains → tasks and the exchanges between them |
 //! | [`key_group`] | key → key group → subtask |
+//! | [`checkpoint`] | ids of checkpoints, names of their objects, manifests and HEAD |
 //! | [`figures`] | what a part of a running job has done so far |
 //! | [`ids`] | names and numbers that must not be mixed up |
 //! | [`api`] | what the REST API and its clients say to each other |
@@ -50,6 +51,7 @@
 #![deny(missing_docs)]
 
 pub mod api;
+pub mod checkpoint;
 pub mod diagnostic;
 pub mod figures;
 pub mod graph;

@@ -7,7 +7,8 @@ use flow_frame::id;
 
 use flow_dataflow::function::{Answer, CallError, Description, Function, StateKind};
 use flow_dataflow::state::KeyedState;
-use flow_dataflow::{Batch, CheckpointId, Moment};
+use flow_dataflow::{Batch, Moment};
+use flow_model::checkpoint::CheckpointId;
 
 use crate::Limits;
 use crate::bindings::{self, Context};
@@ -122,7 +123,7 @@ impl Function for Component {
     }
 
     fn before_barrier(&mut self, checkpoint: CheckpointId) -> Result<Answer, CallError> {
-        self.answer(|instance, _| instance.before_barrier(checkpoint))
+        self.answer(|instance, _| instance.before_barrier(checkpoint.0))
     }
 
     fn end_of_input(&mut self) -> Result<Answer, CallError> {

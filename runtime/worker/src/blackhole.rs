@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use flow_dataflow::report::{Level, Report};
-use flow_dataflow::{Batch, CheckpointId, Error, Sink};
+use flow_dataflow::{Barrier, Batch, Error, Sink};
 
 /// Drops all records, and logs at the end how many there were.
 pub struct Blackhole {
@@ -30,7 +30,7 @@ impl Sink for Blackhole {
         Ok(())
     }
 
-    fn snapshot(&mut self, _checkpoint: CheckpointId) -> Result<(), Error> {
+    fn snapshot(&mut self, _barrier: Barrier) -> Result<(), Error> {
         Ok(())
     }
 
@@ -78,7 +78,7 @@ mod tests {
             assert!(sink.ready().expect("always"));
             sink.write(batch(values)).expect("it takes a batch");
         }
-        sink.snapshot(1).expect("nothing to do");
+        sink.snapshot(flow_dataflow::Barrier::first(flow_model::checkpoint::CheckpointId(1))).expect("nothing to do");
         assert!(sink.finish().expect("nothing to do"));
         // 1 byte of value, 4 of split and 8 of position a row; 4 bytes of offset, and one offset more a batch.
         assert_eq!(*lines.0.lock().expect("still whole"), ["dropped 3 records in 59 bytes of columns"]);

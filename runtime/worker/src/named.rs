@@ -1,7 +1,7 @@
 //! Puts the name that the pipeline gives a source or sink in front of its errors, as operators' errors have theirs. Must
 //! change nothing else of them.
 
-use flow_dataflow::element::CheckpointId;
+use flow_dataflow::element::Barrier;
 use flow_dataflow::sink::Refused;
 use flow_dataflow::source::Locator;
 use flow_dataflow::{Batch, Error, Polled, Sink, Source};
@@ -35,8 +35,8 @@ impl Sink for Named<dyn Sink> {
         self.inner.write(batch).map_err(|e| e.at(&self.name))
     }
 
-    fn snapshot(&mut self, checkpoint: CheckpointId) -> Result<(), Error> {
-        self.inner.snapshot(checkpoint).map_err(|e| e.at(&self.name))
+    fn snapshot(&mut self, barrier: Barrier) -> Result<(), Error> {
+        self.inner.snapshot(barrier).map_err(|e| e.at(&self.name))
     }
 
     fn unwritten(&self) -> usize {

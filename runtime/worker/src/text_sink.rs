@@ -6,7 +6,7 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use flow_dataflow::exchange::Wake;
-use flow_dataflow::{Batch, CheckpointId, Error, Sink};
+use flow_dataflow::{Barrier, Batch, Error, Sink};
 use flow_model::spec::RecordFormat;
 
 use crate::record_text;
@@ -168,7 +168,7 @@ impl Sink for TextSink {
         Ok(())
     }
 
-    fn snapshot(&mut self, _checkpoint: CheckpointId) -> Result<(), Error> {
+    fn snapshot(&mut self, _barrier: Barrier) -> Result<(), Error> {
         self.sync();
         Ok(())
     }
@@ -289,7 +289,7 @@ pub(crate) mod tests {
         let log = Log::default();
         let mut sink = sink(&log);
         sink.write(batch(&["a"])).expect("it takes a batch");
-        sink.snapshot(1).expect("it begins");
+        sink.snapshot(flow_dataflow::Barrier::first(flow_model::checkpoint::CheckpointId(1))).expect("it begins");
         until(|| sink.ready()).expect("nothing is wrong");
         assert_eq!(log.all(), ["a\n", "sync"]);
         sink.write(batch(&["b"])).expect("it takes a batch");

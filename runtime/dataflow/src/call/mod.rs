@@ -25,7 +25,7 @@ use flow_model::spec::Retry;
 
 use crate::dead_letter::DeadLetters;
 use crate::durations::Durations;
-use crate::element::{CheckpointId, Moment, Timestamp};
+use crate::element::{Barrier, Moment, Timestamp};
 use crate::function::{Answer, CallError, Kind, Rejection};
 use crate::report::{Rejected, Report};
 use crate::state::KeyedState;
@@ -267,13 +267,13 @@ impl Operator for FunctionOperator {
         self.go_on(at, out)
     }
 
-    fn before_barrier(&mut self, checkpoint: CheckpointId, out: &mut Vec<Batch>) -> Result<(), Error> {
-        let answer = self.function.before_barrier(checkpoint);
+    fn before_barrier(&mut self, barrier: Barrier, out: &mut Vec<Batch>) -> Result<(), Error> {
+        let answer = self.function.before_barrier(barrier.checkpoint);
         self.emit_answer(answer, out)
     }
 
-    fn snapshot(&mut self, checkpoint: CheckpointId) -> Result<(), Error> {
-        self.state.snapshot(checkpoint)
+    fn snapshot(&mut self, barrier: Barrier) -> Result<(), Error> {
+        self.state.snapshot(barrier)
     }
 
     fn end_of_input(&mut self, out: &mut Vec<Batch>) -> Result<(), Error> {

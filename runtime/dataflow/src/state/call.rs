@@ -16,7 +16,7 @@ use super::memory::MemoryBackend;
 use super::quota::{self, Quota, TooMuch, Touched};
 use super::{StateBackend, key};
 use crate::build::bytes_column;
-use crate::element::CheckpointId;
+use crate::element::Barrier;
 use crate::function::{StateDescriptor, StateKind};
 use crate::{Batch, Column, Error};
 
@@ -220,8 +220,8 @@ impl KeyedState {
     }
 
     /// Everything committed so far belongs to the checkpoint.
-    pub fn snapshot(&mut self, checkpoint: CheckpointId) -> Result<(), Error> {
-        self.backend.snapshot(checkpoint)
+    pub fn snapshot(&mut self, barrier: Barrier) -> Result<(), Error> {
+        self.backend.snapshot(barrier)
     }
 
     /// Bytes of keys and values that the call wrote to maps and lists so far.

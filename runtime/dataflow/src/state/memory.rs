@@ -7,7 +7,7 @@ use flow_frame::BytesBuilder;
 
 use super::StateBackend;
 use crate::Error;
-use crate::element::CheckpointId;
+use crate::element::Barrier;
 
 /// An ordered map; nothing of it is durable.
 #[derive(Clone, Debug, Default)]
@@ -53,7 +53,7 @@ impl StateBackend for MemoryBackend {
         Ok(())
     }
 
-    fn snapshot(&mut self, _checkpoint: CheckpointId) -> Result<(), Error> {
+    fn snapshot(&mut self, _barrier: Barrier) -> Result<(), Error> {
         Ok(())
     }
 }

@@ -22,7 +22,7 @@ pub use store::{Generation, Store};
 use flow_frame::BytesBuilder;
 
 use crate::Error;
-use crate::element::CheckpointId;
+use crate::element::Barrier;
 
 /// An ordered map from byte strings to byte strings, used by one thread.
 pub trait StateBackend: Send {
@@ -44,5 +44,5 @@ pub trait StateBackend: Send {
     ) -> Result<(), Error>;
 
     /// Everything written so far belongs to the checkpoint.
-    fn snapshot(&mut self, checkpoint: CheckpointId) -> Result<(), Error>;
+    fn snapshot(&mut self, barrier: Barrier) -> Result<(), Error>;
 }

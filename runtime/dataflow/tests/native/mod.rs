@@ -7,13 +7,14 @@ use std::sync::{Arc, Mutex};
 
 use flow_dataflow::build::Row;
 use flow_dataflow::call::{Blame, FunctionOperator, OnError, Setup};
-use flow_dataflow::element::{CheckpointId, Moment};
+use flow_dataflow::element::{Barrier, Moment};
 use flow_dataflow::function::{Answer, CallError, Description, Kind, StateDescriptor, StateKind};
 use flow_dataflow::report::{Level, Place, Rejected, Report};
 use flow_dataflow::source::Locator;
 use flow_dataflow::state::{KeyedState, MemoryBackend};
 use flow_dataflow::{Batch, BatchBuilder, Error, Function, Polled, Sink, Source};
 use flow_frame::id;
+use flow_model::checkpoint::CheckpointId;
 use flow_model::key_group::KeyGroups;
 use flow_model::spec::Retry;
 
@@ -194,7 +195,7 @@ impl Source for Given {
 #[derive(Clone, Default)]
 pub struct Collected {
     pub values: Arc<Mutex<Vec<String>>>,
-    pub snapshots: Arc<Mutex<Vec<CheckpointId>>>,
+    pub snapshots: Arc<Mutex<Vec<Barrier>>>,
     pub slow: u32,
     pub asked: u32,
     pub held: Arc<AtomicUsize>,
@@ -214,8 +215,8 @@ impl Sink for Collected {
         Ok(())
     }
 
-    fn snapshot(&mut self, checkpoint: CheckpointId) -> Result<(), Error> {
-        self.snapshots.lock().expect("no panics here").push(checkpoint);
+    fn snapshot(&mut self, barrier: Barrier) -> Result<(), Error> {
+        self.snapshots.lock().expect("no panics here").push(barrier);
         Ok(())
     }
 

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use flow_dataflow::function::{CallError, Kind};
 use flow_frame::layout::Type;
 use flow_frame::{Parts, id};
+use flow_model::checkpoint::{Attempt, CheckpointId};
 use flow_plugin::{Digest, Options};
 
 use crate::guest::{Guest, frame, rejection};
@@ -87,7 +88,7 @@ fn a_guest_is_told_who_it_is_and_what_time_it_is() {
     let mut function = load(&guest).instantiate(setup(&log)).expect("it starts");
     assert_eq!(log.lines(), ["Info test", r#"Warn {"a":1}"#]);
     function.apply(&values(&["a"]), AT).expect("the time is right");
-    function.before_barrier((1 << 32) + 2).expect("the checkpoint is right");
+    function.before_barrier(CheckpointId::new(Attempt(1), 2)).expect("the checkpoint is right");
     function.end_of_input().expect("it ends");
 }
 

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use flow_dataflow::build::fixed_column;
-use flow_dataflow::element::CheckpointId;
+use flow_dataflow::element::Barrier;
 use flow_dataflow::function::{Answer, CallError, Kind};
 use flow_dataflow::state::{KeyedState, MemoryBackend, StateBackend};
 use flow_dataflow::{Batch, Error, Function};
@@ -260,7 +260,7 @@ impl StateBackend for Broken {
         Err(Error::Retryable("the disk is gone".into()))
     }
 
-    fn snapshot(&mut self, _: CheckpointId) -> Result<(), Error> {
+    fn snapshot(&mut self, _: Barrier) -> Result<(), Error> {
         Ok(())
     }
 }

@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 
 use flow_dataflow::build::Row;
 use flow_dataflow::call::Blame;
-use flow_dataflow::element::CheckpointId;
+use flow_dataflow::element::Barrier;
 use flow_dataflow::exchange::Wake;
 use flow_dataflow::sink;
 use flow_dataflow::{Batch, BatchBuilder, Error as TaskError, Sink};
@@ -461,7 +461,7 @@ impl Sink for KafkaWriter {
         self.drive().map(drop)
     }
 
-    fn snapshot(&mut self, _: CheckpointId) -> Result<(), TaskError> {
+    fn snapshot(&mut self, _: Barrier) -> Result<(), TaskError> {
         self.flushing = true;
         Ok(())
     }

@@ -124,7 +124,7 @@ fn a_snapshot_is_over_when_everything_is_stored() {
     let mut writer = writer(&broker.address, &topic, &[("linger.ms", "200")]);
     until(&mut writer, Sink::ready).expect("opens");
     writer.write(batch(&numbered(10))).expect("taken");
-    writer.snapshot(1).expect("begun");
+    writer.snapshot(flow_dataflow::Barrier::first(flow_model::checkpoint::CheckpointId(1))).expect("begun");
     assert!(!writer.ready().expect("no error"), "10 rows were stored within no time");
     until(&mut writer, Sink::ready).expect("stored");
     let consumed = judge_reads(broker, &topic, 1, 10);

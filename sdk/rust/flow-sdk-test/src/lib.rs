@@ -25,10 +25,12 @@ use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use flow_dataflow::Barrier;
 use flow_dataflow::call::{Blame, FunctionOperator, OnError, Setup};
 use flow_dataflow::function::StateDescriptor;
 use flow_dataflow::state::KeyedState;
 use flow_dataflow::{Batch, BatchBuilder, Moment, Operator, Row};
+use flow_model::checkpoint::CheckpointId;
 use flow_model::key_group::{DEFAULT_KEY_GROUPS, KeyGroups};
 use flow_plugin::{Engine, Options};
 use flow_sdk::state::{StateKey, Stored};
@@ -234,7 +236,8 @@ impl Component {
     /// Lets a barrier pass.
     pub fn before_barrier(&mut self, checkpoint: u64) -> Result<Output, Error> {
         let mut batches = Vec::new();
-        self.operator()?.before_barrier(checkpoint, &mut batches)?;
+        let barrier = Barrier::first(CheckpointId(checkpoint));
+        self.operator()?.before_barrier(barrier, &mut batches)?;
         Ok(self.collector.output(&batches, false))
     }
 

@@ -4,7 +4,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use flow_dataflow::state::{MemoryBackend, StateBackend, key};
-use flow_dataflow::{CheckpointId, Error};
+use flow_dataflow::{Barrier, Error};
 use flow_frame::BytesBuilder;
 use flow_model::key_group::KeyGroups;
 
@@ -64,7 +64,7 @@ impl StateBackend for SharedStore {
         self.backend().scan(prefix, after, each)
     }
 
-    fn snapshot(&mut self, checkpoint: CheckpointId) -> Result<(), Error> {
-        self.backend().snapshot(checkpoint)
+    fn snapshot(&mut self, barrier: Barrier) -> Result<(), Error> {
+        self.backend().snapshot(barrier)
     }
 }

@@ -20,7 +20,7 @@ use self::table::{Slot, Table};
 use super::store::{Generation, Store};
 use super::{StateBackend, key};
 use crate::Error;
-use crate::element::CheckpointId;
+use crate::element::Barrier;
 
 /// A store's keys and values, kept in memory as far as the budget allows.
 pub struct Cached<S> {
@@ -220,7 +220,7 @@ impl<S: Store> StateBackend for Cached<S> {
         Ok(())
     }
 
-    fn snapshot(&mut self, _checkpoint: CheckpointId) -> Result<(), Error> {
+    fn snapshot(&mut self, _barrier: Barrier) -> Result<(), Error> {
         self.seal()
     }
 }

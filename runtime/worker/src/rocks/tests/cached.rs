@@ -63,7 +63,9 @@ fn apply(operation: &Operation, backend: &mut dyn StateBackend) -> Vec<(Vec<u8>,
             };
             backend.scan(&prefix, after.as_deref(), &mut each).expect("it scans");
         }
-        Operation::Snapshot => backend.snapshot(1).expect("it begins"),
+        Operation::Snapshot => {
+            backend.snapshot(flow_dataflow::Barrier::first(flow_model::checkpoint::CheckpointId(1))).expect("it begins")
+        }
     }
     read
 }

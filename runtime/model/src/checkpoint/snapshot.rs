@@ -1,0 +1,147 @@
+//! What one subtask of a source, an operator or a sink contributes to a checkpoint.
+
+use std::collections::BTreeMap;
+use std::ops::RangeInclusive;
+
+use serde::{Deserialize, Serialize};
+
+use super::{CheckpointId, Chunk, ObjectName};
+
+/// Where reading a split of a source goes on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Split {
+    /// Its name, the same for ever: `orders[3]` of Kafka, the path of a file, `0` of a generator.
+    pub split: String,
+    /// The position of the next record: an offset, a byte, a number.
+    pub next: i64,
+    /// What tells whether a split of that name is still the same: the id of a topic.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub id: Option<String>,
+    /// Nothing is left of it to read: its source stops there.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
+}
+
+/// A sorted run of entries of keyed state: a base, a delta, or a part of one.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Run {
+    /// Where its bytes lie.
+    #[serde(flatten)]
+    pub chunk: Chunk,
+    /// How many entries it has, tombstones included.
+    pub entries: u64,
+}
+
+/// The keyed state of one subtask: runs, of which a later one hides what an earlier one says of a key. After a change of
+/// parallelism they hold more groups than the subtask owns.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Chain {
+    /// The key groups that count, first and last.
+    pub groups: RangeInclusive<u16>,
+    /// Oldest first. The first of them may be a base: it then has no tombstone.
+    pub runs: Vec<Run>,
+    /// Objects that are being uploaded and are to replace some of the runs in a later checkpoint. Nothing is restored from
+    /// them; they stand here so that they are not taken for garbage.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub pending: Vec<ObjectName>,
+}
+
+/// A state of an operator, as its component declared it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct StateName {
+    /// Its name.
+    pub name: String,
+    /// `value`, `map` or `list`.
+    pub kind: String,
+    /// Its number in the keys of the runs.
+    pub number: u16,
+}
+
+/// Output that a sink subtask has sealed and that its lane has not yet seen as written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Segment {
+    /// The checkpoint whose barrier sealed it.
+    pub checkpoint: CheckpointId,
+    /// Its parts, in order; at least one, none of them empty.
+    pub parts: Vec<Part>,
+}
+
+/// A part of a segment, written in one transaction.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Part {
+    /// Where its bytes lie.
+    #[serde(flatten)]
+    pub chunk: Chunk,
+    /// How many records it has, at least 1.
+    pub records: u64,
+}
+
+/// What a sink subtask holds that is not written.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Output {
+    /// The lane by which it leaves.
+    pub lane: u32,
+    /// Segments in the order in which they were sealed, those of aborted checkpoints included.
+    pub segments: Vec<Segment>,
+}
+
+/// How far a lane is known to have written: all segments of checkpoints before `checkpoint`, and of that one the parts up
+/// to `part`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Progress {
+    /// The checkpoint whose segments were written last.
+    pub checkpoint: CheckpointId,
+    /// The number of parts of them, over all subtasks of the lane, that are written.
+    pub part: u32,
+}
+
+/// All that one subtask of one node contributes.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Snapshot {
+    /// The end of input has passed it.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub ended: bool,
+    /// Of a source: the splits that it reads.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub splits: Vec<Split>,
+    /// Of an operator with keyed state.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub state: Option<Chain>,
+    /// Of a sink that writes exactly once.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output: Option<Output>,
+}
+
+impl Snapshot {
+    /// The objects that it names, those that are pending included.
+    pub fn objects(&self) -> impl Iterator<Item = &ObjectName> {
+        let runs = self.state.iter().flat_map(|chain| chain.runs.iter().map(|run| &run.chunk.object));
+        let pending = self.state.iter().flat_map(|chain| &chain.pending);
+        let segments = self.output.iter().flat_map(|output| &output.segments);
+        let parts = segments.flat_map(|segment| segment.parts.iter().map(|part| &part.chunk.object));
+        runs.chain(pending).chain(parts)
+    }
+}
+
+/// All subtasks of one source, operator or sink.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Node {
+    /// By subtask.
+    pub subtasks: Vec<Snapshot>,
+    /// Of an operator: its states.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub states: Vec<StateName>,
+    /// Of a sink that writes exactly once: what each of its lanes was known to have written, by lane.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub lanes: BTreeMap<u32, Progress>,
+}
