@@ -8,6 +8,7 @@
 #   wasm     the Wasm target of Rust, or Debian's compiler for it (FLOW_WASM=debian: that one at once)
 #   java     Java 17 or newer and Maven
 #   kafka    the jars of an Apache Kafka
+#   minio    a MinIO, the S3 store of the tests
 #   python   componentize-py, which turns a Python operator into a component
 #   chromium the browser that the page is tested in
 #   tools    cargo-nextest, cargo-deny, mdbook, shellcheck, curl
@@ -15,7 +16,7 @@ set -euo pipefail
 
 # shellcheck source=deployment/paths.sh
 . "$(dirname "$0")/paths.sh"
-all_parts="build rocksdb wasm java kafka python chromium tools"
+all_parts="build rocksdb wasm java kafka minio python chromium tools"
 begun=$SECONDS
 
 # What the system's package manager has to bring. Each part names it with `want`; all parts together are one

@@ -1,13 +1,11 @@
 //! A real Kafka for tests: one broker for all tests of a process, on a free port, in a temporary directory. It ends when the test
-//! process does, however that ends: a shell that holds a pipe to us waits for its end, kills the broker, removes the directory.
+//! process does, however that ends.
 
 use std::future::Future;
-use std::io::Write;
 use std::net::TcpStream;
-use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
-use std::process::{Child, Command, Stdio};
+use std::process::Command;
 use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Wake};
@@ -18,34 +16,13 @@ use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 
-/// Obeys its standard input (`kill`, `start`) and cleans up at its end.
-const KEEPER: &str = r#"
-start() {
-  "$0" run "$1" "$2" >>"$1/kafka.log" 2>&1 </dev/null &
-  broker=$!
-}
-end() {
-  kill -9 $broker
-  wait
-}
-start "$@"
-while read -r word; do
-  case $word in
-    kill) end ;;
-    start) start "$@" ;;
-  esac
-done
-end
-rm -rf "$1"
-"#;
+use crate::keeper::{self, Keeper};
 
 /// A running Kafka.
 pub struct Broker {
     /// `host:port`.
     pub address: String,
-    dir: PathBuf,
-    /// Its standard input is the pipe.
-    keeper: Child,
+    keeper: Keeper,
 }
 
 impl Broker {
@@ -68,53 +45,33 @@ impl Broker {
         if !extra.is_empty() {
             std::fs::write(dir.join("extra.properties"), extra).expect("written");
         }
-        let keeper = Command::new("sh")
-            .args(["-c", KEEPER])
-            .arg(script())
-            .arg(&dir)
-            .arg(port.to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .expect("sh starts");
-        let broker = Broker { address: format!("127.0.0.1:{port}"), dir, keeper };
+        let broker = Broker { address: format!("127.0.0.1:{port}"), keeper: Keeper::start("kafka.sh", dir, port) };
         broker.wait_until_it_answers();
         broker
     }
 
     /// Kills it as a power cut would, without a chance to write anything.
     pub fn kill(&self) {
-        self.tell("kill");
-        while TcpStream::connect(&self.address).is_ok() {
-            std::thread::sleep(Duration::from_millis(10));
-        }
+        self.keeper.kill();
     }
 
     /// Starts it again with what it has on its disk.
     pub fn start_again(&self) {
-        self.tell("start");
+        self.keeper.start_again();
         self.wait_until_it_answers();
-    }
-
-    fn tell(&self, word: &str) {
-        let mut pipe = self.keeper.stdin.as_ref().expect("it has a pipe");
-        writeln!(pipe, "{word}").expect("it listens");
     }
 
     fn wait_until_it_answers(&self) {
         let begun = Instant::now();
         while TcpStream::connect(&self.address).is_err() || self.admin().inner().fetch_metadata(None, TEN).is_err() {
-            let log = || std::fs::read_to_string(self.dir.join("kafka.log")).unwrap_or_default();
-            assert!(begun.elapsed() < Duration::from_secs(120), "Kafka does not answer:\n{}", log());
+            assert!(begun.elapsed() < Duration::from_secs(120), "Kafka does not answer:\n{}", self.keeper.log());
             std::thread::sleep(Duration::from_millis(100));
         }
     }
 
     /// Where it keeps its files.
     pub fn dir(&self) -> &Path {
-        &self.dir
+        self.keeper.dir()
     }
 
     /// Runs one of Kafka's own commands against it.
@@ -154,7 +111,7 @@ impl Broker {
 pub const TEN: Duration = Duration::from_secs(10);
 
 fn script() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("../../deployment/kafka.sh")
+    keeper::script("kafka.sh")
 }
 
 /// A port that nobody takes meanwhile.

@@ -1,10 +1,12 @@
-//! What end-to-end tests are made of: the real `flowd` and `flowctl`, and a real Kafka. For tests only: no crate may depend
-//! on it other than for its own tests.
+//! What end-to-end tests are made of: the real `flowd` and `flowctl`, a real Kafka, a real S3 store. For tests only: no crate may
+//! depend on it other than for its own tests.
 
 pub mod authority;
 pub mod broker;
 pub mod chromium;
 pub mod flowd;
+mod keeper;
+pub mod minio;
 pub mod secure;
 pub mod topic;
 
