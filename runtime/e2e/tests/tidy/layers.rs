@@ -30,11 +30,20 @@ pub const RUNTIME: &[Layer] = &[
         &["flow-dataflow", "flow-frame", "flow-model"],
         &["tokio", "rdkafka", "rocksdb", "axum", "ureq"],
     ),
-    layer("flow-worker", &["flow-dataflow", "flow-frame", "flow-model", "flow-plugin"], &["wasmtime", "axum", "ureq"]),
-    layer("flow-coordinator", &["flow-model", "flow-worker"], &["rdkafka", "rocksdb", "wasmtime", "ureq"]),
+    layer("flow-store", &[], &["rdkafka", "rocksdb", "wasmtime", "axum", "ureq", "libc"]),
+    layer(
+        "flow-worker",
+        &["flow-dataflow", "flow-frame", "flow-model", "flow-plugin", "flow-store"],
+        &["wasmtime", "axum", "ureq"],
+    ),
+    layer(
+        "flow-coordinator",
+        &["flow-model", "flow-store", "flow-worker"],
+        &["rdkafka", "rocksdb", "wasmtime", "ureq"],
+    ),
     layer(
         "flowd",
-        &["flow-coordinator", "flow-model", "flow-sdk-test", "flow-worker"],
+        &["flow-coordinator", "flow-model", "flow-sdk-test", "flow-store", "flow-worker"],
         &["rdkafka", "rocksdb", "wasmtime"],
     ),
     layer("flowctl", &["flow-model"], &["tokio", "rdkafka", "rocksdb", "wasmtime", "axum"]),

@@ -1,0 +1,57 @@
+//! Amazon's client, set up as [`Settings`] say.
+
+use std::time::Duration;
+
+use aws_config::sts::AssumeRoleProvider;
+use aws_config::{BehaviorVersion, Region};
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
+
+use super::connection::Connections;
+use crate::{Error, Settings};
+
+/// How often a request is sent, at most, with growing pauses in between.
+const ATTEMPTS: u32 = 6;
+/// The pauses: at random, up to these.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+/// How long one sending may take until the answer begins: 8 MiB at 300 kB/s.
+const ATTEMPT: Duration = Duration::from_secs(30);
+/// How long a request may take with all its repetitions.
+const WHOLE: Duration = Duration::from_secs(120);
+/// The region of stores that have none.
+const ANY_REGION: &str = "us-east-1";
+
+/// A client of the store at `place`. Asks the environment, and perhaps the machine's metadata service for the region.
+pub(super) async fn client(place: &str, settings: &Settings) -> Result<Client, Error> {
+    let wrong = |cause: String| Error::Location { text: place.to_owned(), cause };
+    let connections = Connections::new().map_err(|error| wrong(format!("OpenSSL does not start: {error}")))?;
+    let mut loader = aws_config::defaults(BehaviorVersion::latest())
+        .http_client(connections)
+        .retry_config(
+            RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(PAUSE.0).with_max_backoff(PAUSE.1),
+        )
+        .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).operation_timeout(WHOLE).build());
+    if let Some(endpoint) = &settings.endpoint {
+        loader = loader.endpoint_url(endpoint);
+    }
+    let region = settings.region.clone().or_else(|| settings.endpoint.as_ref().map(|_| ANY_REGION.to_owned()));
+    if let Some(region) = region {
+        loader = loader.region(Region::new(region));
+    }
+    if let Some(keys) = &settings.keys {
+        loader = loader.credentials_provider(Credentials::new(&keys.id, &keys.secret, None, None, "flow"));
+    }
+    let common = loader.load().await;
+    if common.region().is_none() {
+        return Err(wrong("which region is the bucket in? Give the setting region, or AWS_REGION".to_owned()));
+    }
+    let mut config = aws_sdk_s3::config::Builder::from(&common)
+        .force_path_style(settings.path_style.unwrap_or(settings.endpoint.is_some()));
+    if let Some(role) = &settings.role {
+        let assumed = AssumeRoleProvider::builder(role).session_name("flow").configure(&common).build().await;
+        config = config.credentials_provider(SharedCredentialsProvider::new(assumed));
+    }
+    Ok(Client::from_conf(config.build()))
+}

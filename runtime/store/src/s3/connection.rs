@@ -1,0 +1,62 @@
+//! The connections to S3: hyper's client over the system's OpenSSL, which librdkafka brings to the process in any case. Amazon's
+//! own choices would bring a second library for TLS.
+
+use std::time::Duration;
+
+use aws_sdk_s3::config::http::{HttpRequest, HttpResponse};
+use aws_sdk_s3::config::{HttpClient, RuntimeComponents};
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpConnector,
+};
+use aws_smithy_runtime_api::client::result::ConnectorError;
+use aws_smithy_types::body::SdkBody;
+use hyper_tls::{HttpsConnector, native_tls};
+use hyper_util::client::legacy::{Client, connect};
+use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+/// How long a connection may take to come about, without TLS.
+const CONNECT: Duration = Duration::from_secs(5);
+/// How long a connection is kept that nobody uses: less than the stores keep it.
+const IDLE: Duration = Duration::from_secs(15);
+
+/// All connections of a store.
+#[derive(Debug, Clone)]
+pub(super) struct Connections {
+    client: Client<HttpsConnector<connect::HttpConnector>, SdkBody>,
+}
+
+impl Connections {
+    /// None yet.
+    pub(super) fn new() -> Result<Connections, native_tls::Error> {
+        let mut plain = connect::HttpConnector::new();
+        plain.enforce_http(false);
+        plain.set_nodelay(true);
+        plain.set_connect_timeout(Some(CONNECT));
+        let secure = HttpsConnector::from((plain, native_tls::TlsConnector::new()?.into()));
+        let mut builder = Client::builder(TokioExecutor::new());
+        builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE);
+        Ok(Connections { client: builder.build(secure) })
+    }
+}
+
+impl HttpClient for Connections {
+    fn http_connector(&self, _: &HttpConnectorSettings, _: &RuntimeComponents) -> SharedHttpConnector {
+        SharedHttpConnector::new(self.clone())
+    }
+}
+
+impl HttpConnector for Connections {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let client = self.client.clone();
+        HttpConnectorFuture::new(async move {
+            let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
+            match client.request(request).await {
+                Ok(response) => HttpResponse::try_from(response.map(SdkBody::from_body_1_x))
+                    .map_err(|error| ConnectorError::io(error.into())),
+                // It may be tried again: nothing was sent.
+                Err(error) if error.is_connect() => Err(ConnectorError::io(error.into()).never_connected()),
+                Err(error) => Err(ConnectorError::io(error.into())),
+            }
+        })
+    }
+}
