@@ -32,16 +32,19 @@ pub struct Run {
     pub chunk: Chunk,
     /// How many entries it has, tombstones included.
     pub entries: u64,
+    /// The key groups of it that count, first and last; all that the chain has where it says nothing. After a change of
+    /// parallelism the runs of several subtasks stand in one chain, and one run may stand in it twice, for other groups.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub groups: Option<RangeInclusive<u16>>,
 }
 
-/// The keyed state of one subtask: runs, of which a later one hides what an earlier one says of a key. After a change of
-/// parallelism they hold more groups than the subtask owns.
+/// The keyed state of one subtask: runs, of which a later one hides what an earlier one says of a key.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Chain {
     /// The key groups that count, first and last.
     pub groups: RangeInclusive<u16>,
-    /// Oldest first. The first of them may be a base: it then has no tombstone.
+    /// Oldest first, those of the same groups.
     pub runs: Vec<Run>,
     /// Objects that are being uploaded and are to replace some of the runs in a later checkpoint. Nothing is restored from
     /// them; they stand here so that they are not taken for garbage.
