@@ -1,38 +1,67 @@
 //! The write-back cache against the memory backend: random operations under tiny budgets give the same answers, and the
 //! store gets what the cache's invariants promise.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
-use flow_dataflow::state::{Cached, Generation, MemoryBackend, StateBackend, Store, key};
+use flow_dataflow::state::run::value;
+use flow_dataflow::state::{Cached, Generation, MemoryBackend, Progress, StateBackend, Store, key};
 use flow_dataflow::{Barrier, Error};
 use flow_frame::BytesBuilder;
 use flow_model::checkpoint::CheckpointId;
 use proptest::prelude::*;
 
-/// A store whose writer is slow: generations wait until somebody insists, or until `lag` more have come.
+/// A store whose writer is slow: jobs wait until somebody insists, or until `lag` more have come.
 struct Slow {
     data: MemoryBackend,
-    waiting: VecDeque<Generation>,
-    written: u64,
+    /// What the sealed generations say together, as they come.
+    sealed: MemoryBackend,
+    waiting: VecDeque<Job>,
+    progress: Progress,
+    last: u32,
     lag: usize,
+}
+
+enum Job {
+    Save(u32),
+    Store(Generation),
 }
 
 impl Slow {
     fn new(lag: usize) -> Slow {
-        Slow { data: MemoryBackend::default(), waiting: VecDeque::new(), written: 0, lag }
+        Slow {
+            data: MemoryBackend::default(),
+            sealed: MemoryBackend::default(),
+            waiting: VecDeque::new(),
+            progress: Progress::default(),
+            last: 0,
+            lag,
+        }
     }
 
-    fn write_down_to(&mut self, left: usize) -> Result<(), Error> {
+    fn work_down_to(&mut self, left: usize) -> Result<(), Error> {
         while self.waiting.len() > left {
-            let generation = self.waiting.pop_front().expect("length was checked");
-            let keys: BTreeSet<_> = (0..generation.keys.rows()).map(|row| generation.keys.column().raw(row)).collect();
-            assert_eq!(keys.len(), generation.keys.rows(), "a key twice in one generation");
-            self.data.put_many(&generation.keys, &generation.values)?;
-            self.written += 1;
+            match self.waiting.pop_front().expect("length was checked") {
+                Job::Save(number) => self.progress.saved = number,
+                Job::Store(changes) => {
+                    apply(&changes, &mut self.data)?;
+                    self.progress.stored = changes.number;
+                }
+            }
         }
         Ok(())
     }
+}
+
+fn apply(changes: &Generation, to: &mut MemoryBackend) -> Result<(), Error> {
+    let (mut keys, mut values) = (BytesBuilder::default(), BytesBuilder::default());
+    for (key, stored) in changes.sorted() {
+        keys.push(Some(key));
+        values.push(stored.map(|stored| value::decode(stored).expect("of this version")));
+    }
+    let all: Vec<_> = (0..keys.rows()).map(|row| keys.column().raw(row)).collect();
+    assert!(all.is_sorted_by(|a, b| a < b), "each key once and in order");
+    to.put_many(&keys, &values)
 }
 
 impl Store for Slow {
@@ -49,14 +78,22 @@ impl Store for Slow {
         self.data.scan(prefix, after, each)
     }
 
-    fn write(&mut self, generation: Generation) -> Result<(), Error> {
-        self.waiting.push_back(generation);
+    fn seal(&mut self, changes: Generation, _: Option<Barrier>) -> Result<(), Error> {
+        assert!(changes.number > self.last, "generations are sealed in order");
+        self.last = changes.number;
+        apply(&changes, &mut self.sealed)?;
+        self.waiting.push_back(Job::Save(changes.number));
         Ok(())
     }
 
-    fn written(&mut self, wait: bool) -> Result<u64, Error> {
-        self.write_down_to(if wait { 0 } else { self.lag })?;
-        Ok(self.written)
+    fn store(&mut self, changes: Generation) -> Result<(), Error> {
+        self.waiting.push_back(Job::Store(changes));
+        Ok(())
+    }
+
+    fn progress(&mut self, wait: bool) -> Result<Progress, Error> {
+        self.work_down_to(if wait { 0 } else { self.lag })?;
+        Ok(self.progress)
     }
 }
 

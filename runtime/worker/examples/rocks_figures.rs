@@ -45,20 +45,20 @@ fn push_key(number: u64, keys: &mut BytesBuilder) {
 }
 
 fn generation(numbers: impl Iterator<Item = u64>, value: usize, seed: &mut u64) -> Generation {
-    let mut generation = Generation::default();
+    let (mut keys, mut values) = (BytesBuilder::default(), BytesBuilder::default());
     for number in numbers {
-        push_key(number, &mut generation.keys);
+        push_key(number, &mut keys);
         let digits = next(seed).to_string();
-        generation.values.data.extend(digits.bytes().cycle().take(value));
-        generation.values.end_row();
+        values.data.extend(digits.bytes().cycle().take(value));
+        values.end_row();
     }
-    generation
+    Generation::of(1, &keys, &values)
 }
 
 /// Writes a generation and says what it cost in CPU, compactions that ran beside it included, and in time.
 fn write(store: &mut RocksStore, generation: Generation) -> (f64, f64) {
     let (before, begun) = (process_cpu(), Instant::now());
-    store.write(generation).and_then(|()| store.written(true)).expect("the store writes");
+    store.store(generation).and_then(|()| store.progress(true)).expect("the store writes");
     (process_cpu() - before, begun.elapsed().as_secs_f64())
 }
 

@@ -14,3 +14,8 @@ pub fn encode(group: u16, state: u16, key: &[u8], out: &mut Vec<u8>) {
 pub fn state_of(key: &[u8]) -> Option<u16> {
     key.get(2..4).and_then(|b| b.first_chunk()).map(|b| u16::from_be_bytes(*b))
 }
+
+/// The key group of a key.
+pub fn group_of(key: &[u8]) -> Option<u16> {
+    key.first_chunk().map(|b| u16::from_be_bytes(*b))
+}

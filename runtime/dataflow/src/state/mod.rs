@@ -1,23 +1,31 @@
 //! Keyed state.
 //!
 //! - [`StateBackend`]: an ordered store of bytes; [`memory`] is the one for tests and small jobs
-//! - [`cache`]: the write-back cache in front of a slow one
+//! - [`cache`]: the write-back cache in front of a slow one; [`store`]: what that one has to do; [`generation`]: the changes
+//!   that it gets
+//! - [`run`]: sorted runs, the files of checkpoints; [`ledger`]: which of them a checkpoint is made of
 //! - [`call`]: [`KeyedState`], what one guest call sees and may undo
 //! - [`key`]: how keys of states are laid out
 
 mod budget;
 pub mod cache;
 pub mod call;
+pub mod generation;
 pub mod key;
+pub mod ledger;
 pub mod memory;
 mod quota;
+pub mod run;
+mod segment;
 pub mod store;
 
 pub use cache::Cached;
 pub use call::KeyedState;
+pub use generation::Generation;
 pub use memory::MemoryBackend;
 pub use quota::TooMuch;
-pub use store::{Generation, Store};
+pub use segment::Segment;
+pub use store::{Progress, Store};
 
 use flow_frame::BytesBuilder;
 

@@ -9,6 +9,7 @@ use rocksdb::{
     BlockBasedIndexType, BlockBasedOptions, Cache, DBCompressionType, LruCacheOptions, Options, WriteBufferManager,
 };
 
+use super::runs::{Checkpoints, restore};
 use super::store::RocksStore;
 
 /// What all stores of a worker may use together.
@@ -65,6 +66,16 @@ impl SharedRocks {
     /// Opens the store of a directory, which is made if there is none. Only one store can have it open.
     pub fn open(&self, dir: &Path) -> Result<RocksStore, Error> {
         RocksStore::open(&self.options, dir)
+    }
+
+    /// Opens the store of a directory that takes part in checkpoints: anew, with what is restored and nothing else. Runs that
+    /// lie there from before are used where the checkpoint names them.
+    ///
+    /// # Errors
+    /// One that names the checkpoint and the object where one of those is missing or damaged.
+    pub fn open_with(&self, dir: &Path, checkpoints: &Checkpoints) -> Result<RocksStore, Error> {
+        let (db, runs, longest) = restore::open(&self.options, dir, checkpoints)?;
+        RocksStore::of(db, Some(runs), longest)
     }
 }
 

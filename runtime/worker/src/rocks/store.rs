@@ -3,14 +3,15 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use flow_dataflow::Error;
-use flow_dataflow::state::{Generation, Store};
+use flow_dataflow::state::run::value;
+use flow_dataflow::state::{Generation, Progress, Store};
+use flow_dataflow::{Barrier, Error};
 use flow_frame::BytesBuilder;
 use rocksdb::{DB, DEFAULT_COLUMN_FAMILY_NAME, Options, ReadOptions};
 
 use super::failure::failure;
+use super::runs::Runs;
 use super::size::Size;
-use super::value;
 use super::writer::Writer;
 use crate::disk;
 
@@ -23,7 +24,7 @@ const READ_BYTES: usize = 32 << 20;
 pub struct RocksStore {
     writer: Writer,
     db: Arc<DB>,
-    /// Bytes of the longest value that was ever written or read.
+    /// Bytes of the longest value that was ever read.
     longest: usize,
     /// Scratch space of reads.
     order: Vec<u32>,
@@ -32,11 +33,13 @@ pub struct RocksStore {
 impl RocksStore {
     /// Opens the store of a directory, which is made if there is none.
     pub(super) fn open(options: &Options, dir: &Path) -> Result<RocksStore, Error> {
-        std::fs::create_dir_all(dir).map_err(|e| disk::failure(&e, "making the state directory", dir))?;
-        let families = [(DEFAULT_COLUMN_FAMILY_NAME, options.clone())];
-        let db = DB::open_cf_with_opts(options, dir, families).map_err(|e| failure(&e, "opening", dir))?;
+        RocksStore::of(open(options, dir)?, None, 0)
+    }
+
+    /// A store over an open RocksDB whose longest value has `longest` bytes, and which saves its generations in `runs`.
+    pub(super) fn of(db: DB, runs: Option<Runs>, longest: usize) -> Result<RocksStore, Error> {
         let db = Arc::new(db);
-        Ok(RocksStore { writer: Writer::start(db.clone())?, db, longest: 0, order: Vec::new() })
+        Ok(RocksStore { writer: Writer::start(db.clone(), runs)?, db, longest, order: Vec::new() })
     }
 
     /// How much it holds, as long as it is open.
@@ -46,7 +49,7 @@ impl RocksStore {
 
     /// Writes everything and closes the store. Only after it has returned does the directory hold all generations.
     pub fn close(mut self) -> Result<(), Error> {
-        self.written(true)?;
+        self.progress(true)?;
         self.db.flush().map_err(|e| failure(&e, "closing", self.db.path()))
     }
 
@@ -93,9 +96,10 @@ impl Store for RocksStore {
     fn get_many(&mut self, keys: &BytesBuilder, values: &mut BytesBuilder, most: usize) -> Result<(), Error> {
         while values.rows() < keys.rows() && values.data.len() <= most {
             let from = values.rows();
-            let at_once = (READ_BYTES / self.longest.max(1)).clamp(1, READ_KEYS);
+            let longest = self.longest.max(self.writer.longest());
+            let at_once = (READ_BYTES / longest.max(1)).clamp(1, READ_KEYS);
             self.read(keys, from, keys.rows().min(from + at_once), values, most)?;
-            self.longest = self.longest.max(longest(values, from));
+            self.longest = self.longest.max(longest_of(values, from));
         }
         Ok(())
     }
@@ -121,18 +125,28 @@ impl Store for RocksStore {
         entries.status().map_err(|e| failure(&e, "reading", self.db.path()))
     }
 
-    fn write(&mut self, generation: Generation) -> Result<(), Error> {
-        self.longest = self.longest.max(longest(&generation.values, 0));
-        self.writer.write(generation)
+    fn seal(&mut self, changes: Generation, barrier: Option<Barrier>) -> Result<(), Error> {
+        self.writer.seal(changes, barrier)
     }
 
-    fn written(&mut self, wait: bool) -> Result<u64, Error> {
-        self.writer.written(wait)
+    fn store(&mut self, changes: Generation) -> Result<(), Error> {
+        self.writer.store(changes)
+    }
+
+    fn progress(&mut self, wait: bool) -> Result<Progress, Error> {
+        self.writer.progress(wait)
     }
 }
 
+/// Opens the RocksDB of a directory, which is made if there is none.
+pub(super) fn open(options: &Options, dir: &Path) -> Result<DB, Error> {
+    std::fs::create_dir_all(dir).map_err(|e| disk::failure(&e, "making the state directory", dir))?;
+    let families = [(DEFAULT_COLUMN_FAMILY_NAME, options.clone())];
+    DB::open_cf_with_opts(options, dir, families).map_err(|e| failure(&e, "opening", dir))
+}
+
 /// Bytes of the longest of the rows from a number on.
-fn longest(values: &BytesBuilder, from: usize) -> usize {
+fn longest_of(values: &BytesBuilder, from: usize) -> usize {
     let column = values.column();
     (from..values.rows()).map(|row| column.raw(row).len()).max().unwrap_or(0)
 }

@@ -1,6 +1,7 @@
 //! The contract of `Store`, run against RocksDB; and what a directory in a bad state says.
 
 mod cached;
+mod restored;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -51,14 +52,24 @@ fn step() -> impl Strategy<Value = Step> {
     ]
 }
 
-fn generation(changes: &BTreeMap<Key, Option<Vec<u8>>>) -> Generation {
-    let mut generation = Generation::default();
+fn generation(number: usize, changes: &BTreeMap<Key, Option<Vec<u8>>>) -> Generation {
+    let (mut keys, mut values) = (BytesBuilder::default(), BytesBuilder::default());
     // Backwards: a generation may come in any order.
     for (key, value) in changes.iter().rev() {
-        generation.keys.push(Some(key));
-        generation.values.push(value.as_deref());
+        keys.push(Some(key));
+        values.push(value.as_deref());
     }
-    generation
+    Generation::of(number as u32, &keys, &values)
+}
+
+/// Seals and stores a generation.
+fn write(store: &mut impl Store, generation: Generation) {
+    store.seal(generation.clone(), None).expect("the store takes a generation");
+    store.store(generation).expect("the store takes a generation");
+}
+
+fn stored(store: &mut impl Store, wait: bool) -> usize {
+    store.progress(wait).expect("it writes").stored as usize
 }
 
 fn get(store: &mut impl Store, keys: &[Key]) -> Vec<Option<Vec<u8>>> {
@@ -85,8 +96,8 @@ fn contract<S: Store>(open: impl Fn() -> S, close: impl Fn(S), steps: &[Step]) {
     for step in steps {
         match step {
             Step::Write(changes) => {
-                store.write(generation(changes)).expect("the store takes a generation");
                 sent += 1;
+                write(&mut store, generation(sent, changes));
                 let mut next = versions[versions.len() - 1].clone();
                 for (key, value) in changes {
                     match value {
@@ -95,13 +106,13 @@ fn contract<S: Store>(open: impl Fn() -> S, close: impl Fn(S), steps: &[Step]) {
                     }
                 }
                 versions.push(next);
-                let written = store.written(false).expect("it writes") as usize;
+                let written = stored(&mut store, false);
                 assert!(written <= sent);
                 let known = written.saturating_sub(sent + 1 - versions.len());
                 versions.drain(..known);
             }
             Step::Settle => {
-                assert_eq!(store.written(true).expect("it writes"), sent as u64);
+                assert_eq!(stored(&mut store, true), sent);
                 versions.drain(..versions.len() - 1);
             }
             Step::Get(keys) => {
@@ -110,7 +121,7 @@ fn contract<S: Store>(open: impl Fn() -> S, close: impl Fn(S), steps: &[Step]) {
                 }
             }
             Step::Scan { prefix, after, limit } => {
-                store.written(true).expect("it writes");
+                stored(&mut store, true);
                 versions.drain(..versions.len() - 1);
                 let behind = |key: &Key| after.as_ref().is_none_or(|a| key > a);
                 let expect: Vec<_> = versions[0]
@@ -132,7 +143,7 @@ fn contract<S: Store>(open: impl Fn() -> S, close: impl Fn(S), steps: &[Step]) {
                 store = open();
                 versions.drain(..versions.len() - 1);
                 sent = 0;
-                assert_eq!(store.written(true).expect("it writes"), 0);
+                assert_eq!(stored(&mut store, true), 0);
             }
         }
     }
@@ -156,12 +167,12 @@ proptest! {
 }
 
 fn numbered(from: u32, to: u32, value: &str) -> Generation {
-    let mut generation = Generation::default();
+    let (mut keys, mut values) = (BytesBuilder::default(), BytesBuilder::default());
     for n in from..to {
-        generation.keys.push(Some(&n.wrapping_mul(2_654_435_761).to_be_bytes()));
-        generation.values.push(Some(value.as_bytes()));
+        keys.push(Some(&n.wrapping_mul(2_654_435_761).to_be_bytes()));
+        values.push(Some(value.as_bytes()));
     }
-    generation
+    Generation::of(1, &keys, &values)
 }
 
 #[test]
@@ -169,10 +180,10 @@ fn a_dropped_store_ends_its_thread_and_opens_again() {
     let dir = tempfile::tempdir().expect("a directory");
     let rocks = SharedRocks::new();
     let mut store = rocks.open(dir.path()).expect("it opens");
-    store.write(numbered(0, 50_000, "first")).expect("it writes");
-    assert_eq!(store.written(true).expect("it writes"), 1);
+    write(&mut store, numbered(0, 50_000, "first"));
+    assert_eq!(stored(&mut store, true), 1);
     for _ in 0..20 {
-        store.write(numbered(0, 50_000, "later")).expect("it writes");
+        write(&mut store, numbered(0, 50_000, "later"));
     }
     drop(store);
     // Its thread and its lock are gone, and what was counted is there.
@@ -191,10 +202,10 @@ fn stores_of_one_worker_keep_to_their_directories() {
     let mut stores: Vec<RocksStore> =
         (0..3).map(|n| rocks.open(&dir.path().join(n.to_string())).expect("it opens")).collect();
     for (n, store) in stores.iter_mut().enumerate() {
-        store.write(numbered(0, 10_000, &n.to_string())).expect("it writes");
+        write(store, numbered(0, 10_000, &n.to_string()));
     }
     for (n, store) in stores.iter_mut().enumerate() {
-        assert_eq!(store.written(true).expect("it writes"), 1);
+        assert_eq!(stored(store, true), 1);
         assert_eq!(
             get(store, &[7u32.wrapping_mul(2_654_435_761).to_be_bytes().to_vec()]),
             [Some(n.to_string().into())]
@@ -233,7 +244,7 @@ fn damage_is_found() {
         let dir = tempfile::tempdir().expect("a directory");
         let rocks = SharedRocks::new();
         let mut store = rocks.open(dir.path()).expect("it opens");
-        store.write(numbered(0, 20_000, "value")).expect("it writes");
+        write(&mut store, numbered(0, 20_000, "value"));
         store.close().expect("it closes");
         let files = std::fs::read_dir(dir.path()).expect("a directory").map(|f| f.expect("an entry").path());
         for file in files.filter(|f| f.file_name().is_some_and(|n| n.to_string_lossy().contains(part))) {

@@ -1,95 +1,129 @@
-//! The thread that writes one store's generations.
+//! The thread that works for one store: it saves generations as runs and writes them to RocksDB, in the order in which it is
+//! told to.
 //!
 //! One thread a store, not one for all of a worker: order within a store then needs no bookkeeping, and a store that RocksDB
 //! stalls holds back its own task alone. An idle one costs a parked thread. How much is on its way is bounded by the
-//! cache's budget, which counts what [`Writer::written`] has not confirmed.
+//! cache's budget, which counts what [`Writer::progress`] has not confirmed.
 
+use std::sync::atomic::AtomicUsize;
+use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use flow_dataflow::Error;
-use flow_dataflow::state::Generation;
+use flow_dataflow::state::{Generation, Progress};
+use flow_dataflow::{Barrier, Error};
 use rocksdb::{DB, WriteBatch, WriteOptions};
 
 use super::failure::failure;
-use super::value;
+use super::runs::Runs;
 
 /// Bytes of one batch: large enough to share its fixed cost, small enough to leave no second copy of a generation.
 const BATCH_BYTES: usize = 256 << 10;
 
+/// What it is told to do.
+enum Job {
+    /// Save a generation as a run, for a checkpoint where there is a barrier.
+    Save(Generation, Option<Barrier>),
+    /// Write changes to RocksDB.
+    Store(Generation),
+}
+
 #[derive(Default)]
 struct State {
-    written: u64,
+    progress: Progress,
+    done: u64,
     failed: Option<Error>,
     /// The store goes away: leave what is queued.
     abandoned: bool,
 }
 
 #[derive(Default)]
-struct Progress {
+struct Shared {
     state: Mutex<State>,
     changed: Condvar,
+    /// Bytes of the longest value that was written.
+    longest: AtomicUsize,
 }
 
-impl Progress {
+impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
-        // Each change is a single assignment, so a panic leaves the state whole.
+        // Each change is a few assignments, so a panic leaves the state whole.
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
 /// The store's end.
 pub(super) struct Writer {
-    queue: Option<Sender<Generation>>,
+    queue: Option<Sender<Job>>,
     sent: u64,
-    progress: Arc<Progress>,
+    saves: bool,
+    shared: Arc<Shared>,
     thread: Option<JoinHandle<()>>,
 }
 
 impl Writer {
-    pub(super) fn start(db: Arc<DB>) -> Result<Writer, Error> {
-        let progress = Arc::<Progress>::default();
-        let (queue, generations) = channel();
-        let of_thread = progress.clone();
+    /// A thread for a store, which saves generations where there are `runs` to save them to.
+    pub(super) fn start(db: Arc<DB>, runs: Option<Runs>) -> Result<Writer, Error> {
+        let shared = Arc::<Shared>::default();
+        let (queue, jobs) = channel();
+        let (of_thread, saves) = (shared.clone(), runs.is_some());
         let dir = db.path().to_owned();
         let thread = std::thread::Builder::new()
             .name("state-writer".into())
-            .spawn(move || run(&db, &generations, &of_thread))
+            .spawn(move || run(&db, runs.as_ref(), &jobs, &of_thread))
             .map_err(|e| Error::Retryable(format!("no thread that writes state in {}: {e}", dir.display())))?;
-        Ok(Writer { queue: Some(queue), sent: 0, progress, thread: Some(thread) })
+        Ok(Writer { queue: Some(queue), sent: 0, saves, shared, thread: Some(thread) })
     }
 
-    /// Queues a generation. Fails when an earlier one could not be written.
-    pub(super) fn write(&mut self, generation: Generation) -> Result<(), Error> {
-        if let Some(error) = &self.progress.lock().failed {
+    /// As [`flow_dataflow::state::Store::seal`]. Fails when an earlier job did.
+    pub(super) fn seal(&mut self, changes: Generation, barrier: Option<Barrier>) -> Result<(), Error> {
+        if self.saves {
+            return self.send(Job::Save(changes, barrier));
+        }
+        self.shared.lock().progress.saved = changes.number;
+        Ok(())
+    }
+
+    /// As [`flow_dataflow::state::Store::store`]. Fails when an earlier job did.
+    pub(super) fn store(&mut self, changes: Generation) -> Result<(), Error> {
+        self.send(Job::Store(changes))
+    }
+
+    fn send(&mut self, job: Job) -> Result<(), Error> {
+        if let Some(error) = &self.shared.lock().failed {
             return Err(error.clone());
         }
         self.sent += 1;
         if let Some(queue) = &self.queue {
-            // Where the thread has ended since, `written` says why.
-            let _ = queue.send(generation);
+            // Where the thread has ended since, `progress` says why.
+            let _ = queue.send(job);
         }
         Ok(())
     }
 
-    /// As [`flow_dataflow::state::Store::written`].
-    pub(super) fn written(&self, wait: bool) -> Result<u64, Error> {
-        let mut state = self.progress.lock();
-        while wait && state.written < self.sent && state.failed.is_none() {
-            state = self.progress.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
+    /// As [`flow_dataflow::state::Store::progress`].
+    pub(super) fn progress(&self, wait: bool) -> Result<Progress, Error> {
+        let mut state = self.shared.lock();
+        while wait && state.done < self.sent && state.failed.is_none() {
+            state = self.shared.changed.wait(state).unwrap_or_else(PoisonError::into_inner);
         }
         match &state.failed {
             Some(error) => Err(error.clone()),
-            None => Ok(state.written),
+            None => Ok(state.progress),
         }
+    }
+
+    /// Bytes of the longest value that was written.
+    pub(super) fn longest(&self) -> usize {
+        self.shared.longest.load(Relaxed)
     }
 }
 
 impl Drop for Writer {
-    /// Ends the thread within one batch: nobody will ask for what is still queued.
+    /// Ends the thread within one batch or run: nobody will ask for what is still queued.
     fn drop(&mut self) {
-        self.progress.lock().abandoned = true;
+        self.shared.lock().abandoned = true;
         self.queue = None;
         if let Some(thread) = self.thread.take() {
             // A panic in it has been told as `failed`.
@@ -99,7 +133,7 @@ impl Drop for Writer {
 }
 
 /// Tells whoever waits when the thread ends by a panic.
-struct Ending<'a>(&'a Progress);
+struct Ending<'a>(&'a Shared);
 
 impl Drop for Ending<'_> {
     fn drop(&mut self) {
@@ -111,50 +145,61 @@ impl Drop for Ending<'_> {
     }
 }
 
-fn run(db: &DB, generations: &Receiver<Generation>, progress: &Progress) {
-    let _ending = Ending(progress);
-    for generation in generations {
-        let outcome = write_generation(db, &generation, || progress.lock().abandoned);
-        drop(generation);
-        let mut state = progress.lock();
-        match outcome {
-            Ok(true) => state.written += 1,
-            Ok(false) => return,
-            Err(error) => {
-                state.failed = Some(failure(&error, "writing", db.path()));
+fn run(db: &DB, runs: Option<&Runs>, jobs: &Receiver<Job>, shared: &Shared) {
+    let _ending = Ending(shared);
+    for job in jobs {
+        if shared.lock().abandoned {
+            return;
+        }
+        let outcome = match &job {
+            Job::Save(changes, barrier) => runs.map_or(Ok(()), |runs| runs.save(changes, *barrier)).map(|()| true),
+            Job::Store(changes) => {
+                let failed = |e: rocksdb::Error| failure(&e, "writing", db.path());
+                write(db, changes, &shared.longest, || shared.lock().abandoned).map_err(failed)
+            }
+        };
+        let mut state = shared.lock();
+        match (outcome, &job) {
+            (Ok(true), Job::Save(changes, _)) => state.progress.saved = changes.number,
+            (Ok(true), Job::Store(changes)) => state.progress.stored = changes.number,
+            (Ok(false), _) => return,
+            (Err(error), _) => {
+                state.failed = Some(error);
                 return;
             }
         }
+        state.done += 1;
         drop(state);
-        progress.changed.notify_all();
+        shared.changed.notify_all();
     }
 }
 
-/// Writes a generation in the order of its keys, which is what makes an insert cheap. False if it was abandoned midway.
-fn write_generation(db: &DB, generation: &Generation, abandoned: impl Fn() -> bool) -> Result<bool, rocksdb::Error> {
-    let (keys, values) = (generation.keys.column(), generation.values.column());
-    let mut order: Vec<u32> = (0..generation.keys.rows() as u32).collect();
-    order.sort_unstable_by_key(|row| keys.raw(*row as usize));
+/// Writes changes in the order of their keys, which is what makes an insert cheap. False if that was abandoned midway.
+fn write(
+    db: &DB,
+    changes: &Generation,
+    longest: &AtomicUsize,
+    abandoned: impl Fn() -> bool,
+) -> Result<bool, rocksdb::Error> {
     let mut options = WriteOptions::default();
     options.disable_wal(true);
-    let mut stored = Vec::new();
     let mut batch = WriteBatch::default();
-    for row in order {
-        let key = keys.raw(row as usize);
-        match values.get(row as usize) {
-            Some(bytes) => {
-                value::encode(bytes, &mut stored);
-                batch.put(key, &stored);
-            }
+    let mut long = 0;
+    for (key, stored) in changes.sorted() {
+        match stored {
+            Some(stored) => batch.put(key, stored),
             None => batch.delete(key),
         }
+        long = long.max(stored.map_or(0, <[u8]>::len));
         if batch.size_in_bytes() >= BATCH_BYTES {
             if abandoned() {
                 return Ok(false);
             }
+            longest.fetch_max(long, Relaxed);
             db.write_opt(std::mem::take(&mut batch), &options)?;
         }
     }
+    longest.fetch_max(long, Relaxed);
     db.write_opt(batch, &options)?;
     Ok(true)
 }

@@ -1,35 +1,45 @@
 //! The write-back cache with a byte budget in front of a slow [`Store`].
 //!
+//! An entry has three places: changed in the current generation; sealed in an earlier one that the store does not have; in
+//! the store. The store gets generations when the budget needs room, not with each barrier: a key that is changed a
+//! thousand times in between is written once.
+//!
 //! Invariants (each is checked by `tests/cache.rs` against the memory backend):
-//! - An entry that the store does not have yet (dirty, or in a generation on its way) never leaves memory.
-//! - Generations reach the store in the order in which they were sealed, each key once in each.
+//! - An entry that the store does not have yet (of the current generation, or sealed) never leaves memory.
+//! - Every change is in exactly one sealed generation, and generations are sealed in order: what evicts seals first.
 //! - A read looks here first, then in the store; what is read from the store is therefore never older than an entry here.
 //!
-//! [`table`] holds the entries and the replacement policy; this file decides when to seal and when to hold the task back.
+//! [`table`] holds the entries and the replacement policy; this file decides when to seal, when to store and when to hold
+//! the task back.
 
 mod table;
 
-use std::collections::VecDeque;
 use std::ops::Bound;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 
 use flow_frame::BytesBuilder;
 
-use self::table::{Slot, Table};
-use super::store::{Generation, Store};
+use self::table::{Place, Table};
+use super::run::value;
+use super::store::Store;
 use super::{StateBackend, key};
 use crate::Error;
 use crate::element::Barrier;
+
+/// The largest segment of a cache's memory, and the part of the budget that one takes at most.
+const SEGMENT: usize = 256 << 10;
+const SEGMENTS: usize = 64;
 
 /// A store's keys and values, kept in memory as far as the budget allows.
 pub struct Cached<S> {
     store: S,
     table: Table,
     budget: usize,
-    /// Sealed generations that the store has not confirmed: number and slots.
-    on_the_way: VecDeque<(u64, Vec<Slot>)>,
-    sealed: u64,
+    /// The last generation that the store was told to write.
+    storing: u32,
+    /// The last one that it has written.
+    stored: u32,
     stats: Arc<Stats>,
 }
 
@@ -42,7 +52,7 @@ pub struct Stats {
     pub misses: AtomicU64,
     /// Entries that left memory.
     pub evicted: AtomicU64,
-    /// Entries that went to the store.
+    /// Entries that were sealed in generations.
     pub written: AtomicU64,
     /// Times that the task waited for the store.
     pub stalls: AtomicU64,
@@ -56,14 +66,8 @@ impl<S: Store> Cached<S> {
     /// A cache of at most about `budget` bytes. `scanned` are the numbers of the states that are ever scanned: changes to
     /// them are kept in order too.
     pub fn new(store: S, budget: usize, scanned: &[u16]) -> Cached<S> {
-        Cached {
-            store,
-            table: Table::new(scanned),
-            budget,
-            on_the_way: VecDeque::new(),
-            sealed: 0,
-            stats: Arc::default(),
-        }
+        let table = Table::new((budget / SEGMENTS).clamp(1, SEGMENT), scanned);
+        Cached { store, table, budget, storing: 0, stored: 0, stats: Arc::default() }
     }
 
     /// What it has done so far, and goes on to do.
@@ -76,38 +80,36 @@ impl<S: Store> Cached<S> {
         self.table.used()
     }
 
-    /// Hands all changes so far to the store as one generation.
-    fn seal(&mut self) -> Result<(), Error> {
-        let slots = self.table.take_dirty(self.sealed + 1);
-        if slots.is_empty() {
+    /// Hands all changes so far over as one generation, which may be empty for a barrier.
+    fn seal(&mut self, barrier: Option<Barrier>) -> Result<(), Error> {
+        let changes = self.table.changes();
+        if changes == 0 && barrier.is_none() {
             return Ok(());
         }
-        let mut generation = Generation::default();
-        for slot in &slots {
-            let (key, value) = self.table.entry(*slot);
-            generation.keys.push(Some(key));
-            generation.values.push(value);
-        }
-        self.sealed += 1;
-        self.stats.written.fetch_add(slots.len() as u64, Relaxed);
-        self.on_the_way.push_back((self.sealed, slots));
-        self.store.write(generation)
+        self.stats.written.fetch_add(changes as u64, Relaxed);
+        self.store.seal(self.table.seal(), barrier)
     }
 
-    /// Takes note of what the store has written; the entries may be replaced from now on.
-    fn settle(&mut self, wait: bool) -> Result<(), Error> {
-        if self.on_the_way.is_empty() {
+    /// Has the store write what it does not have.
+    fn store(&mut self) -> Result<(), Error> {
+        let sealed = self.table.sealed();
+        if sealed.number == self.storing {
             return Ok(());
         }
-        let written = self.store.written(wait)?;
-        while let Some((_, slots)) = self.on_the_way.pop_front_if(|(number, _)| *number <= written) {
-            self.table.settled(&slots, written);
-        }
+        self.storing = sealed.number;
+        self.store.store(sealed)
+    }
+
+    /// Takes note of how far the store has come; what it has may be replaced from now on.
+    fn settle(&mut self, wait: bool) -> Result<(), Error> {
+        let progress = self.store.progress(wait)?;
+        self.stored = progress.stored;
+        self.table.settle(progress, wait);
         Ok(())
     }
 
-    fn evict(&mut self) {
-        let evicted = self.table.evict_to(self.budget);
+    fn make_room(&mut self, budget: usize, cheaply: bool) {
+        let evicted = self.table.make_room(budget, cheaply);
         self.stats.evicted.fetch_add(evicted, Relaxed);
     }
 
@@ -117,43 +119,57 @@ impl<S: Store> Cached<S> {
         self.stats.entries.store(self.table.len() as u64, Relaxed);
     }
 
-    /// Brings the cache back under its budget. Writing begins early, so that there is something to evict by the time the
-    /// budget is full; when there is not, the task waits here.
+    /// Brings the cache back under its budget. The store begins to write early, so that there is something to evict by the
+    /// time the budget is full; when there is not, the task waits here.
     fn shrink(&mut self) -> Result<(), Error> {
-        if self.table.used() < self.budget - self.budget / 8 {
+        let soft = self.budget - self.budget / 8;
+        if self.table.used() < soft {
             return Ok(());
         }
         self.settle(false)?;
-        if self.on_the_way.is_empty() && self.table.dirty_bytes() > self.budget / 4 {
-            self.seal()?;
+        let (changed, unstored) = self.table.unstored();
+        if self.storing == self.stored && unstored > self.budget / 2 {
+            if changed > self.budget / 4 {
+                self.seal(None)?;
+            }
+            self.store()?;
         }
-        self.evict();
+        self.make_room(soft, true);
+        if self.table.used() > self.budget {
+            self.make_room(self.budget, false);
+        }
         if self.table.used() > self.budget {
             self.stats.stalls.fetch_add(1, Relaxed);
             self.settle(true)?;
-            self.evict();
+            self.make_room(self.budget, false);
         }
         if self.table.used() > self.budget {
-            self.seal()?;
+            self.seal(None)?;
+            self.store()?;
             self.settle(true)?;
-            self.evict();
+            self.make_room(self.budget, false);
         }
         Ok(())
     }
 }
 
+/// The value of a stored form. The cache has checked or made what it holds.
+fn plain(stored: Option<&[u8]>) -> Option<&[u8]> {
+    stored.map(|stored| &stored[value::HEAD.len()..])
+}
+
 impl<S: Store> StateBackend for Cached<S> {
     fn get_many(&mut self, keys: &BytesBuilder, values: &mut BytesBuilder, most: usize) -> Result<(), Error> {
         let wanted = keys.column();
-        let mut slots: Vec<Option<Slot>> = Vec::with_capacity(keys.rows());
+        let mut places: Vec<Option<Place>> = Vec::with_capacity(keys.rows());
         let mut missing = BytesBuilder::default();
         for row in 0..keys.rows() {
             let key = wanted.raw(row);
-            let slot = self.table.find(key);
-            if slot.is_none() {
+            let place = self.table.find(key);
+            if place.is_none() {
                 missing.push(Some(key));
             }
-            slots.push(slot);
+            places.push(place);
         }
         self.stats.misses.fetch_add(missing.rows() as u64, Relaxed);
         self.stats.hits.fetch_add((keys.rows() - missing.rows()) as u64, Relaxed);
@@ -162,12 +178,12 @@ impl<S: Store> StateBackend for Cached<S> {
             self.store.get_many(&missing, &mut loaded, most)?;
         }
         let (found, mut next) = (loaded.column(), 0);
-        for (row, slot) in slots.into_iter().enumerate() {
+        for (row, place) in places.into_iter().enumerate() {
             if values.data.len() > most {
                 break;
             }
-            let slot = match slot {
-                Some(slot) => slot,
+            let place = match place {
+                Some(place) => place,
                 None if next == loaded.rows() => break,
                 None => {
                     let value = found.get(next);
@@ -175,7 +191,7 @@ impl<S: Store> StateBackend for Cached<S> {
                     self.table.load(wanted.raw(row), value)
                 }
             };
-            values.push(self.table.entry(slot).1);
+            values.push(plain(self.table.stored(place)));
         }
         self.shrink()?;
         self.tell();
@@ -201,7 +217,8 @@ impl<S: Store> StateBackend for Cached<S> {
         self.settle(false)?;
         debug_assert!(self.table.is_ordered(prefix), "state {:?} was not declared as scanned", key::state_of(prefix));
         let from = after.map_or(Bound::Included(prefix), Bound::Excluded);
-        let mut changed = self.table.changed(from).take_while(|(k, _)| k.starts_with(prefix)).peekable();
+        let changed = self.table.changed(from).take_while(|(k, _)| k.starts_with(prefix));
+        let mut changed = changed.map(|(k, stored)| (k, plain(stored))).peekable();
         let mut going = true;
         self.store.scan(prefix, after, &mut |key, value| {
             while let Some((k, v)) = changed.next_if(|(k, _)| *k < key) {
@@ -220,7 +237,7 @@ impl<S: Store> StateBackend for Cached<S> {
         Ok(())
     }
 
-    fn snapshot(&mut self, _barrier: Barrier) -> Result<(), Error> {
-        self.seal()
+    fn snapshot(&mut self, barrier: Barrier) -> Result<(), Error> {
+        self.seal(Some(barrier))
     }
 }

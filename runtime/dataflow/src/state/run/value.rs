@@ -1,4 +1,4 @@
-//! How a value is stored: version byte 1, a byte of flags, the value.
+//! How a value is stored, in a run and in RocksDB alike: version byte 1, a byte of flags, the value.
 //!
 //! Flag bit 0 says that 8 bytes follow it, the time at which the value expires (milliseconds since the Unix epoch, little
 //! endian). This version never sets a flag, and refuses a value that has one: ignoring an expiry would bring back what is
@@ -9,7 +9,7 @@ const VERSION: u8 = 1;
 
 /// What is wrong with a stored value.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-pub(super) enum Error {
+pub enum Error {
     /// Written by another version.
     #[error("a stored value has format version {0}, and this program reads version {VERSION}")]
     Version(u8),
@@ -21,15 +21,11 @@ pub(super) enum Error {
     Short(usize),
 }
 
-/// Replaces what is in `out` by the stored form of a value.
-pub(super) fn encode(value: &[u8], out: &mut Vec<u8>) {
-    out.clear();
-    out.extend_from_slice(&[VERSION, 0]);
-    out.extend_from_slice(value);
-}
+/// Bytes of a stored form before its value.
+pub const HEAD: [u8; 2] = [VERSION, 0];
 
 /// The value of a stored form.
-pub(super) fn decode(stored: &[u8]) -> Result<&[u8], Error> {
+pub fn decode(stored: &[u8]) -> Result<&[u8], Error> {
     match stored {
         [VERSION, 0, value @ ..] => Ok(value),
         [VERSION, flags, ..] => Err(Error::Flags(*flags)),
@@ -45,8 +41,7 @@ mod tests {
     #[test]
     fn stored_bytes_are_fixed() {
         let check = |value: &[u8], expect: &[u8]| {
-            let mut out = b"left over".to_vec();
-            encode(value, &mut out);
+            let out = [&HEAD, value].concat();
             assert_eq!(out, expect);
             assert_eq!(decode(&out), Ok(value));
         };
