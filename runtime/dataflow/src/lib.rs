@@ -8,6 +8,7 @@
 //! - [`operator`], [`source`], [`sink`]: the traits that a task steps
 //! - [`dead_letter`]: records that an operator did not take, and what is told of them
 //! - [`state`]: keyed state: backends, the write-back cache, one call's transaction
+//! - [`lane`]: output that travels in checkpoints, and is written exactly once
 //! - [`report`]: what tasks tell about themselves; [`counters`]: what their nodes have done
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
@@ -24,6 +25,7 @@ pub mod exchange;
 pub mod function;
 pub mod input_gate;
 pub mod key_by;
+pub mod lane;
 pub mod operator;
 pub mod output_gate;
 pub mod report;
