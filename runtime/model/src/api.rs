@@ -51,6 +51,8 @@ pub enum JobState {
     Finished,
     /// It stopped by an error.
     Failed,
+    /// It has failed, and goes on from its last checkpoint in a moment.
+    Restarting,
     /// It was told to stop; its tasks still do.
     Canceling,
     /// It was told to stop and did.
@@ -69,6 +71,7 @@ impl JobState {
             Self::Running => "running",
             Self::Finished => "finished",
             Self::Failed => "failed",
+            Self::Restarting => "restarting",
             Self::Canceling => "canceling",
             Self::Canceled => "canceled",
         }

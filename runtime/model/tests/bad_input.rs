@@ -162,7 +162,7 @@ fn missing_fields() {
         &[
             "p.yaml: the pipeline has no sources; add for example `sources: {in: {files: {path: ./input}}}`",
             "p.yaml: the pipeline has no sinks; add for example `sinks: {out: {stdout: {}, from: in}}`",
-            r#"p.yaml:1:1: unknown field "a" in the pipeline; its fields: apiVersion, kind, metadata, parallelism, key-groups, state, sources, operators, sinks"#,
+            r#"p.yaml:1:1: unknown field "a" in the pipeline; its fields: apiVersion, kind, metadata, parallelism, key-groups, state, checkpoint, restart, sources, operators, sinks"#,
             r#"p.yaml:1:1: the pipeline has no "apiVersion"; add for example `apiVersion: flow/v1`"#,
             r#"p.yaml:1:1: the pipeline has no "kind"; add for example `kind: Pipeline`"#,
             r#"p.yaml:1:1: the pipeline has no "metadata"; add for example `metadata: {name: my-pipeline}`"#,
@@ -238,13 +238,13 @@ fn wrong_types() {
     check(
         "hello",
         &[
-            r#"p.yaml:1:1: the pipeline must be a map, found the text "hello"; its fields: apiVersion, kind, metadata, parallelism, key-groups, state, sources, operators, sinks"#,
+            r#"p.yaml:1:1: the pipeline must be a map, found the text "hello"; its fields: apiVersion, kind, metadata, parallelism, key-groups, state, checkpoint, restart, sources, operators, sinks"#,
         ],
     );
     check(
         "[1]",
         &[
-            "p.yaml:1:1: the pipeline must be a map, found a list; its fields: apiVersion, kind, metadata, parallelism, key-groups, state, sources, operators, sinks",
+            "p.yaml:1:1: the pipeline must be a map, found a list; its fields: apiVersion, kind, metadata, parallelism, key-groups, state, checkpoint, restart, sources, operators, sinks",
         ],
     );
     check_edit(
@@ -588,12 +588,12 @@ fn connectors() {
     sink(
         "{kafka: {brokers: 'b:1', topic: t, delivery: exactly-once}, from: counts}",
         &[
-            r#"p.yaml:15:53: kafka of sink "out" can't deliver exactly-once yet: that needs checkpoints; write `delivery: at-least-once`"#,
+            r#"p.yaml:15:53: sink "out" can't deliver exactly-once without checkpoints; add for example `checkpoint: {interval: 1s}` to the pipeline, or write `delivery: at-least-once`"#,
         ],
     );
     sink(
         "{kafka: {brokers: 'b:1', topic: t, delivery: once}, from: counts}",
-        &[r#"p.yaml:15:53: "once" is no "delivery" of kafka of sink "out"; write "at-least-once""#],
+        &[r#"p.yaml:15:53: "once" is no "delivery" of kafka of sink "out"; write "at-least-once" or "exactly-once""#],
     );
     sink(
         "{files: {path: o, format: json}, from: counts}",

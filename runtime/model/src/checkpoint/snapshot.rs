@@ -13,8 +13,15 @@ use super::{CheckpointId, Chunk, ObjectName};
 pub struct Split {
     /// Its name, the same for ever: `orders[3]` of Kafka, the path of a file, `0` of a generator.
     pub split: String,
-    /// The position of the next record: an offset, a byte, a number.
+    /// The position of the next record: an offset, the number of a line, a sequence number.
     pub next: i64,
+    /// Where the source finds it, if not by its position: the byte at which the line begins, or the milliseconds since the Unix
+    /// epoch at which a generator made its first record.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub at: Option<u64>,
+    /// The position at which reading stops, where that is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<i64>,
     /// What tells whether a split of that name is still the same: the id of a topic.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
@@ -133,6 +140,22 @@ impl Snapshot {
         let parts = segments.flat_map(|segment| segment.parts.iter().map(|part| &part.chunk.object));
         runs.chain(pending).chain(parts)
     }
+}
+
+/// A piece of what a subtask of a node contributes. Each comes once a checkpoint, when it is durable.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Piece {
+    /// The barrier has passed it.
+    Passed {
+        /// After the end of input.
+        ended: bool,
+        /// Of a source: where it goes on.
+        splits: Vec<Split>,
+    },
+    /// Its keyed state is in the store.
+    State(Chain),
+    /// Its output is in the store.
+    Output(Output),
 }
 
 /// All subtasks of one source, operator or sink.

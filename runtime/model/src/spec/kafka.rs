@@ -171,6 +171,18 @@ pub struct KafkaSink {
     pub others: Option<Topics>,
     /// How many partitions `topic` must have at least.
     pub partitions: Option<Located<u32>>,
+    /// What is promised.
+    pub delivery: Located<Delivery>,
+}
+
+/// What a sink promises of each record.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum Delivery {
+    /// It is written, and after a failure perhaps again.
+    #[default]
+    AtLeastOnce,
+    /// It is written once, when its checkpoint is complete.
+    ExactlyOnce,
 }
 
 /// Settings of librdkafka by name. They may hold secrets, so `Debug` shows names only and nothing serializes them.

@@ -13,6 +13,7 @@ use crate::key_group::KeyGroups;
 use crate::key_selector::KeySelector;
 use crate::quantity::{ByteSize, Rate};
 
+mod checkpoint;
 mod connector;
 pub(crate) mod fields;
 pub mod kafka;
@@ -28,10 +29,11 @@ pub mod template;
 pub(crate) mod trace;
 pub(crate) mod yaml;
 
+pub use checkpoint::{Checkpointing, Encryption, Restart, S3};
 pub use connector::{
     FilesSink, FilesSource, Generator, Input, LineFormat, RecordFormat, Sink, SinkConnector, Source, SourceConnector,
 };
-pub use kafka::{KafkaCluster, KafkaSink, KafkaSource, KafkaStart, KafkaStop};
+pub use kafka::{Delivery, KafkaCluster, KafkaSink, KafkaSource, KafkaStart, KafkaStop};
 pub use on_error::{DEAD_LETTER, OnError, RETRIES_MAX, Retry, Then};
 pub use yaml::{FILE_MAX, read_bounded};
 
@@ -63,6 +65,10 @@ pub struct Pipeline {
     pub key_groups: KeyGroups,
     /// `state.cache`: the budget of the write-back cache of each worker.
     pub cache: ByteSize,
+    /// `checkpoint`; without it the job loses what it knows when it fails, and is not started again.
+    pub checkpoint: Option<Checkpointing>,
+    /// `restart`.
+    pub restart: Restart,
     /// The sources, in the order of the file.
     pub sources: Vec<Source>,
     /// The operators, in the order of the file.

@@ -2,13 +2,17 @@
 
 use std::collections::HashMap;
 
+use super::checkpoint;
 use super::fields::Fields;
 use super::on_error;
 use super::parse_connector;
 use super::report::Report;
 use super::trace::Shape;
 use super::yaml::{self, Entry, Node, Value};
-use super::{API_VERSION, DEAD_LETTER, Input, Limits, OPERATORS_MAX, Operator, PARALLELISM_MAX, Pipeline, SOURCES_MAX};
+use super::{
+    API_VERSION, DEAD_LETTER, Delivery, Input, Limits, OPERATORS_MAX, Operator, PARALLELISM_MAX, Pipeline, SOURCES_MAX,
+    Sink, SinkConnector,
+};
 use crate::diagnostic::{Code, Diagnostic, Error, Located, Position, Severity};
 use crate::graph::{self, Declared, Role};
 use crate::ids::{self, OperatorName, PipelineName};
@@ -17,8 +21,19 @@ use crate::key_selector::KeySelector;
 use crate::nearest::quoted;
 use crate::quantity::ByteSize;
 
-const FILE_FIELDS: [&str; 9] =
-    ["apiVersion", "kind", "metadata", "parallelism", "key-groups", "state", "sources", "operators", "sinks"];
+const FILE_FIELDS: [&str; 11] = [
+    "apiVersion",
+    "kind",
+    "metadata",
+    "parallelism",
+    "key-groups",
+    "state",
+    "checkpoint",
+    "restart",
+    "sources",
+    "operators",
+    "sinks",
+];
 const OPERATOR_FIELDS: [&str; 8] =
     ["component", "from", "parallelism", "key", "config", "on-error", "limits", "grants"];
 const LIMITS: [&str; 5] = ["memory", "time-per-batch", "output-per-batch", "state-per-key", "log-rate"];
@@ -66,6 +81,9 @@ pub(super) fn read(report: &mut Report, root: &Node) -> Option<Pipeline> {
         .and_then(|node| Fields::read(report, node, "state", &["cache"]))
         .and_then(|fields| fields.bytes(report, "cache", ByteSize(1)..=ByteSize(1 << 40)));
 
+    let checkpoint = fields.get("checkpoint").and_then(|node| checkpoint::checkpointing(report, node));
+    let restart = fields.get("restart").and_then(|node| checkpoint::restart(report, node));
+
     let sources = section(report, &fields, "sources");
     let operators = section(report, &fields, "operators");
     let sinks = section(report, &fields, "sinks");
@@ -86,18 +104,40 @@ pub(super) fn read(report: &mut Report, root: &Node) -> Option<Pipeline> {
         return None;
     }
     let declared = declare(report, [sources, operators, sinks]);
+    let sources = all(sources, |entry| parse_connector::source(report, entry, &defaults));
+    let operators = all(operators, |entry| operator(report, entry, &defaults));
+    let sinks = all(sinks, |entry| parse_connector::sink(report, entry, &defaults));
+    if checkpoint.is_none() {
+        refuse_exactly_once(report, &sinks);
+    }
     Some(Pipeline {
-        sources: all(sources, |entry| parse_connector::source(report, entry, &defaults)),
-        operators: all(operators, |entry| operator(report, entry, &defaults)),
-        sinks: all(sinks, |entry| parse_connector::sink(report, entry, &defaults)),
+        sources,
+        operators,
+        sinks,
         graph: graph::connect(report, &declared)?,
         name: name?,
         file: report.file().into(),
         directory: std::path::PathBuf::new(),
         key_groups: defaults.key_groups,
         cache: cache.unwrap_or(DEFAULT_CACHE),
+        checkpoint,
+        restart: restart.unwrap_or_default(),
         warnings: Vec::new(),
     })
+}
+
+/// What is written once has to travel in checkpoints first.
+fn refuse_exactly_once(report: &mut Report, sinks: &[Sink]) {
+    for sink in sinks {
+        if let SinkConnector::Kafka(kafka) = &sink.connector
+            && kafka.delivery.value == Delivery::ExactlyOnce
+        {
+            let message = format!("sink \"{}\" can't deliver exactly-once without checkpoints", sink.name);
+            let hint =
+                "add for example `checkpoint: {interval: 1s}` to the pipeline, or write `delivery: at-least-once`";
+            report.error_with(Code::InvalidValue, kafka.delivery.position, message, hint);
+        }
+    }
 }
 
 fn all<'n, T>(entries: &'n [Entry], read: impl FnMut(&'n Entry) -> Option<T>) -> Vec<T> {

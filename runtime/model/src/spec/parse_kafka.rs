@@ -5,8 +5,8 @@ use std::time::Duration;
 
 use super::fields::Fields;
 use super::kafka::{
-    KafkaCluster, KafkaSink, KafkaSource, KafkaStart, KafkaStop, Login, Mechanism, Offsets, Properties, Sasl, Tls,
-    Topics, pattern, wrong_topic,
+    Delivery, KafkaCluster, KafkaSink, KafkaSource, KafkaStart, KafkaStop, Login, Mechanism, Offsets, Properties, Sasl,
+    Tls, Topics, pattern, wrong_topic,
 };
 use super::property;
 use super::report::Report;
@@ -78,13 +78,11 @@ pub(super) fn sink(report: &mut Report, node: &Node, what: &str) -> Option<Kafka
     let partitions = partitions
         .zip(fields.get("partitions"))
         .and_then(|(number, node)| Some(Located { value: u32::try_from(number).ok()?, position: node.position }));
-    if let Some(text) = fields.text(report, "delivery").filter(|text| text.value == "exactly-once") {
-        let message = format!("{what} can't deliver exactly-once yet: that needs checkpoints");
-        report.error_with(Code::InvalidValue, text.position, message, "write `delivery: at-least-once`");
-    } else {
-        fields.choice(report, "delivery", &[("at-least-once", ())]);
-    }
-    Some(KafkaSink { cluster: cluster?, topic: topic?, others, partitions })
+    let words = [("at-least-once", Delivery::AtLeastOnce), ("exactly-once", Delivery::ExactlyOnce)];
+    let delivery = fields.choice(report, "delivery", &words);
+    let position = fields.get("delivery").map_or(fields.position(), |node| node.position);
+    let delivery = Located { value: delivery.unwrap_or_default(), position };
+    Some(KafkaSink { cluster: cluster?, topic: topic?, others, partitions, delivery })
 }
 
 /// `None` only after an error was reported.

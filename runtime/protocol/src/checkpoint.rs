@@ -1,0 +1,260 @@
+//! The checkpoints of one attempt: when one begins, which acknowledgements it still lacks, when it is complete and when it is
+//! given up. Must never decide that one counts: that is HEAD's.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use flow_model::checkpoint::snapshot::{Node, Piece, Snapshot, StateName};
+use flow_model::checkpoint::{Attempt, CheckpointId};
+use flow_model::ids::OperatorName;
+
+use crate::Time;
+
+/// How often and how patiently checkpoints are taken. Times in milliseconds.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Settings {
+    /// From the beginning of one to that of the next.
+    pub interval: Time,
+    /// After so long without all acknowledgements one is given up.
+    pub timeout: Time,
+    /// From the end of one to the beginning of the next, at least.
+    pub min_pause: Time,
+    /// So many may be under way at once, at least 1.
+    pub concurrent: usize,
+    /// So many in a row may fail; one more fails the attempt.
+    pub tolerated: u32,
+}
+
+/// What a node of a job contributes to a checkpoint.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Contribution {
+    /// Its subtasks.
+    pub parallelism: u32,
+    /// Its states: empty unless it is an operator with keyed state, whose subtasks each acknowledge a chain.
+    pub states: Vec<StateName>,
+    /// Its subtasks each acknowledge output: it is a sink that writes exactly once.
+    pub output: bool,
+}
+
+/// All nodes of a job.
+pub type Contributions = BTreeMap<OperatorName, Contribution>;
+
+/// Why a checkpoint was begun.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Purpose {
+    /// It was time to.
+    Periodic,
+    /// All input was read and passed: what is left of the output has to be committed.
+    Final,
+    /// Somebody asked for it, under this number.
+    Asked(u64),
+}
+
+struct Pending {
+    begun: Time,
+    purposes: Vec<Purpose>,
+    /// What has not come: by node and subtask, and which of the three.
+    missing: BTreeSet<(OperatorName, u32, Kind)>,
+    nodes: BTreeMap<OperatorName, Node>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+enum Kind {
+    Passed,
+    State,
+    Output,
+}
+
+/// A checkpoint with all its acknowledgements.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Complete {
+    /// Its id.
+    pub checkpoint: CheckpointId,
+    /// Why it was taken.
+    pub purposes: Vec<Purpose>,
+    /// When it was begun.
+    pub begun: Time,
+    /// What was acknowledged.
+    pub nodes: BTreeMap<OperatorName, Node>,
+}
+
+/// The checkpoints of one attempt.
+pub struct Checkpoints {
+    settings: Settings,
+    attempt: Attempt,
+    contributions: Contributions,
+    counter: u32,
+    pending: BTreeMap<CheckpointId, Pending>,
+    /// When the last one began.
+    begun: Option<Time>,
+    /// When the last one was complete or given up.
+    over: Option<Time>,
+    failed_in_row: u32,
+    /// What is wanted as soon as one may begin.
+    wanted: Vec<Purpose>,
+}
+
+impl Checkpoints {
+    /// Of an attempt that has taken none.
+    pub fn new(settings: Settings, attempt: Attempt, contributions: Contributions) -> Checkpoints {
+        Checkpoints {
+            settings,
+            attempt,
+            contributions,
+            counter: 0,
+            pending: BTreeMap::new(),
+            begun: None,
+            over: None,
+            failed_in_row: 0,
+            wanted: Vec::new(),
+        }
+    }
+
+    /// Wants one beside the periodic ones: it begins as soon as one may.
+    pub fn want(&mut self, purpose: Purpose) {
+        self.wanted.push(purpose);
+    }
+
+    /// The attempt begins with a checkpoint that was restored: the next is due after an interval.
+    pub fn restored(&mut self, now: Time) {
+        self.begun = Some(now);
+    }
+
+    /// All that was asked for and is not complete.
+    pub fn take_purposes(&mut self) -> Vec<Purpose> {
+        let pending = std::mem::take(&mut self.pending).into_values().flat_map(|pending| pending.purposes);
+        std::mem::take(&mut self.wanted).into_iter().chain(pending).collect()
+    }
+
+    /// When the next may begin, if none of those under way ends before.
+    fn due(&self) -> Option<Time> {
+        if self.pending.len() >= self.settings.concurrent.max(1) {
+            return None;
+        }
+        let after_pause = self.over.map_or(0, |over| over.saturating_add(self.settings.min_pause));
+        let Some(begun) = self.begun else { return Some(0) };
+        let after_interval = begun.saturating_add(self.settings.interval);
+        Some(if self.wanted.is_empty() { after_interval.max(after_pause) } else { after_pause })
+    }
+
+    /// When something is to be done without any event; `may_begin` says whether one may begin now.
+    pub fn deadline(&self, may_begin: bool) -> Option<Time> {
+        let timeout = self.pending.values().map(|pending| pending.begun.saturating_add(self.settings.timeout)).min();
+        let due = if may_begin { self.due() } else { None };
+        [timeout, due].into_iter().flatten().min()
+    }
+
+    /// Begins one if it is time to. The first begins at once.
+    pub fn begin(&mut self, now: Time) -> Option<CheckpointId> {
+        if self.due()? > now {
+            return None;
+        }
+        self.counter += 1;
+        let id = CheckpointId::new(self.attempt, self.counter);
+        let mut missing = BTreeSet::new();
+        let mut nodes = BTreeMap::new();
+        for (name, of) in &self.contributions {
+            for subtask in 0..of.parallelism {
+                missing.insert((name.clone(), subtask, Kind::Passed));
+                if !of.states.is_empty() {
+                    missing.insert((name.clone(), subtask, Kind::State));
+                }
+                if of.output {
+                    missing.insert((name.clone(), subtask, Kind::Output));
+                }
+            }
+            let subtasks = vec![Snapshot::default(); of.parallelism as usize];
+            nodes.insert(name.clone(), Node { subtasks, states: of.states.clone(), lanes: BTreeMap::new() });
+        }
+        let purposes = std::mem::take(&mut self.wanted);
+        let purposes = if purposes.is_empty() { vec![Purpose::Periodic] } else { purposes };
+        self.pending.insert(id, Pending { begun: now, purposes, missing, nodes });
+        self.begun = Some(now);
+        Some(id)
+    }
+
+    /// Takes an acknowledgement. What belongs to no pending checkpoint is dropped: it came late.
+    pub fn acknowledged(
+        &mut self,
+        now: Time,
+        checkpoint: CheckpointId,
+        (node, subtask): (&OperatorName, u32),
+        piece: Piece,
+    ) -> Option<Complete> {
+        let pending = self.pending.get_mut(&checkpoint)?;
+        let kind = match piece {
+            Piece::Passed { .. } => Kind::Passed,
+            Piece::State(_) => Kind::State,
+            Piece::Output(_) => Kind::Output,
+        };
+        if !pending.missing.remove(&(node.clone(), subtask, kind)) {
+            return None;
+        }
+        let snapshot = pending.nodes.get_mut(node)?.subtasks.get_mut(subtask as usize)?;
+        match piece {
+            Piece::Passed { ended, splits } => (snapshot.ended, snapshot.splits) = (ended, splits),
+            Piece::State(chain) => snapshot.state = Some(chain),
+            Piece::Output(output) => snapshot.output = Some(output),
+        }
+        if !pending.missing.is_empty() {
+            return None;
+        }
+        let Pending { begun, mut purposes, nodes, .. } = self.pending.remove(&checkpoint)?;
+        // What began before it is worth nothing any more; what was asked of those is answered by this one.
+        let later = self.pending.split_off(&checkpoint);
+        for (_, earlier) in std::mem::replace(&mut self.pending, later) {
+            purposes.extend(earlier.purposes);
+        }
+        self.over = Some(now);
+        Some(Complete { checkpoint, purposes, begun, nodes })
+    }
+
+    /// A complete one counts.
+    pub fn succeeded(&mut self) {
+        self.failed_in_row = 0;
+    }
+
+    /// One could not be completed. True when that was one too many.
+    pub fn failed(&mut self, purposes: Vec<Purpose>) -> bool {
+        self.failed_in_row += 1;
+        self.wanted.extend(purposes.into_iter().filter(|purpose| *purpose != Purpose::Periodic));
+        self.failed_in_row > self.settings.tolerated
+    }
+
+    /// A subtask can't contribute. Whether that was one failure too many; none if nobody waits for that checkpoint.
+    pub fn declined(&mut self, now: Time, checkpoint: CheckpointId) -> Option<bool> {
+        let pending = self.pending.remove(&checkpoint)?;
+        self.over = Some(now);
+        Some(self.failed(pending.purposes))
+    }
+
+    /// Gives up what took too long: the ids, with an example of what did not come, and whether it was one too many.
+    pub fn expire(&mut self, now: Time) -> Vec<Expired> {
+        let timeout = self.settings.timeout;
+        let is_late = |pending: &Pending| pending.begun.saturating_add(timeout) <= now;
+        let late: Vec<CheckpointId> =
+            self.pending.iter().filter(|(_, pending)| is_late(pending)).map(|(id, _)| *id).collect();
+        let mut expired = Vec::new();
+        for checkpoint in late {
+            let Some(pending) = self.pending.remove(&checkpoint) else { continue };
+            self.over = Some(now);
+            let missing = pending.missing.len();
+            let first = pending.missing.into_iter().next().map(|(node, subtask, _)| (node, subtask));
+            let too_many = self.failed(pending.purposes);
+            expired.push(Expired { checkpoint, missing, first, too_many });
+        }
+        expired
+    }
+}
+
+/// A checkpoint that took too long.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expired {
+    /// Its id.
+    pub checkpoint: CheckpointId,
+    /// How many acknowledgements did not come.
+    pub missing: usize,
+    /// Who owes one of them.
+    pub first: Option<(OperatorName, u32)>,
+    /// More than is tolerated have failed in a row.
+    pub too_many: bool,
+}

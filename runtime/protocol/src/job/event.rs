@@ -1,0 +1,182 @@
+//! What happens to a job, and what is to be done about it.
+
+use std::collections::BTreeSet;
+
+use flow_model::checkpoint::snapshot::{Piece, Progress};
+use flow_model::checkpoint::{Attempt, CheckpointId, Head, Incarnation, Manifest, ObjectName};
+use flow_model::ids::OperatorName;
+
+use super::End;
+use crate::head::{Answer, Version};
+use crate::lanes::LaneId;
+use crate::restart::Kind;
+
+/// Why an attempt, or a whole job, failed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// What kind it is: that decides what follows.
+    pub kind: Kind,
+    /// For people.
+    pub reason: String,
+}
+
+/// What happens. What carries an attempt is dropped when that one does not run any more.
+#[derive(Debug, Clone)]
+pub enum Event {
+    /// The store answered [`Action::Swap`].
+    Swapped(Answer),
+    /// What [`Action::ReadHead`] found.
+    HeadRead(Option<(Head, Version)>),
+    /// What [`Action::LoadManifest`] found.
+    ManifestLoaded(CheckpointId, Result<Box<Manifest>, Failure>),
+    /// [`Action::StoreManifest`] is done, or can't be: why.
+    ManifestStored(CheckpointId, Result<(), String>),
+    /// What [`Action::Delete`] named is deleted.
+    Deleted,
+    /// All tasks of an attempt are there: barriers may come.
+    Started {
+        /// Which.
+        attempt: Attempt,
+    },
+    /// A piece of a snapshot is durable.
+    Acknowledged {
+        /// Which.
+        attempt: Attempt,
+        /// Of which checkpoint.
+        checkpoint: CheckpointId,
+        /// By which node.
+        node: OperatorName,
+        /// By which of its subtasks.
+        subtask: u32,
+        /// The piece.
+        piece: Piece,
+    },
+    /// A checkpoint can't be completed.
+    Declined {
+        /// By which attempt.
+        attempt: Attempt,
+        /// Which.
+        checkpoint: CheckpointId,
+        /// Why.
+        reason: String,
+    },
+    /// A lane has written so far.
+    Progressed {
+        /// By which attempt.
+        attempt: Attempt,
+        /// Which lane.
+        lane: LaneId,
+        /// How far.
+        progress: Progress,
+    },
+    /// All input was read, and all of it has passed all tasks.
+    Drained {
+        /// Which.
+        attempt: Attempt,
+    },
+    /// An attempt can't go on.
+    Failed {
+        /// Which.
+        attempt: Attempt,
+        /// Why.
+        failure: Failure,
+    },
+    /// Nothing of an attempt runs any more.
+    Stopped {
+        /// Which.
+        attempt: Attempt,
+    },
+    /// Its user wants it stopped.
+    Cancel,
+    /// Its user wants a checkpoint now; the answer carries this number.
+    Checkpoint(u64),
+    /// The deadline has come.
+    Tick,
+}
+
+/// How much people are to be told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Level {
+    /// It is as it should be.
+    Info,
+    /// It may become a trouble.
+    Warn,
+    /// It went wrong.
+    Error,
+}
+
+/// What is to be done.
+#[derive(Debug, Clone)]
+pub enum Action {
+    /// Swap HEAD: over this version, or where there is none. Answered by [`Event::Swapped`].
+    Swap {
+        /// What it is to say.
+        head: Box<Head>,
+        /// The version that it is to replace.
+        expected: Option<Version>,
+    },
+    /// Read HEAD. Answered by [`Event::HeadRead`].
+    ReadHead,
+    /// Read the manifest of a checkpoint. Answered by [`Event::ManifestLoaded`].
+    LoadManifest(Incarnation, CheckpointId),
+    /// Write a manifest. Answered by [`Event::ManifestStored`].
+    StoreManifest(Box<Manifest>),
+    /// Delete objects. Answered by [`Event::Deleted`] when that is done.
+    Delete(BTreeSet<ObjectName>),
+    /// Look for objects of an incarnation that are garbage (see [`crate::retention::is_garbage`]) and delete them.
+    Sweep {
+        /// Whose.
+        incarnation: Incarnation,
+        /// None that was begun later.
+        until: CheckpointId,
+        /// These stay.
+        kept: BTreeSet<ObjectName>,
+    },
+    /// Make the tasks of an attempt and start them, sources held back until [`Action::Release`]. Answered by
+    /// [`Event::Started`], or [`Event::Failed`] and [`Event::Stopped`].
+    Deploy {
+        /// The life of the job.
+        incarnation: Incarnation,
+        /// The attempt.
+        attempt: Attempt,
+        /// The checkpoint that it goes on from.
+        from: Option<Box<Manifest>>,
+    },
+    /// Let sources read.
+    Release {
+        /// Of which attempt.
+        attempt: Attempt,
+    },
+    /// Send barriers from all sources.
+    Trigger {
+        /// Of which attempt.
+        attempt: Attempt,
+        /// For which checkpoint.
+        checkpoint: CheckpointId,
+        /// The last one that counts.
+        confirmed: CheckpointId,
+    },
+    /// A checkpoint counts: its output may be written.
+    Confirm {
+        /// Of which attempt.
+        attempt: Attempt,
+        /// Which.
+        checkpoint: CheckpointId,
+    },
+    /// Everything is done: tasks may go. Answered by [`Event::Stopped`].
+    Finish {
+        /// Of which attempt.
+        attempt: Attempt,
+    },
+    /// Stop an attempt, whatever it is at. Answered by [`Event::Stopped`].
+    Cancel {
+        /// Which.
+        attempt: Attempt,
+    },
+    /// A checkpoint that was asked for under this number is confirmed, or won't be: why.
+    Answer(u64, Result<CheckpointId, String>),
+    /// Tell people.
+    Tell(Level, String),
+    /// It is over.
+    Ended(End),
+}

@@ -1,0 +1,273 @@
+//! An attempt that runs: its checkpoints from the trigger to the commit point, and the output that they owe.
+
+use std::collections::BTreeMap;
+
+use flow_model::checkpoint::{Attempt, CheckpointId, Manifest};
+
+use super::event::{Action, Event, Failure, Level};
+use super::intent::Intent;
+use super::{End, Job, Phase, Settings};
+use crate::Time;
+use crate::checkpoint::{Checkpoints, Complete, Purpose};
+use crate::lanes::Lanes;
+use crate::restart::Kind;
+
+/// No checkpoint begins while more than so many confirmed ones have output that is not written.
+const BEHIND: usize = 2;
+
+/// How long a job that is to stop may take to write what is confirmed, in milliseconds.
+const LAST_OUTPUT: Time = 10_000;
+
+/// How far the end of a job is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ending {
+    /// There is input left, or some that has not passed.
+    Open,
+    /// A last checkpoint has to be taken.
+    Drained,
+    /// This checkpoint was the last: when its output is written the job is done.
+    Final(CheckpointId),
+    /// Its user wants it stopped: what is confirmed is still written, but not after that time.
+    Canceling(Time),
+    /// HEAD is being told.
+    Told,
+}
+
+/// An attempt that runs.
+pub(super) struct Running {
+    pub(super) attempt: Attempt,
+    /// Its tasks are there.
+    started: bool,
+    /// Its sources may read.
+    released: bool,
+    checkpoints: Checkpoints,
+    lanes: Lanes,
+    /// The checkpoint that counts.
+    confirmed: CheckpointId,
+    /// The checkpoint that it was restored from.
+    restored: Option<CheckpointId>,
+    /// By checkpoint on its way: the one that its barriers carry as confirmed.
+    carried: BTreeMap<CheckpointId, CheckpointId>,
+    /// Complete, and its manifest is being written.
+    storing: Option<(Box<Manifest>, Vec<Purpose>)>,
+    /// Complete since: only the last one is worth anything.
+    next: Option<Complete>,
+    /// Written, and not yet proposed.
+    stored: Vec<Intent>,
+    ending: Ending,
+    /// Why it has to be given up.
+    failed: Option<Failure>,
+}
+
+impl Running {
+    pub(super) fn new(settings: &Settings, attempt: Attempt, from: Option<&Manifest>, now: Time) -> Running {
+        let mut checkpoints = Checkpoints::new(settings.checkpoints.clone(), attempt, settings.contributions.clone());
+        if from.is_some() {
+            checkpoints.restored(now);
+        }
+        Running {
+            attempt,
+            started: false,
+            released: false,
+            checkpoints,
+            lanes: Lanes::restored(from),
+            confirmed: from.map_or(CheckpointId::NONE, |manifest| manifest.checkpoint),
+            restored: from.map(|manifest| manifest.checkpoint),
+            carried: BTreeMap::new(),
+            storing: None,
+            next: None,
+            stored: Vec::new(),
+            ending: Ending::Open,
+            failed: None,
+        }
+    }
+
+    /// No barrier before every lane of the restored checkpoint is settled, nor while a lane is far behind.
+    fn may_begin(&self) -> bool {
+        let settled = self.restored.is_none_or(|restored| self.lanes.is_settled_at(restored));
+        let open = matches!(self.ending, Ending::Open | Ending::Drained);
+        self.started && settled && self.lanes.behind() <= BEHIND && open && self.next.is_none()
+    }
+
+    pub(super) fn deadline(&self) -> Option<Time> {
+        let canceled = if let Ending::Canceling(until) = self.ending { Some(until) } else { None };
+        self.checkpoints.deadline(self.may_begin()).into_iter().chain(canceled).min()
+    }
+
+    /// Its user wants it stopped.
+    pub(super) fn cancel(&mut self, now: Time) {
+        if matches!(self.ending, Ending::Open | Ending::Drained) {
+            self.ending = Ending::Canceling(now.saturating_add(LAST_OUTPUT));
+        }
+    }
+
+    pub(super) fn is_canceling(&self) -> bool {
+        matches!(self.ending, Ending::Canceling(_))
+    }
+
+    /// The least checkpoint that a barrier on its way carries as confirmed.
+    pub(super) fn least_confirmed(&self) -> CheckpointId {
+        self.carried.values().min().copied().unwrap_or(CheckpointId(u64::MAX))
+    }
+
+    /// What follows from time. Says why the attempt has failed, if it has.
+    pub(super) fn advance(&mut self, now: Time, actions: &mut Vec<Action>) -> Option<Failure> {
+        for expired in self.checkpoints.expire(now) {
+            let who = expired
+                .first
+                .map_or_else(String::new, |(node, subtask)| format!(", subtask {subtask} of \"{node}\" among them"));
+            let reason = format!(
+                "checkpoint {} was not complete in time: {} acknowledgements are missing{who}",
+                expired.checkpoint, expired.missing
+            );
+            actions.push(Action::Tell(Level::Warn, reason.clone()));
+            self.carried.remove(&expired.checkpoint);
+            if expired.too_many {
+                self.failed = Some(too_many(&reason));
+            }
+        }
+        if self.restored.is_some() && self.started && !self.released {
+            self.released = true;
+            actions.push(Action::Release { attempt: self.attempt });
+        }
+        while self.may_begin()
+            && let Some(checkpoint) = self.checkpoints.begin(now)
+        {
+            self.carried.insert(checkpoint, self.confirmed);
+            actions.push(Action::Trigger { attempt: self.attempt, checkpoint, confirmed: self.confirmed });
+        }
+        self.failed.take()
+    }
+
+    /// Checkpoints whose manifests are written.
+    pub(super) fn take_complete(&mut self, now: Time) -> Vec<Intent> {
+        if let Ending::Canceling(until) = self.ending
+            && (self.lanes.behind() == 0 || until <= now)
+        {
+            self.ending = Ending::Told;
+            self.stored.push(Intent::End(End::Canceled));
+        }
+        if let Ending::Final(checkpoint) = self.ending
+            && self.lanes.is_settled_at(checkpoint)
+        {
+            self.ending = Ending::Told;
+            self.stored.push(Intent::End(End::Finished));
+        }
+        std::mem::take(&mut self.stored)
+    }
+
+    /// What was asked for and is not answered.
+    pub(super) fn take_purposes(&mut self) -> Vec<Purpose> {
+        let mut purposes = self.checkpoints.take_purposes();
+        purposes.extend(self.storing.take().into_iter().flat_map(|(_, asked)| asked));
+        purposes.extend(self.next.take().into_iter().flat_map(|complete| complete.purposes));
+        purposes
+    }
+
+    /// A checkpoint counts.
+    pub(super) fn confirmed(&mut self, manifest: &Manifest, actions: &mut Vec<Action>) {
+        let (attempt, checkpoint) = (self.attempt, manifest.checkpoint);
+        self.confirmed = checkpoint;
+        self.carried.retain(|on_its_way, _| *on_its_way > checkpoint);
+        self.checkpoints.succeeded();
+        self.lanes.confirmed(checkpoint, &manifest.nodes);
+        actions.push(Action::Confirm { attempt, checkpoint });
+        if !self.released {
+            self.released = true;
+            actions.push(Action::Release { attempt });
+        }
+        let all_ended = manifest.nodes.values().all(|node| node.subtasks.iter().all(|snapshot| snapshot.ended));
+        if self.ending == Ending::Drained && all_ended {
+            self.ending = Ending::Final(checkpoint);
+        }
+    }
+}
+
+fn too_many(reason: &str) -> Failure {
+    let kind = Kind::Retryable;
+    Failure { kind, reason: format!("too many checkpoints in a row failed; the last: {reason}") }
+}
+
+impl Job {
+    /// What happened to the attempt that runs; what carries another one's number came late.
+    pub(super) fn of_attempt(&mut self, event: Event) {
+        let now = self.now;
+        let Phase::Running(running) = &mut self.phase else {
+            if let Event::Checkpoint(number) = event {
+                let why = "the job does not run at the moment".to_owned();
+                self.actions.push(Action::Answer(number, Err(why)));
+            }
+            return;
+        };
+        let mine = running.attempt;
+        match event {
+            Event::Started { attempt } if attempt == mine => running.started = true,
+            Event::Acknowledged { attempt, checkpoint, node, subtask, piece } if attempt == mine => {
+                if let Some(complete) = running.checkpoints.acknowledged(now, checkpoint, (&node, subtask), piece) {
+                    if let Some(earlier) = running.next.replace(complete)
+                        && let Some(later) = &mut running.next
+                    {
+                        later.purposes.extend(earlier.purposes);
+                    }
+                    self.store_next();
+                }
+            }
+            Event::Declined { attempt, checkpoint, reason } if attempt == mine => {
+                if let Some(too_many_failed) = running.checkpoints.declined(now, checkpoint) {
+                    running.carried.remove(&checkpoint);
+                    if too_many_failed {
+                        running.failed = Some(too_many(&reason));
+                    }
+                    self.tell(Level::Warn, format!("checkpoint {checkpoint} can't be completed: {reason}"));
+                }
+            }
+            Event::Progressed { attempt, lane, progress } if attempt == mine => {
+                running.lanes.progressed(lane, progress)
+            }
+            Event::Drained { attempt } if attempt == mine && running.ending == Ending::Open => {
+                running.ending = Ending::Drained;
+                running.checkpoints.want(Purpose::Final);
+            }
+            Event::Checkpoint(number) => running.checkpoints.want(Purpose::Asked(number)),
+            Event::ManifestStored(checkpoint, result) => self.stored(checkpoint, result),
+            _ => {}
+        }
+    }
+
+    /// Writes the manifest of what is complete, one at a time.
+    fn store_next(&mut self) {
+        let Phase::Running(running) = &mut self.phase else { return };
+        if running.storing.is_some() {
+            return;
+        }
+        let Some(Complete { checkpoint, purposes, mut nodes, .. }) = running.next.take() else { return };
+        for (name, node) in &mut nodes {
+            node.lanes = running.lanes.of(name);
+        }
+        let Some(head) = self.register.current() else { return };
+        let Settings { pipeline, key_groups, .. } = &self.settings;
+        let whose = (head.incarnation.clone(), checkpoint);
+        let manifest = Box::new(Manifest::new(pipeline.clone(), whose, self.now, *key_groups, nodes));
+        self.actions.push(Action::StoreManifest(manifest.clone()));
+        running.storing = Some((manifest, purposes));
+    }
+
+    fn stored(&mut self, checkpoint: CheckpointId, result: Result<(), String>) {
+        let Phase::Running(running) = &mut self.phase else { return };
+        let Some((manifest, purposes)) = running.storing.take_if(|(manifest, _)| manifest.checkpoint == checkpoint)
+        else {
+            return;
+        };
+        match result {
+            Ok(()) => running.stored.push(Intent::Complete(manifest, purposes)),
+            Err(reason) => {
+                running.carried.remove(&checkpoint);
+                if running.checkpoints.failed(purposes) {
+                    running.failed = Some(too_many(&reason));
+                }
+                self.tell(Level::Warn, format!("checkpoint {checkpoint} can't be completed: {reason}"));
+            }
+        }
+        self.store_next();
+    }
+}

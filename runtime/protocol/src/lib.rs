@@ -1,0 +1,29 @@
+//! The control plane as plain calls: events in, actions out. It reads no clock, draws no random number and does no I/O, so that
+//! a test, a simulation and the real coordinator run the same code.
+//!
+//! | module | what it decides |
+//! |---|---|
+//! | [`job`] | the life of one job: lead, load, run, restart, stop |
+//! | [`head`] | the one document that counts: which swap is in flight, what an answer means |
+//! | [`checkpoint`] | when a checkpoint begins, when it is complete, when it is given up |
+//! | [`lanes`] | which output is known to be written |
+//! | [`restart`] | whether and when a job that failed starts again |
+//! | [`retention`] | which checkpoints stay, and which objects nobody needs any more |
+//!
+//! Rules for whoever performs the actions: in their order; every one that is durable comes back as an event; what depends on a
+//! write comes only after the event that the write is done, so nothing may be performed ahead of the protocol.
+
+#![forbid(unsafe_code)]
+#![deny(missing_docs)]
+
+pub mod checkpoint;
+pub mod head;
+pub mod job;
+pub mod lanes;
+pub mod restart;
+pub mod retention;
+
+pub use job::{Action, Event, Job};
+
+/// Milliseconds of a clock that never goes back. Only differences count.
+pub type Time = u64;

@@ -1,0 +1,59 @@
+//! The life of a job against a model of the store and of the workers, under everything that may go wrong: answers that are late or
+//! lost, attempts that fail, checkpoints that are declined, leaders that die and wake again. After each step the invariants of
+//! DESIGN hold; when nothing goes wrong any more the job finishes.
+
+mod world;
+
+use proptest::prelude::*;
+use world::World;
+
+/// Steps under faults, and then at most so many without any.
+const STEPS: usize = 400;
+const PATIENCE: usize = 4_000;
+
+proptest! {
+    #![proptest_config(ProptestConfig { cases: 300, ..ProptestConfig::default() })]
+
+    #[test]
+    fn whatever_goes_wrong_the_invariants_hold_and_the_job_finishes(seed: u64) {
+        let mut world = World::new(seed);
+        for _ in 0..STEPS {
+            world.step(true);
+        }
+        world.let_end();
+        for _ in 0..PATIENCE {
+            if world.is_over() {
+                break;
+            }
+            world.step(false);
+        }
+        prop_assert!(world.is_over(), "not over:\n{}", world.story());
+    }
+}
+
+#[test]
+fn a_job_without_faults_takes_checkpoints_and_finishes() {
+    let mut world = World::new(1);
+    for _ in 0..300 {
+        world.step(false);
+    }
+    let taken = world.confirmed();
+    assert!(taken > 5, "{taken} checkpoints:\n{}", world.story());
+    world.let_end();
+    for _ in 0..500 {
+        world.step(false);
+    }
+    assert!(world.is_over(), "{}", world.story());
+}
+
+/// The same seed gives the same story, word by word.
+#[test]
+fn the_same_seed_gives_the_same_story() {
+    let story = |seed| {
+        let mut world = World::new(seed);
+        (0..STEPS).for_each(|_| world.step(true));
+        world.story()
+    };
+    assert_eq!(story(7), story(7));
+    assert_ne!(story(7), story(8));
+}
