@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use flow_model::checkpoint::snapshot::Split;
+
 use crate::report::Place;
 use crate::{Batch, Error};
 
@@ -26,6 +28,14 @@ pub trait Source: Send {
 
     /// Where each split goes on after all rows given so far: (split number as in the rows' `split` column, next position).
     fn positions(&self) -> Vec<(u32, i64)>;
+
+    /// Goes on with opening, without waiting. True when it is known where reading starts, and [`Source::splits`] may be asked.
+    fn open(&mut self) -> Result<bool, Error> {
+        Ok(true)
+    }
+
+    /// What a later attempt needs to go on after all rows given so far.
+    fn splits(&self) -> Vec<Split>;
 
     /// Names places in this source for people, for all its subtasks' splits.
     fn locator(&self) -> Locator;

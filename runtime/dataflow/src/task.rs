@@ -4,6 +4,9 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
+use flow_model::checkpoint::CheckpointId;
+use flow_model::checkpoint::snapshot::Split;
+
 use crate::call::Stopwatch;
 use crate::counters::{Counters, Meter, Pause, value_bytes};
 use crate::dead_letter::Exit;
@@ -56,8 +59,21 @@ pub enum Step {
     Blocked,
     /// An operator waits to try something again.
     Waiting,
-    /// All input has passed and everything is durable.
+    /// All input has passed and everything is durable; only barriers follow.
+    Resting,
+    /// The same, and nothing follows.
     Finished,
+}
+
+/// A barrier has passed a task, and all that its tail took before it is where it has to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Passed {
+    /// The checkpoint.
+    pub checkpoint: CheckpointId,
+    /// The end of input had passed before it.
+    pub ended: bool,
+    /// Where the task's source goes on; empty without one.
+    pub splits: Vec<Split>,
 }
 
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -68,6 +84,8 @@ enum State {
     Draining,
     /// The sink is done; what it has refused has to go.
     Leaving,
+    /// All is done, but barriers follow.
+    Resting,
     Finished,
 }
 
@@ -76,6 +94,28 @@ enum State {
 enum Control {
     Barrier(Barrier),
     EndOfInput,
+}
+
+/// How a task takes part in checkpoints.
+#[derive(Default)]
+struct Snapshots {
+    /// Barriers that its source is to send.
+    triggered: VecDeque<Barrier>,
+    /// Its source gives nothing yet.
+    held: bool,
+    /// In the checkpoint that it goes on from, the end of input had passed it.
+    was_ended: bool,
+    /// On their way through it.
+    passing: VecDeque<Passed>,
+    passed: VecDeque<Passed>,
+}
+
+impl Snapshots {
+    /// The barrier has passed the task.
+    fn done(&mut self, barrier: Barrier) {
+        let at = self.passing.iter().position(|passing| passing.checkpoint == barrier.checkpoint);
+        self.passed.extend(at.and_then(|at| self.passing.remove(at)));
+    }
 }
 
 /// One subtask.
@@ -96,6 +136,10 @@ pub struct Task {
     passing: Option<(Control, usize)>,
     watermark: Timestamp,
     state: State,
+    /// The end of input has passed the chain.
+    ended: bool,
+    /// None if there are no checkpoints: it is finished when all input has passed.
+    snapshots: Option<Snapshots>,
     meter: Meter,
 }
 
@@ -118,6 +162,8 @@ impl Task {
             passing: None,
             watermark: Timestamp::MIN,
             state: State::Running,
+            ended: false,
+            snapshots: None,
             meter: Meter::new(stopwatch, nodes),
         }
     }
@@ -134,6 +180,32 @@ impl Task {
         Task { exit_of_sink: exit, ..self }
     }
 
+    /// The same as a part of a job with checkpoints: its source gives nothing until [`Task::release`], and after the end of
+    /// input it goes on to pass barriers. `was_ended` if in the checkpoint that it goes on from the end had passed it.
+    #[must_use]
+    pub fn with_checkpoints(self, was_ended: bool) -> Task {
+        Task { snapshots: Some(Snapshots { held: true, was_ended, ..Snapshots::default() }), ..self }
+    }
+
+    /// Its source sends this barrier as soon as it can.
+    pub fn trigger(&mut self, barrier: Barrier) {
+        if let (Head::Source(..), Some(snapshots)) = (&self.head, &mut self.snapshots) {
+            snapshots.triggered.push_back(barrier);
+        }
+    }
+
+    /// Its source may give rows.
+    pub fn release(&mut self) {
+        if let Some(snapshots) = &mut self.snapshots {
+            snapshots.held = false;
+        }
+    }
+
+    /// The oldest barrier that has passed it and was not told yet.
+    pub fn take_passed(&mut self) -> Option<Passed> {
+        self.snapshots.as_mut()?.passed.pop_front()
+    }
+
     /// What its nodes have done, in the order in which rows pass them.
     pub fn nodes(&self) -> &[Arc<Counters>] {
         self.meter.nodes()
@@ -142,6 +214,11 @@ impl Task {
     /// Whether nothing is left to do.
     pub fn is_finished(&self) -> bool {
         self.state == State::Finished
+    }
+
+    /// Whether nothing is left to do but to pass barriers.
+    pub fn is_resting(&self) -> bool {
+        self.state == State::Resting
     }
 
     /// For a task that goes no further: lets its sink write what it has taken, and counts what it has written. True when
@@ -160,7 +237,7 @@ impl Task {
         self.meter.resume();
         let step = self.advance(now);
         self.meter.pause(match step {
-            Ok(Step::Starved | Step::Waiting) => Pause::Starved,
+            Ok(Step::Starved | Step::Waiting | Step::Resting) => Pause::Starved,
             Ok(Step::Blocked) => Pause::Blocked,
             Ok(Step::Progress | Step::Finished) | Err(_) => Pause::Ready,
         });
@@ -175,12 +252,9 @@ impl Task {
             return Ok(Step::Blocked);
         }
         match self.state {
-            State::Running => {}
+            State::Running | State::Resting => {}
             State::Draining => return self.drain(),
-            State::Leaving | State::Finished => {
-                self.state = State::Finished;
-                return Ok(Step::Finished);
-            }
+            State::Leaving | State::Finished => return Ok(self.rest()),
         }
         self.meter.lap_of_last();
         // What waits in a link stands before all that comes from the links in front of it.
@@ -196,12 +270,27 @@ impl Task {
             self.pass_link(control, next, now)?;
             return self.progress();
         }
+        let nothing = if self.state == State::Resting { Step::Resting } else { Step::Starved };
         let element = match &mut self.head {
             Head::Gate(gate) => match gate.poll() {
                 Some(element) => element,
-                None => return Ok(Step::Starved),
+                None => return Ok(nothing),
             },
             Head::Source(source, counters) => {
+                if let Some(snapshots) = &mut self.snapshots {
+                    // What is not open has nothing to give yet.
+                    if !snapshots.triggered.is_empty() && !source.open()? {
+                        return Ok(nothing);
+                    }
+                    if let Some(barrier) = snapshots.triggered.pop_front() {
+                        let splits = source.splits();
+                        self.take_barrier(barrier, splits, now)?;
+                        return self.progress();
+                    }
+                    if snapshots.held || self.state == State::Resting {
+                        return Ok(nothing);
+                    }
+                }
                 let polled = source.poll(BATCH_ROWS, BATCH_BYTES)?;
                 self.meter.lap(counters);
                 match polled {
@@ -236,10 +325,18 @@ impl Task {
                 self.watermark = time;
                 self.pass(Element::Watermark(time))?;
             }
-            Element::Barrier(checkpoint) => self.pass_link(Control::Barrier(checkpoint), 0, now)?,
+            Element::Barrier(barrier) => self.take_barrier(barrier, Vec::new(), now)?,
             Element::EndOfInput => self.pass_link(Control::EndOfInput, 0, now)?,
         }
         Ok(())
+    }
+
+    fn take_barrier(&mut self, barrier: Barrier, splits: Vec<Split>, now: Timestamp) -> Result<(), Error> {
+        if let Some(snapshots) = &mut self.snapshots {
+            let passing = Passed { checkpoint: barrier.checkpoint, ended: self.ended, splits };
+            snapshots.passing.push_back(passing);
+        }
+        self.pass_link(Control::Barrier(barrier), 0, now)
     }
 
     /// Passes a control element through the chain from a link on, as far as no link holds rows back.
@@ -249,8 +346,11 @@ impl Task {
                 self.passing = Some((control, at));
                 return Ok(());
             }
+            let was_ended = self.snapshots.as_ref().is_some_and(|snapshots| snapshots.was_ended);
             self.at_link(at, now, |operator, _, out| match control {
-                Control::Barrier(checkpoint) => operator.before_barrier(checkpoint, out),
+                Control::Barrier(barrier) => operator.before_barrier(barrier, out),
+                // What it emits at the end was emitted before the checkpoint.
+                Control::EndOfInput if was_ended => Ok(()),
                 Control::EndOfInput => operator.end_of_input(out),
             })?;
         }
@@ -259,14 +359,18 @@ impl Task {
             return Ok(());
         }
         match control {
-            Control::Barrier(checkpoint) => {
-                self.pass(Element::Barrier(checkpoint))?;
+            Control::Barrier(barrier) => {
+                self.pass(Element::Barrier(barrier))?;
                 for link in &mut self.chain {
-                    link.operator.snapshot(checkpoint).map_err(|e| e.at(&link.name))?;
+                    link.operator.snapshot(barrier).map_err(|e| e.at(&link.name))?;
+                }
+                if let (Tail::Gate(_), Some(snapshots)) = (&self.tail, &mut self.snapshots) {
+                    snapshots.done(barrier);
                 }
             }
             Control::EndOfInput => {
                 self.pass(Element::EndOfInput)?;
+                self.ended = true;
                 self.state = State::Draining;
             }
         }
@@ -350,6 +454,15 @@ impl Task {
         Ok(done)
     }
 
+    /// All that the sink took before the barrier is where it has to be.
+    fn sealed(&mut self, barrier: Barrier) -> Result<(), Error> {
+        self.pass_behind_sink(&Element::Barrier(barrier))?;
+        if let Some(snapshots) = &mut self.snapshots {
+            snapshots.done(barrier);
+        }
+        Ok(())
+    }
+
     /// Hands an element to the exit of the sink, behind all dead letters before it.
     fn pass_behind_sink(&mut self, element: &Element) -> Result<(), Error> {
         self.collect_dead_letters()?;
@@ -367,8 +480,8 @@ impl Task {
             };
             let ready = sink.ready()?;
             self.unwritten.settle(&**sink, counters);
-            if let Some(checkpoint) = self.sealing.take_if(|_| ready) {
-                self.pass_behind_sink(&Element::Barrier(checkpoint))?;
+            if let Some(barrier) = self.sealing.take_if(|_| ready) {
+                self.sealed(barrier)?;
                 continue;
             }
             match self.pending.pop_front() {
@@ -381,9 +494,9 @@ impl Task {
                     self.unwritten.add(batch.rows() as u64, value_bytes(&batch));
                     sink.write(batch)?;
                 }
-                Some(Element::Barrier(checkpoint)) => {
-                    sink.snapshot(checkpoint)?;
-                    self.sealing = Some(checkpoint);
+                Some(Element::Barrier(barrier)) => {
+                    sink.snapshot(barrier)?;
+                    self.sealing = Some(barrier);
                 }
                 Some(element @ Element::Watermark(_)) => self.pass_behind_sink(&element)?,
                 // It passes when the sink is done.
@@ -401,15 +514,24 @@ impl Task {
                 return Ok(Step::Blocked);
             }
         }
-        if let Some(checkpoint) = self.sealing.take() {
-            self.pass_behind_sink(&Element::Barrier(checkpoint))?;
+        if let Some(barrier) = self.sealing.take() {
+            self.sealed(barrier)?;
         }
         self.pass_behind_sink(&Element::EndOfInput)?;
         self.state = State::Leaving;
         if !self.flush()? {
             return Ok(Step::Blocked);
         }
-        self.state = State::Finished;
-        Ok(Step::Finished)
+        Ok(self.rest())
+    }
+
+    /// All is done.
+    fn rest(&mut self) -> Step {
+        let (state, step) = match self.snapshots {
+            Some(_) => (State::Resting, Step::Resting),
+            None => (State::Finished, Step::Finished),
+        };
+        self.state = state;
+        step
     }
 }

@@ -43,6 +43,10 @@ impl Source for Slow {
         Vec::new()
     }
 
+    fn splits(&self) -> Vec<flow_model::checkpoint::snapshot::Split> {
+        Vec::new()
+    }
+
     fn locator(&self) -> Locator {
         Arc::new(|split, position| format!("{split}:{position}").into())
     }

@@ -7,7 +7,9 @@ use std::sync::atomic::AtomicBool;
 
 use bytes::Bytes;
 use flow_dataflow::Function;
+use flow_dataflow::function::StateDescriptor;
 use flow_dataflow::report::{Level, Place, Rejected, Report};
+use flow_model::checkpoint::snapshot::StateName;
 use flow_model::diagnostic::{Code, Diagnostic, Error as Diagnostics};
 use flow_model::ids::{OperatorName, SubtaskIndex};
 use flow_model::plan::{Plan, plan};
@@ -35,6 +37,23 @@ impl Checked {
     /// How it would run.
     pub fn plan(&self) -> &Plan {
         &self.plan
+    }
+
+    /// The states of a keyed operator; none of everything else.
+    pub fn states(&self, operator: &OperatorName) -> Vec<StateName> {
+        let Some(component) = self.components.get(operator) else { return Vec::new() };
+        let states = component.description().states.iter().enumerate();
+        let name = |(number, state): (usize, &StateDescriptor)| StateName {
+            name: state.name.clone(),
+            kind: format!("{:?}", state.kind).to_lowercase(),
+            number: number as u16,
+        };
+        states.map(name).collect()
+    }
+
+    /// Whether a node is a sink whose output checkpoints carry.
+    pub fn is_exactly_once(&self, _node: &OperatorName) -> bool {
+        false
     }
 
     /// One subtask of an operator, initialized. `stop` ends its calls.

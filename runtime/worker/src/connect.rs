@@ -9,6 +9,7 @@ use flow_dataflow::report::Level;
 use flow_dataflow::source::Locator;
 use flow_dataflow::{Error, Polled, Sink, Source};
 use flow_frame::layout::{Type, id};
+use flow_model::checkpoint::snapshot::Split;
 use flow_model::diagnostic::Located;
 use flow_model::ids::OperatorName;
 use flow_model::spec::{self, Pipeline, SinkConnector, SourceConnector};
@@ -25,6 +26,8 @@ use crate::stdout;
 pub(crate) struct At {
     pub(crate) subtask: u32,
     pub(crate) parallelism: u32,
+    /// Of a source that goes on from a checkpoint: where each of its splits does.
+    pub(crate) restored: Option<Arc<Vec<Split>>>,
     /// Wakes the slot that steps it.
     pub(crate) wake: Wake,
     /// What happens with records that it does not take.
@@ -86,13 +89,18 @@ impl<'a> SharedSource<'a> {
         let source: Box<dyn Source> = match self {
             SharedSource::Files(files, list) => {
                 let source = FilesSource::new(files, list.clone(), at.subtask, at.parallelism);
+                let source = source.restored(at.restored.as_deref().map_or(&[], Vec::as_slice));
                 Box::new(source.refusing(at.blame, bits))
             }
             SharedSource::Generator(generator) => {
-                Box::new(Generator::new(generator, at.subtask, at.parallelism, clock()))
+                let source = Generator::new(generator, at.subtask, at.parallelism, clock());
+                match &at.restored {
+                    Some(splits) => Box::new(source.restored(splits)?),
+                    None => Box::new(source),
+                }
             }
             SharedSource::Kafka(reading) => {
-                let reading = Reading { share: at.share(), ..(**reading).clone() };
+                let reading = Reading { share: at.share(), restored: at.restored.clone(), ..(**reading).clone() };
                 let warn = at.warn();
                 Box::new(KafkaReader::open(reading, at.wake, warn)?)
             }
@@ -168,6 +176,14 @@ impl Source for Numbered {
 
     fn positions(&self) -> Vec<(u32, i64)> {
         self.source.positions().into_iter().map(|(split, position)| (split | self.bits, position)).collect()
+    }
+
+    fn open(&mut self) -> Result<bool, Error> {
+        self.source.open()
+    }
+
+    fn splits(&self) -> Vec<Split> {
+        self.source.splits()
     }
 
     fn locator(&self) -> Locator {

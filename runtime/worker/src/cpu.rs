@@ -27,9 +27,9 @@ pub(crate) struct CpuShares {
 
 impl CpuShares {
     /// For the nodes of these tasks.
-    pub(crate) fn of(tasks: &[Task]) -> CpuShares {
+    pub(crate) fn of<'a>(tasks: impl Iterator<Item = &'a Task>) -> CpuShares {
         let clock = ThreadClock::own();
-        let nodes = tasks.iter().flat_map(Task::nodes).map(|node| (node.clone(), 0)).collect();
+        let nodes = tasks.flat_map(Task::nodes).map(|node| (node.clone(), 0)).collect();
         CpuShares { clock, shared: clock.now(), at: stopwatch(), nodes }
     }
 
@@ -86,6 +86,10 @@ mod tests {
             Vec::new()
         }
 
+        fn splits(&self) -> Vec<flow_model::checkpoint::snapshot::Split> {
+            Vec::new()
+        }
+
         fn locator(&self) -> Locator {
             Arc::new(|split, position| format!("{split}:{position}").into())
         }
@@ -98,7 +102,7 @@ mod tests {
             Task::new(head, vec![], Tail::Gate(OutputGate::new(vec![])), stopwatch)
         };
         let tasks = [task(), task(), task()];
-        let mut shares = CpuShares::of(&tasks);
+        let mut shares = CpuShares::of(tasks.iter());
         let clock = ThreadClock::own();
         let begun = clock.now();
         while clock.now() - begun < Duration::from_millis(20) {

@@ -18,21 +18,24 @@ use flow_dataflow::output_gate::{Edge, OutputGate, Partitioner};
 use flow_dataflow::report::Report;
 use flow_dataflow::state::{Cached, KeyedState};
 use flow_dataflow::task::{BATCH_ROWS, Head, Link, Tail, Task};
-use flow_model::ids::{ExchangeId, OperatorName};
+use flow_model::ids::{ExchangeId, OperatorName, SubtaskIndex};
 use flow_model::key_selector::KeySelector;
 use flow_model::plan::{ChainElement, Head as PlannedHead, Partitioning, Plan, Tail as PlannedTail, Task as Planned};
 use flow_model::spec::{Operator, Pipeline, Then};
 
 use crate::Error;
+use crate::attempt::Attempt;
 use crate::check::Checked;
 use crate::connect::{At, SharedSink, SharedSource};
 use crate::job::Parts;
 use crate::log::{JobLog, unix_ms};
 use crate::metrics::{Node, State};
 use crate::named::Named;
+use crate::objects::{Objects, StateOf};
 use crate::report::{Places, SOURCE_SHIFT, ToLog};
 use crate::rocks::SharedRocks;
-use crate::slot::Alarm;
+use crate::rocks::runs::{Checkpoints, Restored};
+use crate::slot::{Outside, Placed};
 
 /// Bytes that a queue between two subtasks holds before its writer has to wait.
 const QUEUE_BYTES: usize = 256 << 10;
@@ -50,7 +53,8 @@ struct Deployment<'a> {
     log: Arc<JobLog>,
     places: Arc<Places>,
     nodes: Vec<Node>,
-    alarms: Vec<Arc<Alarm>>,
+    outside: Vec<Outside>,
+    attempt: Option<Attempt>,
     /// Set when the job is to stop.
     stop: Arc<AtomicBool>,
     queues: Vec<Queues>,
@@ -69,11 +73,12 @@ pub(crate) fn deploy(
     checked: &Checked,
     rocks: &SharedRocks,
     state_dir: &Path,
-) -> Result<(Parts, Vec<Vec<Task>>), Error> {
+    attempt: Option<Attempt>,
+) -> Result<(Parts, Vec<Vec<Placed>>), Error> {
     let plan = &checked.plan;
     let slots = plan.tasks.iter().map(|t| t.parallelism).max().unwrap_or(1) as usize;
-    let alarms: Vec<Arc<Alarm>> = (0..slots).map(|_| Arc::default()).collect();
-    let queues = plan.exchanges.iter().map(|e| queues(plan, e.id, &alarms)).collect();
+    let outside: Vec<Outside> = (0..slots).map(|_| Outside::default()).collect();
+    let queues = plan.exchanges.iter().map(|e| queues(plan, e.id, &outside)).collect();
     let keyed = |t: &Planned| t.chain.iter().filter(|e| e.kind.is_keyed()).count() * t.parallelism as usize;
     let keyed_subtasks: usize = plan.tasks.iter().map(keyed).sum();
     let nodes =
@@ -82,10 +87,11 @@ pub(crate) fn deploy(
         checked,
         rocks,
         state_dir,
-        log: Arc::default(),
+        log: attempt.as_ref().map_or_else(Arc::default, |attempt| attempt.log.clone()),
         places: Arc::default(),
         nodes,
-        alarms,
+        outside,
+        attempt,
         stop: Arc::default(),
         queues,
         sources: BTreeMap::new(),
@@ -93,17 +99,19 @@ pub(crate) fn deploy(
         outboxes: BTreeMap::new(),
         cache: checked.pipeline.cache.as_usize() / keyed_subtasks.max(1),
     };
-    let mut by_slot: Vec<Vec<Task>> = (0..slots).map(|_| Vec::new()).collect();
+    let mut by_slot: Vec<Vec<Placed>> = (0..slots).map(|_| Vec::new()).collect();
     for planned in &plan.tasks {
         for subtask in 0..planned.parallelism {
-            by_slot[subtask as usize].push(deployment.task(planned, subtask)?);
+            let task = deployment.task(planned, subtask)?;
+            by_slot[subtask as usize].push(deployment.place(planned, subtask, task));
         }
     }
-    let Deployment { log, nodes, alarms, stop, .. } = deployment;
-    Ok((Parts { plan: plan.clone(), log, nodes, alarms, stop, state_dir: state_dir.into() }, by_slot))
+    let Deployment { log, nodes, outside, attempt, stop, .. } = deployment;
+    let (plan, state_dir, on_confirm) = (plan.clone(), state_dir.into(), Vec::new());
+    Ok((Parts { plan, log, nodes, outside, attempt, on_confirm, stop, state_dir }, by_slot))
 }
 
-fn queues(plan: &Plan, id: ExchangeId, alarms: &[Arc<Alarm>]) -> Queues {
+fn queues(plan: &Plan, id: ExchangeId, outside: &[Outside]) -> Queues {
     let exchange = plan.exchange(id);
     let (senders, receivers) =
         (plan.task(exchange.from).parallelism as usize, plan.task(exchange.to).parallelism as usize);
@@ -115,7 +123,7 @@ fn queues(plan: &Plan, id: ExchangeId, alarms: &[Arc<Alarm>]) -> Queues {
                 writers.push(None);
                 continue;
             }
-            let (writer, reader) = channel(QUEUE_BYTES, alarms[to].wake(), alarms[from].wake());
+            let (writer, reader) = channel(QUEUE_BYTES, outside[to].alarm.wake(), outside[from].alarm.wake());
             writers.push(Some(writer));
             readers.push(Some(reader));
         }
@@ -148,13 +156,14 @@ impl<'a> Deployment<'a> {
         Ok(At {
             subtask,
             parallelism: planned.parallelism,
+            restored: self.attempt.as_ref().and_then(|attempt| attempt.splits(name)),
             wake: self.wake(subtask),
             blame: self.blame(name, then, subtask)?,
         })
     }
 
     fn wake(&self, subtask: u32) -> Wake {
-        self.alarms[subtask as usize].wake()
+        self.outside[subtask as usize].alarm.wake()
     }
 
     fn task(&mut self, planned: &Planned, subtask: u32) -> Result<Task, Error> {
@@ -167,6 +176,15 @@ impl<'a> Deployment<'a> {
         let tail = self.tail(planned, subtask)?;
         let task = Task::new(head, chain, tail, crate::slot::stopwatch);
         Ok(task.with_exits(exits).with_exit_of_sink(exit_of_sink))
+    }
+
+    /// As part of a job with checkpoints, if it is one.
+    fn place(&self, planned: &Planned, subtask: u32, task: Task) -> Placed {
+        let Some(attempt) = self.attempt.clone() else { return Placed { task, on_passed: None } };
+        let nodes: Vec<OperatorName> = planned.operators().cloned().collect();
+        let was_ended = nodes.iter().all(|node| attempt.was_ended(node));
+        let on_passed = move |passed| attempt.passed(&nodes, subtask, passed);
+        Placed { task: task.with_checkpoints(was_ended), on_passed: Some(Box::new(on_passed)) }
     }
 
     /// The ways out for dead letters that come about in a task, that of its sink apart, and the outboxes from which they leave.
@@ -337,12 +355,34 @@ impl<'a> Deployment<'a> {
         Ok(())
     }
 
+    /// How the state of a subtask takes part in checkpoints.
+    fn checkpoints(&self, attempt: &Attempt, name: &OperatorName, subtask: u32) -> Result<Checkpoints, Error> {
+        let parallelism = self.node(name)?.subtasks.len() as u32;
+        let groups = self.checked.plan.key_groups.range(SubtaskIndex(subtask), parallelism);
+        let last = groups.end.checked_sub(1).filter(|last| groups.start <= *last).ok_or_else(|| unkeyed(name))?;
+        let objects = Arc::new(Objects(attempt.store.clone()));
+        let restored = attempt.chains(name).map(|chains| Restored { chains, fetch: objects.clone() });
+        let acks = StateOf { attempt: attempt.clone(), operator: name.clone(), subtask };
+        Ok(Checkpoints {
+            incarnation: attempt.incarnation.clone(),
+            groups: groups.start..=last,
+            confirmed: attempt.confirmed(),
+            restored,
+            uploads: objects,
+            acks: Arc::new(acks),
+        })
+    }
+
     fn state(&self, name: &OperatorName, description: &Description, subtask: u32) -> Result<KeyedState, Error> {
         if description.states.is_empty() {
             return Ok(KeyedState::default());
         }
         let dir = self.state_dir.join(name.as_str()).join(subtask.to_string());
-        let store = self.rocks.open(&dir).map_err(|e| Error::Connector(name.clone(), e))?;
+        let store = match &self.attempt {
+            None => self.rocks.open(&dir),
+            Some(attempt) => self.rocks.open_with(&dir, &self.checkpoints(attempt, name, subtask)?),
+        };
+        let store = store.map_err(|e| Error::Connector(name.clone(), e))?;
         let states = description.states.iter().enumerate();
         let scanned: Vec<u16> =
             states.filter(|(_, s)| s.kind != StateKind::Value).map(|(number, _)| number as u16).collect();
@@ -353,6 +393,10 @@ impl<'a> Deployment<'a> {
         _ = self.node(name)?.subtasks[subtask as usize].state.set(seen);
         Ok(KeyedState::new(backend, &description.states, self.checked.plan.key_groups))
     }
+}
+
+fn unkeyed(name: &OperatorName) -> Error {
+    Error::Plan(format!("\"{name}\" has keyed state and no key groups"))
 }
 
 fn missing(name: &OperatorName) -> Error {

@@ -7,6 +7,7 @@ use flow_dataflow::build::Row;
 use flow_dataflow::report::Place;
 use flow_dataflow::source::Locator;
 use flow_dataflow::{BatchBuilder, Error, Polled, Source};
+use flow_model::checkpoint::snapshot::Split;
 use flow_model::spec;
 
 /// Tells the time since the Unix epoch, and never goes back.
@@ -50,6 +51,21 @@ impl Generator {
             key: String::new(),
             value: Vec::new(),
         }
+    }
+
+    /// The same, which goes on where the subtasks of an earlier one stopped.
+    pub fn restored(self, splits: &[Split]) -> Result<Generator, Error> {
+        if splits.len() as u64 != self.parallelism {
+            let (then, now) = (splits.len(), self.parallelism);
+            let message = format!("a generator of {then} subtasks can't go on with {now}; set parallelism: {then}");
+            return Err(Error::Fatal(message));
+        }
+        let mine = self.subtask.to_string();
+        let Some(split) = splits.iter().find(|split| split.split == mine) else {
+            return Err(Error::Fatal(format!("the checkpoint has no generator {mine}")));
+        };
+        let next = u64::try_from(split.next).unwrap_or(0);
+        Ok(Generator { next, started: split.at.map(Duration::from_millis), ..self })
     }
 
     /// The first record, of any subtask, that is not due yet after so much time.
@@ -102,6 +118,17 @@ impl Source for Generator {
 
     fn positions(&self) -> Vec<(u32, i64)> {
         vec![(self.subtask, self.next as i64)]
+    }
+
+    fn splits(&self) -> Vec<Split> {
+        vec![Split {
+            split: self.subtask.to_string(),
+            next: self.next as i64,
+            at: self.started.map(|started| started.as_millis() as u64),
+            until: self.spec.count.map(|count| count as i64),
+            id: None,
+            ended: self.spec.count.is_some_and(|count| self.next >= count),
+        }]
     }
 
     fn locator(&self) -> Locator {

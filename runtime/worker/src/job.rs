@@ -1,17 +1,19 @@
 //! A running job: its slots as threads, its state, its counters, its log. Slots tell how they ended; the first failure stops
 //! the others.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 
-use flow_dataflow::Error;
 use flow_dataflow::report::Level;
+use flow_dataflow::{Barrier, Error};
+use flow_model::checkpoint::{Attempt, CheckpointId};
 use flow_model::plan::Plan;
 
+use crate::attempt::{self, Control, Told};
 use crate::log::{JobLog, unix_ms};
 use crate::metrics::{Node, OperatorMetrics};
-use crate::slot::{self, Alarm, Ended};
+use crate::slot::{self, Ended, Outside, Placed};
 
 /// What a job is doing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,9 +53,14 @@ pub struct JobStatus {
 /// Called once when a job is over, before anybody can see that it is. Must not ask the job for anything.
 pub(crate) type OnEnd = Box<dyn FnOnce(&JobStatus) + Send>;
 
+/// Called with each checkpoint that counts.
+pub(crate) type OnConfirm = Box<dyn Fn(CheckpointId) + Send + Sync>;
+
 struct Progress {
     status: JobStatus,
     slots_left: usize,
+    /// Slots in which something but barriers is left to do.
+    slots_busy: usize,
     /// A slot was stopped before it had done all its work.
     cut_short: bool,
     on_end: Option<OnEnd>,
@@ -64,7 +71,10 @@ pub(crate) struct Job {
     log: Arc<JobLog>,
     nodes: Vec<Node>,
     stop: Arc<AtomicBool>,
-    alarms: Vec<Arc<Alarm>>,
+    outside: Vec<Outside>,
+    attempt: Option<attempt::Attempt>,
+    /// Called with each checkpoint that counts.
+    on_confirm: Vec<OnConfirm>,
     progress: Mutex<Progress>,
     over: Condvar,
     /// Where its state lies; removed when it is over, since nothing reads it again.
@@ -80,7 +90,9 @@ pub(crate) struct Parts {
     pub(crate) plan: Plan,
     pub(crate) log: Arc<JobLog>,
     pub(crate) nodes: Vec<Node>,
-    pub(crate) alarms: Vec<Arc<Alarm>>,
+    pub(crate) outside: Vec<Outside>,
+    pub(crate) attempt: Option<attempt::Attempt>,
+    pub(crate) on_confirm: Vec<OnConfirm>,
     pub(crate) stop: Arc<AtomicBool>,
     pub(crate) state_dir: PathBuf,
 }
@@ -92,7 +104,9 @@ impl Parts {
             log: self.log,
             nodes: self.nodes,
             stop: self.stop,
-            alarms: self.alarms,
+            outside: self.outside,
+            attempt: self.attempt,
+            on_confirm: self.on_confirm,
             progress: Mutex::new(progress),
             over: Condvar::new(),
             state_dir: self.state_dir,
@@ -102,17 +116,22 @@ impl Parts {
 
 impl JobHandle {
     /// Starts a thread a slot.
-    pub(crate) fn start(parts: Parts, slots: Vec<Vec<flow_dataflow::task::Task>>, on_end: OnEnd) -> JobHandle {
+    pub(crate) fn start(parts: Parts, slots: Vec<Vec<Placed>>, on_end: OnEnd) -> JobHandle {
         let status = JobStatus { state: JobState::Running, error: None, started: unix_ms(), ended: None };
-        let job =
-            Arc::new(parts.job(Progress { status, slots_left: slots.len(), cut_short: false, on_end: Some(on_end) }));
+        let (slots_left, slots_busy) = (slots.len(), slots.len());
+        let progress = Progress { status, slots_left, slots_busy, cut_short: false, on_end: Some(on_end) };
+        let job = Arc::new(parts.job(progress));
         let of = |n: u64, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
         let (subtasks, in_slots) = (of(job.plan.subtasks(), "subtask"), of(slots.len() as u64, "slot"));
-        job.log.add(Level::Info, None, format!("job started: {subtasks} in {in_slots}"));
+        let what = match &job.attempt {
+            Some(attempt) => format!("attempt {}", attempt.attempt),
+            None => "job".to_owned(),
+        };
+        job.log.add(Level::Info, None, format!("{what} started: {subtasks} in {in_slots}"));
         for (number, tasks) in slots.into_iter().enumerate() {
             let of_slot = job.clone();
             let work = move || {
-                let ended = slot::run(tasks, &of_slot.alarms[number], &of_slot.stop);
+                let ended = slot::run(tasks, &of_slot.outside[number], &of_slot.stop, || of_slot.slot_rests());
                 of_slot.slot_ended(ended);
             };
             if let Err(error) = std::thread::Builder::new().name(format!("slot-{number}")).spawn(work) {
@@ -129,10 +148,19 @@ impl JobHandle {
         let log = Arc::<JobLog>::default();
         log.add(Level::Error, None, error.clone());
         log.close();
-        let (alarms, stop) = (Vec::new(), Arc::default());
-        let parts = Parts { plan, log, nodes: Vec::new(), alarms, stop, state_dir: PathBuf::new() };
+        let parts = Parts {
+            plan,
+            log,
+            nodes: Vec::new(),
+            outside: Vec::new(),
+            attempt: None,
+            on_confirm: Vec::new(),
+            stop: Arc::default(),
+            state_dir: PathBuf::new(),
+        };
         let status = JobStatus { state: JobState::Failed, error: Some(Error::Retryable(error)), started, ended: None };
-        JobHandle(Arc::new(parts.job(Progress { status, slots_left: 0, cut_short: false, on_end: None })))
+        let progress = Progress { status, slots_left: 0, slots_busy: 0, cut_short: false, on_end: None };
+        JobHandle(Arc::new(parts.job(progress)))
     }
 
     /// What it is doing.
@@ -143,6 +171,11 @@ impl JobHandle {
     /// What its nodes have done, in topological order.
     pub fn metrics(&self) -> Vec<OperatorMetrics> {
         self.0.nodes.iter().map(Node::metrics).collect()
+    }
+
+    /// Which attempt of a job with checkpoints it is.
+    pub fn attempt(&self) -> Option<Attempt> {
+        self.0.attempt.as_ref().map(|attempt| attempt.attempt)
     }
 
     /// How it runs.
@@ -166,6 +199,26 @@ impl JobHandle {
         self.0.stop_slots();
     }
 
+    /// Lets all sources send the barrier of a checkpoint; `confirmed` is the last one that counts.
+    pub fn trigger(&self, checkpoint: CheckpointId, confirmed: CheckpointId) {
+        self.0.tell_slots(Control::Trigger(Barrier { checkpoint, confirmed }));
+    }
+
+    /// Lets sources read.
+    pub fn release(&self) {
+        self.0.tell_slots(Control::Release);
+    }
+
+    /// Lets an attempt end whose tasks have nothing left to do.
+    pub fn finish(&self) {
+        self.0.tell_slots(Control::Finish);
+    }
+
+    /// A checkpoint counts: the output that it carries may be written.
+    pub fn confirm(&self, checkpoint: CheckpointId) {
+        self.0.on_confirm.iter().for_each(|on_confirm| on_confirm(checkpoint));
+    }
+
     /// Waits until it is over.
     pub fn wait(&self) -> JobStatus {
         let running = |progress: &mut Progress| !progress.status.state.is_over();
@@ -180,7 +233,25 @@ impl Job {
 
     fn stop_slots(&self) {
         self.stop.store(true, Relaxed);
-        self.alarms.iter().for_each(|alarm| alarm.ring());
+        self.outside.iter().for_each(|outside| outside.alarm.ring());
+    }
+
+    fn tell_slots(&self, control: Control) {
+        for outside in &self.outside {
+            outside.mailbox.put(control);
+            outside.alarm.ring();
+        }
+    }
+
+    /// Only barriers pass through a slot any more.
+    fn slot_rests(&self) {
+        let mut progress = self.lock();
+        progress.slots_busy -= 1;
+        let was_last = progress.slots_busy == 0;
+        drop(progress);
+        if let (true, Some(attempt)) = (was_last, &self.attempt) {
+            (attempt.listener)(Told::Drained);
+        }
     }
 
     fn slot_ended(&self, ended: Ended) {
@@ -207,11 +278,9 @@ impl Job {
 
     /// Nothing of it runs any more.
     fn end(&self) {
-        // Files may take long, and people ask for the status meanwhile.
-        if let Err(error) = std::fs::remove_dir_all(&self.state_dir)
-            && error.kind() != std::io::ErrorKind::NotFound
-        {
-            tracing::warn!(dir = %self.state_dir.display(), "state of a job that is over stays behind: {error}");
+        // Files may take long, and people ask for the status meanwhile. Another attempt may use what this one leaves.
+        if self.attempt.is_none() {
+            remove_state(&self.state_dir);
         }
         let mut progress = self.lock();
         let cut_short = progress.cut_short;
@@ -225,13 +294,25 @@ impl Job {
             None => JobState::Finished,
         };
         status.ended = Some(unix_ms());
-        self.log.add(Level::Info, None, format!("job is {:?}", status.state).to_lowercase());
-        self.log.close();
+        // Another attempt may follow.
+        if self.attempt.is_none() {
+            self.log.add(Level::Info, None, format!("job is {:?}", status.state).to_lowercase());
+            self.log.close();
+        }
         if let Some(on_end) = progress.on_end.take() {
             on_end(&progress.status);
         }
         drop(progress);
         self.over.notify_all();
+    }
+}
+
+/// Removes the state of a job that is over.
+pub(crate) fn remove_state(dir: &Path) {
+    if let Err(error) = std::fs::remove_dir_all(dir)
+        && error.kind() != std::io::ErrorKind::NotFound
+    {
+        tracing::warn!(dir = %dir.display(), "state of a job that is over stays behind: {error}");
     }
 }
 
@@ -267,6 +348,10 @@ mod tests {
             Vec::new()
         }
 
+        fn splits(&self) -> Vec<flow_model::checkpoint::snapshot::Split> {
+            Vec::new()
+        }
+
         fn locator(&self) -> Locator {
             Arc::new(|split, position| format!("{split}:{position}").into())
         }
@@ -286,7 +371,9 @@ mod tests {
             plan: flow_model::plan::plan(&pipeline, &BTreeMap::new()).expect("no operators"),
             log: Arc::default(),
             nodes: Vec::new(),
-            alarms: sources.iter().map(|_| Arc::default()).collect(),
+            outside: sources.iter().map(|_| Outside::default()).collect(),
+            attempt: None,
+            on_confirm: Vec::new(),
             stop: Arc::default(),
             state_dir: std::env::temp_dir().join("flow-test-of-jobs-without-state"),
         };
@@ -294,7 +381,11 @@ mod tests {
             let head = Head::Source(Box::new(source), Arc::default());
             Task::new(head, vec![], Tail::Gate(OutputGate::new(vec![])), slot::stopwatch)
         };
-        JobHandle::start(parts, sources.into_iter().map(|s| vec![task(s)]).collect(), Box::new(on_end))
+        JobHandle::start(
+            parts,
+            sources.into_iter().map(|s| vec![Placed { task: task(s), on_passed: None }]).collect(),
+            Box::new(on_end),
+        )
     }
 
     #[test]

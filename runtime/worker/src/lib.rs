@@ -4,13 +4,16 @@
 //!
 //! - [`check`]: a pipeline and its components, whole, before anything starts; [`deploy`]: tasks, queues and state from it
 //! - [`room`]: whether one more job fits into the process
+//! - [`attempt`]: what an attempt of a job with checkpoints is told and tells
 //! - [`job`]: a running job; [`slot`]: the threads that step its tasks; [`cpu`]: who used their CPU time
 //! - [`log`], [`metrics`], [`report`]: what a job tells
 //! - [`connect`]: sources and sinks by name: [`kafka`], [`files`], [`generator`], [`stdout`], [`blackhole`]
 //! - [`secrets`]: what a pipeline file refers to
+//! - [`objects`]: what checkpoints are made of, on its way to the store and back
 //! - [`rocks`]: keyed state on disk
 #![deny(missing_docs)]
 
+pub mod attempt;
 mod blackhole;
 mod check;
 mod connect;
@@ -24,6 +27,7 @@ pub mod kafka;
 pub mod log;
 pub mod metrics;
 mod named;
+mod objects;
 mod record_text;
 mod report;
 pub mod rocks;
@@ -41,6 +45,7 @@ pub use check::{Checked, Components};
 pub use flow_dataflow::Error as TaskError;
 pub use job::{JobHandle, JobState, JobStatus};
 
+use attempt::Attempt;
 use rocks::SharedRocks;
 use room::Room;
 
@@ -103,7 +108,27 @@ impl Worker {
     ) -> Result<JobHandle, Error> {
         let _promise = self.room.promise(checked)?;
         let state_dir = self.data_dir.join("jobs").join(id).join("state");
-        let (parts, slots) = deploy::deploy(checked, &self.rocks, &state_dir)?;
+        let (parts, slots) = deploy::deploy(checked, &self.rocks, &state_dir, None)?;
         Ok(JobHandle::start(parts, slots, Box::new(on_end)))
+    }
+
+    /// The same for one attempt of a job with checkpoints. Its sources give nothing before [`JobHandle::release`]. Two attempts
+    /// of a job never run at once.
+    pub fn start_attempt(
+        &self,
+        id: &str,
+        checked: &Checked,
+        attempt: Attempt,
+        on_end: impl FnOnce(&JobStatus) + Send + 'static,
+    ) -> Result<JobHandle, Error> {
+        let _promise = self.room.promise(checked)?;
+        let state_dir = self.data_dir.join("jobs").join(id).join("state");
+        let (parts, slots) = deploy::deploy(checked, &self.rocks, &state_dir, Some(attempt))?;
+        Ok(JobHandle::start(parts, slots, Box::new(on_end)))
+    }
+
+    /// Removes what the attempts of a job left on the local disk. None of them runs any more, and none will.
+    pub fn forget(&self, id: &str) {
+        job::remove_state(&self.data_dir.join("jobs").join(id).join("state"));
     }
 }

@@ -67,7 +67,8 @@ impl JobLog {
         self.lines.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    pub(crate) fn add(&self, level: Level, operator: Option<(&str, u32)>, message: String) {
+    /// Adds a line; `operator` with its subtask, if it is about one.
+    pub fn add(&self, level: Level, operator: Option<(&str, u32)>, message: String) {
         let mut lines = self.lock();
         let (number, at) = (lines.next, unix_ms());
         lines.next += 1;
@@ -83,7 +84,7 @@ impl JobLog {
     }
 
     /// No more lines will come; who follows need not wait.
-    pub(crate) fn close(&self) {
+    pub fn close(&self) {
         self.lock().closed = true;
         self.more.notify_all();
     }

@@ -5,6 +5,7 @@ use flow_dataflow::element::Barrier;
 use flow_dataflow::sink::Refused;
 use flow_dataflow::source::Locator;
 use flow_dataflow::{Batch, Error, Polled, Sink, Source};
+use flow_model::checkpoint::snapshot::Split;
 
 /// A source or sink with its name.
 pub(crate) struct Named<T: ?Sized> {
@@ -19,6 +20,14 @@ impl Source for Named<dyn Source> {
 
     fn positions(&self) -> Vec<(u32, i64)> {
         self.inner.positions()
+    }
+
+    fn open(&mut self) -> Result<bool, Error> {
+        self.inner.open().map_err(|e| e.at(&self.name))
+    }
+
+    fn splits(&self) -> Vec<Split> {
+        self.inner.splits()
     }
 
     fn locator(&self) -> Locator {

@@ -10,8 +10,9 @@ use std::time::{Duration, Instant};
 
 use flow_dataflow::Error;
 use flow_dataflow::exchange::Wake;
-use flow_dataflow::task::{Step, Task};
+use flow_dataflow::task::{Passed, Step, Task};
 
+use crate::attempt::{Control, Mailbox};
 use crate::cpu::CpuShares;
 use crate::log::unix_ms;
 
@@ -51,6 +52,24 @@ impl Alarm {
     }
 }
 
+/// Hears of each barrier that has passed a task.
+pub(crate) type OnPassed = Box<dyn Fn(Passed) + Send>;
+
+/// A task of a slot.
+pub(crate) struct Placed {
+    pub(crate) task: Task,
+    /// None if there are no checkpoints.
+    pub(crate) on_passed: Option<OnPassed>,
+}
+
+/// What reaches a slot from outside.
+#[derive(Clone, Default)]
+pub(crate) struct Outside {
+    pub(crate) alarm: Arc<Alarm>,
+    /// What it is told.
+    pub(crate) mailbox: Arc<Mailbox>,
+}
+
 /// How the work of a slot ended.
 pub(crate) enum Ended {
     Finished,
@@ -58,15 +77,15 @@ pub(crate) enum Ended {
     Failed(Error),
 }
 
-/// Steps the tasks (in topological order) until all are finished, one fails, or `stop` is set. The tasks are gone when it
-/// returns, and what panics, be it in going, fails the slot.
-pub(crate) fn run(tasks: Vec<Task>, alarm: &Alarm, stop: &AtomicBool) -> Ended {
+/// Steps the tasks (in topological order) until all are finished, one fails, or `stop` is set; `on_rest` is called when nothing
+/// but barriers is left to do. The tasks are gone when it returns, and what panics, be it in going, fails the slot.
+pub(crate) fn run(tasks: Vec<Placed>, outside: &Outside, stop: &AtomicBool, on_rest: impl FnOnce()) -> Ended {
     // A second slot never runs on this thread, so the alarm is not set yet.
-    let _ = alarm.thread.set(std::thread::current());
+    let _ = outside.alarm.thread.set(std::thread::current());
     // Nothing of the tasks is seen after a panic.
     let ended = catch_unwind(AssertUnwindSafe(|| {
         let mut tasks = tasks;
-        let ended = step(&mut tasks, alarm, stop);
+        let ended = step(&mut tasks, outside, stop, on_rest);
         if let Ended::Canceled = ended {
             settle(&mut tasks);
         }
@@ -75,37 +94,57 @@ pub(crate) fn run(tasks: Vec<Task>, alarm: &Alarm, stop: &AtomicBool) -> Ended {
     ended.unwrap_or_else(|panic| Ended::Failed(Error::Fatal(format!("a task panicked: {}", text(&*panic)))))
 }
 
-fn step(tasks: &mut Vec<Task>, alarm: &Alarm, stop: &AtomicBool) -> Ended {
-    let mut cpu = CpuShares::of(tasks);
+fn step(tasks: &mut Vec<Placed>, outside: &Outside, stop: &AtomicBool, on_rest: impl FnOnce()) -> Ended {
+    let mut cpu = CpuShares::of(tasks.iter().map(|placed| &placed.task));
+    let (mut on_rest, mut finishing) = (Some(on_rest), false);
     loop {
+        for control in outside.mailbox.take() {
+            match control {
+                Control::Trigger(barrier) => tasks.iter_mut().for_each(|placed| placed.task.trigger(barrier)),
+                Control::Release => tasks.iter_mut().for_each(|placed| placed.task.release()),
+                Control::Finish => finishing = true,
+            }
+        }
         cpu.share_sometimes();
         if stop.load(Relaxed) {
             return Ended::Canceled;
         }
         let mut progress = false;
         // Downstream first: what leaves makes room for what comes.
-        for task in tasks.iter_mut().rev() {
-            match turn(task, stop) {
+        for Placed { task, on_passed } in tasks.iter_mut().rev() {
+            let turn = turn(task, stop);
+            if let Some(on_passed) = on_passed {
+                while let Some(passed) = task.take_passed() {
+                    on_passed(passed);
+                }
+            }
+            match turn {
                 Ok(went_on) => progress |= went_on,
                 // It gave up what it was at.
                 Err(Error::Closed(_)) if stop.load(Relaxed) => return Ended::Canceled,
                 Err(error) => return Ended::Failed(error),
             }
         }
-        tasks.retain(|task| !task.is_finished());
-        if tasks.is_empty() {
+        tasks.retain(|placed| !placed.task.is_finished());
+        let at_rest = tasks.iter().all(|placed| placed.task.is_resting());
+        if tasks.is_empty() || at_rest && finishing {
             return Ended::Finished;
         }
+        if at_rest && let Some(on_rest) = on_rest.take() {
+            on_rest();
+        }
         if !progress {
-            alarm.sleep();
+            outside.alarm.sleep();
         }
     }
 }
 
 /// Gives the sinks a moment to write what they have, so that it counts as written.
-fn settle(tasks: &mut [Task]) {
+fn settle(tasks: &mut [Placed]) {
     let begun = Instant::now();
-    while !tasks.iter_mut().map(Task::settle).fold(true, |all, done| all & done) && begun.elapsed() < LAST_MOMENT {
+    while !tasks.iter_mut().map(|placed| placed.task.settle()).fold(true, |all, done| all & done)
+        && begun.elapsed() < LAST_MOMENT
+    {
         std::thread::sleep(Duration::from_millis(2));
     }
 }

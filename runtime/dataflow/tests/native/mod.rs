@@ -186,6 +186,10 @@ impl Source for Given {
         Vec::new()
     }
 
+    fn splits(&self) -> Vec<flow_model::checkpoint::snapshot::Split> {
+        Vec::new()
+    }
+
     fn locator(&self) -> Locator {
         Arc::new(|split, position| format!("test[{split}]@{position}").into())
     }

@@ -35,6 +35,8 @@ pub(super) struct LineReader<R = File> {
     /// What [`LineReader::peek`] has found behind `start`.
     found: Option<Found>,
     ended: bool,
+    /// Bytes of the input in front of what is in the buffer.
+    before: u64,
 }
 
 impl LineReader<File> {
@@ -47,7 +49,17 @@ impl LineReader<File> {
 impl<R: Read> LineReader<R> {
     /// `max` is the length of the longest line allowed, without its end.
     pub(super) fn new(input: R, max: usize) -> LineReader<R> {
-        LineReader { input, max, buffer: vec![0; READ], start: 0, end: 0, found: None, ended: false }
+        LineReader { input, max, buffer: vec![0; READ], start: 0, end: 0, found: None, ended: false, before: 0 }
+    }
+
+    /// The same over what follows the first `before` bytes.
+    pub(super) fn behind(self, before: u64) -> LineReader<R> {
+        LineReader { before, ..self }
+    }
+
+    /// The byte at which the next line begins.
+    pub(super) fn at(&self) -> u64 {
+        self.before + self.start as u64
     }
 
     /// The next line, which stays the next one until it is taken.
@@ -107,6 +119,7 @@ impl<R: Read> LineReader<R> {
     /// line had needed.
     fn make_room(&mut self) {
         self.buffer.copy_within(self.start..self.end, 0);
+        self.before += self.start as u64;
         self.end -= self.start;
         self.start = 0;
         if self.end == self.buffer.len() {

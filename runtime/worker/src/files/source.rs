@@ -1,7 +1,8 @@
 //! The lines of one subtask's files.
 
+use std::collections::HashMap;
 use std::fs::File;
-use std::io;
+use std::io::{self, Seek, SeekFrom};
 use std::path::Path;
 use std::sync::Arc;
 
@@ -10,6 +11,7 @@ use flow_dataflow::call::{Blame, OnError};
 use flow_dataflow::report::Rejected;
 use flow_dataflow::source::Locator;
 use flow_dataflow::{BatchBuilder, Error, Polled, Source};
+use flow_model::checkpoint::snapshot::Split;
 use flow_model::quantity::ByteSize;
 use flow_model::spec;
 use flow_model::spec::LineFormat;
@@ -46,6 +48,8 @@ pub struct FilesSource {
     lines: Vec<i64>,
     /// What happens with lines that are no JSON, and the bits of their splits; the source ends if absent.
     refusing: Option<(Blame, u32)>,
+    /// Of a source that goes on from a checkpoint: files that were begun, by path.
+    restored: HashMap<String, Split>,
 }
 
 impl FilesSource {
@@ -61,7 +65,15 @@ impl FilesSource {
             length: 0,
             lines: vec![1],
             refusing: None,
+            restored: HashMap::new(),
         }
+    }
+
+    /// The same, which goes on where the subtasks of an earlier one stopped.
+    #[must_use]
+    pub fn restored(self, splits: &[Split]) -> FilesSource {
+        let restored = splits.iter().map(|split| (split.split.clone(), split.clone())).collect();
+        FilesSource { restored, ..self }
     }
 
     /// The same, which does with lines that are no JSON as `blame` says. Their splits carry `bits` already.
@@ -90,9 +102,27 @@ impl FilesSource {
             io::ErrorKind::NotFound => Error::Retryable(format!("{} is gone since the job started", path.display())),
             _ => disk::failure(&e, "opening", path),
         })?;
-        self.length = file.metadata().map_err(|e| disk::failure(&e, "opening", path))?.len();
-        self.reader = Some(LineReader::new(file, self.max_line.as_usize()));
+        let length = file.metadata().map_err(|e| disk::failure(&e, "opening", path))?.len();
+        let (mut from, mut line) = (0, 1);
+        if let Some(split) = self.restored.get(&*path.to_string_lossy()) {
+            (from, line) = (split.at.unwrap_or(0), split.next);
+            if from > length {
+                let shown = path.display();
+                return Err(Error::Fatal(format!(
+                    "{shown} has {length} bytes, and {from} of it were read before: it was cut off; lines may be lost"
+                )));
+            }
+            (&file).seek(SeekFrom::Start(from)).map_err(|e| disk::failure(&e, "reading", path))?;
+        }
+        self.length = length;
+        self.reader = Some(LineReader::new(file, self.max_line.as_usize()).behind(from));
+        *self.line() = line;
         Ok(())
+    }
+
+    /// Whether the file at hand was read to its end before the checkpoint.
+    fn was_read(&self) -> bool {
+        !self.restored.is_empty() && self.restored.get(&*self.path().to_string_lossy()).is_some_and(|split| split.ended)
     }
 
     fn next_file(&mut self) {
@@ -187,6 +217,10 @@ impl Source for FilesSource {
                 }
                 break;
             }
+            if self.was_read() {
+                self.next_file();
+                continue;
+            }
             if self.reader.is_none() {
                 match self.open() {
                     // What was read before it goes on first.
@@ -206,6 +240,21 @@ impl Source for FilesSource {
         let first = self.split - (self.lines.len() - 1) * self.stride;
         let splits = (first..self.list.paths().len()).step_by(self.stride);
         splits.zip(self.lines.iter().copied().chain(std::iter::repeat(1))).map(|(s, line)| (s as u32, line)).collect()
+    }
+
+    fn splits(&self) -> Vec<Split> {
+        let of = |index: usize| self.list.paths()[index].to_string_lossy().into_owned();
+        let ended = |split: String| Split { split, next: 0, at: None, until: None, id: None, ended: true };
+        let first = self.split - (self.lines.len() - 1) * self.stride;
+        let mut splits: Vec<Split> = (first..self.split).step_by(self.stride).map(|index| ended(of(index))).collect();
+        if let (Some(reader), Some(line)) = (&self.reader, self.lines.last()) {
+            let split = of(self.split);
+            splits.push(Split { next: *line, at: Some(reader.at()), ended: false, ..ended(split) });
+        } else if self.split < self.list.paths().len() {
+            // Begun before the checkpoint, and not opened again yet.
+            splits.extend(self.restored.get(&of(self.split)).cloned());
+        }
+        splits
     }
 
     fn locator(&self) -> Locator {

@@ -9,11 +9,12 @@ use std::time::{Duration, Instant};
 use flow_dataflow::exchange::Wake;
 use flow_dataflow::source::Locator;
 use flow_dataflow::{BatchBuilder, Error as TaskError, Polled, Row, Source};
+use flow_model::checkpoint::snapshot::Split as Position;
 use flow_model::spec::{KafkaStart, KafkaStop};
 
 use super::opening::{Awaited, Opening, Patience, Troubles, Warn, watch};
 use super::raw::{Consumer, Message, Of, Taken, describe, is, is_denied, is_unknown_topic};
-use super::scout::{Found, Scout, Span};
+use super::scout::{self, Found, Scout, Span};
 use super::splits::{Mark, Splits};
 use super::{Error, Settings, Share, Topics};
 
@@ -39,6 +40,8 @@ pub struct Reading {
     pub share: Share,
     /// The partitions of all subtasks.
     pub splits: Arc<Splits>,
+    /// Of a source that goes on from a checkpoint: where each partition does, whoever read it.
+    pub restored: Option<Arc<Vec<Position>>>,
 }
 
 impl Reading {
@@ -52,6 +55,7 @@ impl Reading {
             settings,
             share: Share { subtask: 0, parallelism: 1 },
             splits: Arc::default(),
+            restored: None,
         }
     }
 }
@@ -66,9 +70,22 @@ struct Split {
     next: i64,
     /// Reading ends before this offset.
     stop: i64,
+    /// The id of its topic.
+    id: Option<String>,
 }
 
 impl Split {
+    fn position(&self) -> Position {
+        Position {
+            split: scout::name(&self.topic.to_string_lossy(), self.partition),
+            next: self.next,
+            at: None,
+            until: Some(self.stop).filter(|stop| *stop < i64::MAX),
+            id: self.id.clone(),
+            ended: self.is_done(),
+        }
+    }
+
     fn is_done(&self) -> bool {
         self.next >= self.stop
     }
@@ -156,20 +173,27 @@ pub struct KafkaReader {
     all: Arc<Splits>,
     wake: Wake,
     troubles: Arc<Troubles>,
+    /// Restored partitions of its share that it does not read yet.
+    unread: Vec<Position>,
 }
 
 impl KafkaReader {
     /// Starts to open the topics and returns at once. Until a broker answers there is nothing to poll, and `warn` is told why.
     /// `wake` is called from other threads when there is something to poll again.
     pub fn open(reading: Reading, wake: Wake, warn: Warn) -> Result<KafkaReader, Error> {
-        let Reading { topics, start, stop, discover, settings, share, splits } = reading;
+        let Reading { topics, start, stop, discover, settings, share, splits, restored } = reading;
         if let Topics::Named(names) = &topics {
             names.iter().try_for_each(|name| c_topic(name).map(drop))?;
         }
         let (name, bounded) = (topics.to_string(), stop != KafkaStop::Never);
         // Made here, so that a bad setting is the caller's error.
         let mut consumer = Consumer::new(&settings, wake.clone())?;
-        let mut scout = Box::new(Scout::new(topics, (start, stop), share, settings.reads_committed()));
+        let scout = Scout::new(topics, (start, stop), share, settings.reads_committed());
+        let mut scout = Box::new(match &restored {
+            Some(splits) => scout.restored(splits)?,
+            None => scout,
+        });
+        let unread = scout.to_go_on();
         let troubles = Troubles::new(warn);
         let work = {
             let (name, troubles) = (name.clone(), troubles.clone());
@@ -185,7 +209,7 @@ impl KafkaReader {
         };
         let state = State::Opening(Opening::start(wake.clone(), work)?);
         let brokers = settings.brokers().to_owned();
-        Ok(KafkaReader { state, name, brokers, bounded, discover, all: splits, wake, troubles })
+        Ok(KafkaReader { state, name, brokers, bounded, discover, all: splits, wake, troubles, unread })
     }
 }
 
@@ -223,10 +247,10 @@ impl Open {
         self.left = self.left - self.waiting + found.waiting;
         self.waiting = found.waiting;
         let mut from = Vec::new();
-        for Span { topic, partition, from: offset, next, stop, .. } in found.new {
+        for Span { topic, partition, from: offset, next, stop, id, .. } in found.new {
             let (number, mark) = reader.all.number(&topic, partition);
             mark.set(next, None);
-            let split = Split { topic: Arc::new(c_topic(&topic)?), partition, number, mark, next, stop };
+            let split = Split { topic: Arc::new(c_topic(&topic)?), partition, number, mark, next, stop, id };
             if !split.is_done() {
                 from.push((split.topic.clone(), partition, offset));
                 self.left += 1;
@@ -416,23 +440,36 @@ impl Rows {
 
 impl Source for KafkaReader {
     fn poll(&mut self, max_rows: usize, max_bytes: usize) -> Result<Polled, TaskError> {
-        let mut open = match std::mem::replace(&mut self.state, State::Over) {
-            State::Over => return Ok(Polled::End),
-            State::Reading(open) => open,
-            State::Opening(opening) => match opening.take() {
-                Some(opened) => {
-                    let (consumer, looked) = opened?;
-                    Box::new(Open::new(consumer, looked, self)?)
-                }
-                None => {
-                    self.state = State::Opening(opening);
-                    return Ok(Polled::Idle);
-                }
-            },
+        if !self.open()? {
+            return Ok(Polled::Idle);
+        }
+        let State::Reading(mut open) = std::mem::replace(&mut self.state, State::Over) else {
+            return Ok(Polled::End);
         };
         let polled = self.read(&mut open, max_rows, max_bytes)?;
         self.state = State::Reading(open);
         Ok(polled)
+    }
+
+    fn open(&mut self) -> Result<bool, TaskError> {
+        let State::Opening(opening) = &self.state else { return Ok(true) };
+        let Some(opened) = opening.take() else { return Ok(false) };
+        self.state = State::Over;
+        let (consumer, looked) = opened?;
+        self.state = State::Reading(Box::new(Open::new(consumer, looked, self)?));
+        Ok(true)
+    }
+
+    fn splits(&self) -> Vec<Position> {
+        let mut positions: Vec<Position> = match &self.state {
+            State::Reading(open) => open.table.splits.iter().map(Split::position).collect(),
+            State::Opening(_) | State::Over => Vec::new(),
+        };
+        // One without a leader keeps its place.
+        let unread = self.unread.iter().filter(|unread| !positions.iter().any(|read| read.split == unread.split));
+        let unread: Vec<Position> = unread.cloned().collect();
+        positions.extend(unread);
+        positions
     }
 
     fn positions(&self) -> Vec<(u32, i64)> {

@@ -9,6 +9,7 @@ use std::ffi::CString;
 use std::sync::Arc;
 use std::time::{SystemTime, UNIX_EPOCH};
 
+use flow_model::checkpoint::snapshot::Split;
 use flow_model::spec::{KafkaStart, KafkaStop};
 
 use super::opening::{Patience, QUESTION, Refused};
@@ -28,6 +29,19 @@ pub(super) struct Span {
     pub(super) stop: i64,
     /// The end at the time of asking, where `start` needs it.
     pub(super) end: i64,
+    /// The id of the topic.
+    pub(super) id: Option<String>,
+}
+
+/// How a checkpoint names a partition: `orders[3]`.
+pub(super) fn name(topic: &str, partition: i32) -> String {
+    format!("{topic}[{partition}]")
+}
+
+/// The topic and partition of such a name.
+fn parse(name: &str) -> Option<(&str, i32)> {
+    let (topic, partition) = name.strip_suffix(']')?.rsplit_once('[')?;
+    Some((topic, partition.parse().ok()?))
 }
 
 /// What a scout found.
@@ -57,13 +71,44 @@ pub(super) struct Scout {
     /// Whether an open transaction's records are left out.
     pub(super) committed: bool,
     known: HashMap<String, Known>,
+    /// Of a source that goes on from a checkpoint: where each partition does.
+    restored: Option<HashMap<(String, i32), Split>>,
     /// When the first look began, milliseconds since the Unix epoch.
     since: Option<i64>,
 }
 
 impl Scout {
     pub(super) fn new(topics: Topics, (start, stop): (KafkaStart, KafkaStop), share: Share, committed: bool) -> Scout {
-        Scout { topics, start, stop, share, committed, known: HashMap::new(), since: None }
+        Scout { topics, start, stop, share, committed, known: HashMap::new(), restored: None, since: None }
+    }
+
+    /// The same, which goes on where the subtasks of an earlier source stopped. A partition that they did not know is read from
+    /// its beginning.
+    pub(super) fn restored(self, splits: &[Split]) -> Result<Scout, Error> {
+        let wrong = |split: &Split| Error::Setting {
+            name: "start".to_owned(),
+            reason: format!("the checkpoint names {:?}, which is no partition of a topic", split.split),
+        };
+        let mut restored = HashMap::new();
+        for split in splits {
+            let (topic, partition) = parse(&split.split).ok_or_else(|| wrong(split))?;
+            restored.insert((topic.to_owned(), partition), split.clone());
+        }
+        Ok(Scout { restored: Some(restored), ..self })
+    }
+
+    /// The restored partitions of this subtask.
+    pub(super) fn to_go_on(&self) -> Vec<Split> {
+        let reads = |topic: &str| match &self.topics {
+            Topics::Named(names) => names.iter().any(|name| name == topic),
+            Topics::Pattern(pattern) => pattern.is_match(topic),
+        };
+        let mine = |(topic, partition): &(String, i32)| {
+            let partitions = *partition as u32 + 1;
+            reads(topic) && self.share.of(topic).partitions(partitions).any(|mine| mine == *partition)
+        };
+        let all = self.restored.iter().flatten();
+        all.filter(|(partition, _)| mine(partition)).map(|(_, split)| split.clone()).collect()
     }
 
     fn is_bounded(&self) -> bool {
@@ -174,13 +219,22 @@ impl Scout {
             at_start,
             read: Vec::new(),
         });
+        let was = self.restored.iter().flatten().find(|((name, _), split)| *name == topic.name && split.id.is_some());
+        if was.is_some_and(|(_, split)| topic.id.is_some() && split.id != topic.id) {
+            return Err(Error::Recreated { brokers: client.brokers().to_owned(), topic: topic.name.clone() });
+        }
         if known.id != topic.id || known.read.iter().any(|read| *read as u32 >= topic.partitions()) {
             return Err(Error::Recreated { brokers: client.brokers().to_owned(), topic: topic.name.clone() });
         }
         // A bounded source reads what there was at its start.
         let until = if self.stop != KafkaStop::Never { known.at_start } else { topic.partitions() };
         let share = self.share.of(&topic.name);
-        Ok(share.partitions(until).filter(|partition| !known.read.contains(partition)).collect())
+        let is_open = |partition: &i32| match &self.restored {
+            Some(restored) if self.stop != KafkaStop::Never => restored.contains_key(&(topic.name.clone(), *partition)),
+            _ => true,
+        };
+        let unread = share.partitions(until).filter(|partition| !known.read.contains(partition));
+        Ok(unread.filter(is_open).collect())
     }
 
     /// Where reading of these partitions starts and stops.
@@ -211,25 +265,30 @@ impl Scout {
             };
             let high = high.unwrap_or(low);
             let known = &self.known[topic];
-            let (from, next) = match &self.start {
+            let restored = self.restored.as_ref().map(|restored| restored.get(&(topic.clone(), *partition)));
+            let (from, next) = match (&self.start, restored) {
+                (_, Some(Some(split))) => (split.next, split.next),
+                (_, Some(None)) => (EARLIEST, low),
                 _ if *partition as u32 >= known.at_start => (EARLIEST, low),
-                KafkaStart::Earliest => (EARLIEST, low),
+                (KafkaStart::Earliest, _) => (EARLIEST, low),
                 // None is that late: what comes is.
-                KafkaStart::Latest | KafkaStart::Timestamp(_) => {
+                (KafkaStart::Latest | KafkaStart::Timestamp(_), _) => {
                     let offset = from_time.unwrap_or(high);
                     (offset, offset)
                 }
-                KafkaStart::Offsets(offsets) => {
+                (KafkaStart::Offsets(offsets), _) => {
                     offsets.of(topic).get(partition).map_or((EARLIEST, low), |offset| (*offset, *offset))
                 }
             };
-            let stop = match &self.stop {
+            let until = restored.flatten().and_then(|split| split.until);
+            let stop = until.unwrap_or_else(|| match &self.stop {
                 KafkaStop::Never => i64::MAX,
                 KafkaStop::Latest => high,
                 KafkaStop::Timestamp(_) => to_time.unwrap_or(high),
                 KafkaStop::Offsets(offsets) => offsets.of(topic).get(partition).copied().unwrap_or(high),
-            };
-            spans.push(Span { topic: known.name.clone(), partition: *partition, from, next, stop, end: high });
+            });
+            let (topic, id) = (known.name.clone(), known.id.clone());
+            spans.push(Span { topic, partition: *partition, from, next, stop, end: high, id });
         }
         Ok(spans)
     }

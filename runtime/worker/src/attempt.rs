@@ -1,0 +1,126 @@
+//! One attempt of a job with checkpoints: what it is told and what it tells. Must never decide what counts: that is the
+//! coordinator's.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use flow_dataflow::Barrier;
+use flow_dataflow::task::Passed;
+use flow_model::checkpoint::snapshot::{Chain, Piece, Progress, Split};
+use flow_model::checkpoint::{self, CheckpointId, Incarnation, Manifest};
+use flow_model::ids::OperatorName;
+use flow_store::Store;
+
+use crate::log::JobLog;
+
+/// What happens to an attempt before its end.
+#[derive(Debug)]
+pub enum Told {
+    /// A piece of a snapshot is durable.
+    Acknowledged {
+        /// Of which checkpoint.
+        checkpoint: CheckpointId,
+        /// By which node.
+        node: OperatorName,
+        /// By which of its subtasks.
+        subtask: u32,
+        /// The piece.
+        piece: Piece,
+    },
+    /// A checkpoint can't be completed.
+    Declined {
+        /// Which.
+        checkpoint: CheckpointId,
+        /// Why.
+        reason: String,
+    },
+    /// A lane of a sink has written so far.
+    Progressed {
+        /// The sink.
+        sink: OperatorName,
+        /// Its lane.
+        lane: u32,
+        /// How far.
+        progress: Progress,
+    },
+    /// All input was read, and all of it has passed all tasks.
+    Drained,
+}
+
+/// Hears what happens to an attempt, from any thread. Must not ask the attempt for anything.
+pub type Listener = Arc<dyn Fn(Told) + Send + Sync>;
+
+/// What makes a deployment an attempt of a job with checkpoints.
+#[derive(Clone)]
+pub struct Attempt {
+    /// The life of the job.
+    pub incarnation: Incarnation,
+    /// Its number.
+    pub attempt: checkpoint::Attempt,
+    /// The checkpoint that it goes on from.
+    pub from: Option<Arc<Manifest>>,
+    /// The job's root in the store of its checkpoints.
+    pub store: Store,
+    /// The log of all attempts.
+    pub log: Arc<JobLog>,
+    /// Hears what happens.
+    pub listener: Listener,
+}
+
+impl Attempt {
+    /// Where the splits of a source go on.
+    pub(crate) fn splits(&self, source: &OperatorName) -> Option<Arc<Vec<Split>>> {
+        let node = self.from.as_ref()?.nodes.get(source)?;
+        Some(Arc::new(node.subtasks.iter().flat_map(|snapshot| snapshot.splits.iter().cloned()).collect()))
+    }
+
+    /// What the subtasks of an operator have put into the checkpoint; none if it goes on from none.
+    pub(crate) fn chains(&self, operator: &OperatorName) -> Option<Vec<Chain>> {
+        let node = self.from.as_ref()?.nodes.get(operator)?;
+        Some(node.subtasks.iter().filter_map(|snapshot| snapshot.state.clone()).collect())
+    }
+
+    /// The checkpoint that it goes on from.
+    pub(crate) fn confirmed(&self) -> CheckpointId {
+        self.from.as_ref().map_or(CheckpointId::NONE, |from| from.checkpoint)
+    }
+
+    /// Whether the end of input had passed a node.
+    pub(crate) fn was_ended(&self, node: &OperatorName) -> bool {
+        let node = self.from.as_ref().and_then(|from| from.nodes.get(node));
+        node.is_some_and(|node| !node.subtasks.is_empty() && node.subtasks.iter().all(|snapshot| snapshot.ended))
+    }
+
+    /// Tells that a barrier has passed a subtask of a task: for each of its nodes, the source first.
+    pub(crate) fn passed(&self, nodes: &[OperatorName], subtask: u32, passed: Passed) {
+        let Passed { checkpoint, ended, mut splits } = passed;
+        for node in nodes {
+            let piece = Piece::Passed { ended, splits: std::mem::take(&mut splits) };
+            (self.listener)(Told::Acknowledged { checkpoint, node: node.clone(), subtask, piece });
+        }
+    }
+}
+
+/// What a slot is told while it runs.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Control {
+    /// Its sources send this barrier.
+    Trigger(Barrier),
+    /// Its sources give rows from now on.
+    Release,
+    /// When all its tasks rest, they may go.
+    Finish,
+}
+
+/// What a slot was told and has not looked at.
+#[derive(Debug, Default)]
+pub(crate) struct Mailbox(Mutex<Vec<Control>>);
+
+impl Mailbox {
+    pub(crate) fn put(&self, control: Control) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(control);
+    }
+
+    pub(crate) fn take(&self) -> Vec<Control> {
+        std::mem::take(&mut self.0.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+}

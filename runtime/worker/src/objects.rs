@@ -1,0 +1,70 @@
+//! What a job's checkpoints are made of, on its way to the store and back.
+
+use std::io::Write;
+use std::ops::Range;
+use std::path::Path;
+
+use flow_dataflow::Error;
+use flow_model::checkpoint::snapshot::{Chain, Piece};
+use flow_model::checkpoint::{CheckpointId, ObjectName};
+use flow_model::ids::OperatorName;
+use flow_store::Store;
+
+use crate::attempt::{Attempt, Told};
+use crate::rocks::runs::{Acks, Fetch, Uploaded, Uploads};
+
+/// Bytes that are read of an object at once.
+const PIECE: u64 = 8 << 20;
+
+/// The job's root in the store.
+#[derive(Clone)]
+pub(crate) struct Objects(pub(crate) Store);
+
+fn failure(error: &flow_store::Error) -> Error {
+    let message = error.to_string();
+    if error.is_retryable() { Error::Retryable(message) } else { Error::Fatal(message) }
+}
+
+impl Uploads for Objects {
+    fn upload(&self, name: &ObjectName, file: &Path, uploaded: Uploaded) {
+        let (store, name, file) = (self.0.clone(), name.clone(), file.to_owned());
+        self.0.spawn(async move {
+            let result = store.put_file(name.as_str(), &file).await;
+            uploaded(result.map(drop).map_err(|error| failure(&error)));
+        });
+    }
+}
+
+impl Fetch for Objects {
+    fn fetch(&self, object: &ObjectName, range: Range<u64>, into: &mut dyn Write) -> Result<(), Error> {
+        let mut from = range.start;
+        while from < range.end {
+            let to = range.end.min(from + PIECE);
+            let bytes = self.0.block_on(self.0.get_range(object.as_str(), from..to));
+            let bytes = bytes.map_err(|error| failure(&error))?;
+            into.write_all(&bytes)
+                .map_err(|error| Error::Retryable(format!("writing what {object} holds: {error}")))?;
+            from = to;
+        }
+        Ok(())
+    }
+}
+
+/// A subtask of a keyed operator, as far as its state tells of checkpoints.
+pub(crate) struct StateOf {
+    pub(crate) attempt: Attempt,
+    pub(crate) operator: OperatorName,
+    pub(crate) subtask: u32,
+}
+
+impl Acks for StateOf {
+    fn acked(&self, checkpoint: CheckpointId, chain: Chain) {
+        let (node, piece) = (self.operator.clone(), Piece::State(chain));
+        (self.attempt.listener)(Told::Acknowledged { checkpoint, node, subtask: self.subtask, piece });
+    }
+
+    fn declined(&self, checkpoint: CheckpointId, cause: Error) {
+        let reason = format!("the state of \"{}\", subtask {}: {cause}", self.operator, self.subtask);
+        (self.attempt.listener)(Told::Declined { checkpoint, reason });
+    }
+}
