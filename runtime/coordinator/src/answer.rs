@@ -2,14 +2,22 @@
 
 use flow_model::api::{self, Counters, Figures, JobState, LogLevel, LogLine, PartitionFigures};
 use flow_worker::log::Level;
+
 use flow_worker::metrics::OperatorMetrics;
+
+use crate::keeper::Status;
 
 /// A time of the worker; before 1970 counts as 1970.
 pub fn time(ms: i64) -> u64 {
     u64::try_from(ms).unwrap_or(0)
 }
 
-pub fn state(state: flow_worker::JobState) -> JobState {
+/// A job's status in the words of all jobs.
+pub fn status(status: flow_worker::JobStatus) -> Status {
+    Status { state: state(status.state), error: status.error, ended: status.ended }
+}
+
+fn state(state: flow_worker::JobState) -> JobState {
     match state {
         flow_worker::JobState::Running => JobState::Running,
         flow_worker::JobState::Canceling => JobState::Canceling,

@@ -6,12 +6,17 @@
 //! |---|---|
 //! | [`submission`] | a pipeline file and its components, as someone handed them in, and what is wrong with them |
 //! | [`jobs`] | the registry: submit, list, describe, cancel |
+//! | [`handle`] | a job that was started, of either kind |
+//! | [`keeper`] | keeps a job with checkpoints alive |
 //! | [`rest`] | the HTTP paths over it; the types on the wire are `flow_model::api` |
 
 #![forbid(unsafe_code)]
 #![deny(missing_docs)]
 
 mod answer;
+pub mod handle;
 pub mod jobs;
+pub mod keeper;
 pub mod rest;
+mod stores;
 pub mod submission;

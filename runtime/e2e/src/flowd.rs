@@ -28,6 +28,28 @@ pub struct Flowd {
     child: Child,
     /// Its standard input is a pipe from us.
     keeper: Child,
+    options: Vec<String>,
+    environment: Vec<(String, String)>,
+}
+
+/// Starts a daemon in a directory, and waits until it says where it listens.
+fn launch(
+    directory: &Path,
+    options: &[String],
+    environment: &[(String, String)],
+) -> (Child, BufReader<ChildStdout>, String) {
+    let mut command = Command::new(binary("flowd"));
+    command.args(["standalone", "--listen", "127.0.0.1:0", "--die-with-parent", "--data"]);
+    command.arg(directory.join("data")).args(options).current_dir(directory);
+    command.envs(environment.iter().map(|(name, value)| (name, value)));
+    let log = fs::OpenOptions::new().create(true).append(true).open(directory.join("flowd.log")).expect("a file");
+    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().expect("flowd starts");
+    // A small buffer, so that what is not read stays in the pipe.
+    let mut stdout = BufReader::with_capacity(1 << 10, child.stdout.take().expect("piped"));
+    let mut line = String::new();
+    stdout.read_line(&mut line).expect("text");
+    let url = line.trim_end().strip_prefix("flowd listens on ").expect("the line that says where").to_owned();
+    (child, stdout, url)
 }
 
 /// What a call of flowctl did.
@@ -63,17 +85,22 @@ impl Flowd {
         let mut keeper = Command::new("sh");
         keeper.args(["-c", KEEPER]).arg(&directory).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
         let keeper = keeper.process_group(0).spawn().expect("sh starts");
-        let mut command = Command::new(binary("flowd"));
-        command.args(["standalone", "--listen", "127.0.0.1:0", "--die-with-parent", "--data"]);
-        command.arg(directory.join("data")).args(options).current_dir(&directory).envs(environment.iter().copied());
-        let log = fs::File::create(directory.join("flowd.log")).expect("a file");
-        let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().expect("flowd starts");
-        // A small buffer, so that what is not read stays in the pipe.
-        let mut stdout = BufReader::with_capacity(1 << 10, child.stdout.take().expect("piped"));
-        let mut line = String::new();
-        stdout.read_line(&mut line).expect("text");
-        let url = line.trim_end().strip_prefix("flowd listens on ").expect("the line that says where").to_owned();
-        Flowd { url, stdout, directory, child, keeper }
+        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
+        let environment: Vec<(String, String)> =
+            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let (child, stdout, url) = launch(&directory, &options, &environment);
+        Flowd { url, stdout, directory, child, keeper, options, environment }
+    }
+
+    /// Kills it as a power cut would, without a chance to write anything.
+    pub fn kill(&mut self) {
+        self.child.kill().expect("it is ours");
+        self.child.wait().expect("it was killed");
+    }
+
+    /// Starts it again, on another port, with what it has on its disk.
+    pub fn start_again(&mut self) {
+        (self.child, self.stdout, self.url) = launch(&self.directory, &self.options, &self.environment);
     }
 
     /// A path in the directory that pipelines lie in.

@@ -6,11 +6,12 @@ use std::thread;
 use std::time::Duration;
 
 use anyhow::{Context, Result};
+use flow_coordinator::handle::Handle;
 use flow_coordinator::jobs::{Error, Jobs};
 use flow_coordinator::submission::Submission;
 use flow_model::api::{Description, JobState, Refusal, printable};
 use flow_worker::log::{JobLog, Level, LogLine};
-use flow_worker::{JobHandle, Options, TaskError, Worker};
+use flow_worker::{Options, TaskError, Worker};
 
 use crate::check;
 use crate::cli::{Format, LogFormat, Run};
@@ -27,7 +28,7 @@ pub fn run(args: &Run) -> Result<ExitCode> {
     // Who wants JSON takes the standard error as a row of objects.
     let log = if args.output == Format::Json { LogFormat::Json } else { LogFormat::Text };
     logging::start(&args.process, Quiet::Job, log);
-    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     let _guard = runtime.enter();
     // Signals are not caught yet: a pipe may let this wait.
     let submission = match Submission::read(&args.file) {
@@ -37,7 +38,8 @@ pub fn run(args: &Run) -> Result<ExitCode> {
     let mut signals = Signals::catch()?;
     let data = DataDir::temporary()?;
     let options = Options { data_dir: data.path().to_owned(), component_cache_dir: data::component_cache() };
-    let jobs = Arc::new(Jobs::new(Worker::new(options)?, data.path().to_owned())?);
+    let leader = format!("flowctl run, process {}", std::process::id());
+    let jobs = Arc::new(Jobs::new(Worker::new(options)?, data.path().to_owned(), leader)?);
     let starting = jobs.clone();
     let started = runtime.block_on(async {
         // It compiles the components, and may have many of them to start.
@@ -71,7 +73,7 @@ pub fn run(args: &Run) -> Result<ExitCode> {
 }
 
 /// Waits for the end. The first signal stops the job, the second the process.
-async fn until_over(handle: &JobHandle, signals: &mut Signals) -> Result<()> {
+async fn until_over(handle: &Handle, signals: &mut Signals) -> Result<()> {
     let waiting = handle.clone();
     let mut over = tokio::task::spawn_blocking(move || waiting.wait());
     tokio::select! {
@@ -135,7 +137,9 @@ fn report(description: &Description, format: Format) -> Result<ExitCode> {
     Ok(match job.state {
         JobState::Finished => ExitCode::SUCCESS,
         JobState::Canceled => ExitCode::from(exit::INTERRUPTED),
-        JobState::Failed | JobState::Running | JobState::Canceling => ExitCode::from(exit::FAILED),
+        JobState::Failed | JobState::Running | JobState::Restarting | JobState::Canceling => {
+            ExitCode::from(exit::FAILED)
+        }
     })
 }
 

@@ -53,7 +53,10 @@ async fn serve(args: &Standalone, token: Option<Token>, data: &DataDir) -> Resul
     let listener = TcpListener::bind(args.listen).await.map_err(|error| explain(args.listen, &error))?;
     let address = listener.local_addr()?;
     let options = Options { data_dir: data.path().to_owned(), component_cache_dir: data::component_cache() };
-    let jobs = Arc::new(Jobs::new(Worker::new(options)?, data.path().to_owned())?);
+    let (worker, path, leader) = (Worker::new(options)?, data.path().to_owned(), address.to_string());
+    // Jobs go on from their checkpoints, which takes as long as it takes to load their components.
+    let jobs = tokio::task::spawn_blocking(move || Jobs::new(worker, path, leader)).await??;
+    let jobs = Arc::new(jobs);
     if !address.ip().is_loopback() && token.is_none() {
         tracing::warn!("{address} can be reached from other machines, and whoever reaches it can run code here");
     }

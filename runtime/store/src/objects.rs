@@ -12,6 +12,19 @@ use crate::Error;
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Version(pub(crate) String);
 
+impl From<Version> for String {
+    fn from(version: Version) -> String {
+        version.0
+    }
+}
+
+impl From<String> for Version {
+    /// One that was a version before.
+    fn from(text: String) -> Version {
+        Version(text)
+    }
+}
+
 /// What came of a compare-and-swap.
 #[derive(Debug)]
 pub enum Swap {

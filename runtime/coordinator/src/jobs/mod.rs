@@ -4,7 +4,7 @@
 //! Everything here blocks for as long as components take to load: call it from a thread that may.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -14,9 +14,13 @@ use flow_model::api::{self, Checked, Counters, Description, Job, Metrics};
 use flow_model::diagnostic::Diagnostic;
 use flow_model::ids::{JobId, PipelineName};
 use flow_model::plan::Plan;
-use flow_worker::{JobHandle, JobStatus, Worker};
+use flow_protocol::job::Beginning;
+use flow_worker::{Checked as Runnable, JobHandle, Worker};
 
 use crate::answer;
+use crate::handle::Handle;
+use crate::keeper::{self, Keeper, Kept, Status};
+use crate::stores::Stores;
 use crate::submission::{self, Nodes, Submission};
 
 mod end;
@@ -48,6 +52,12 @@ pub enum Error {
     /// The job has ended and can't be stopped any more.
     #[error("{} has already ended: it is {}", .0.id, .0.state)]
     Ended(Box<Job>),
+    /// Where its checkpoints are to go does not do, or what is there can't be used.
+    #[error(transparent)]
+    Store(#[from] flow_store::Error),
+    /// The job can't be kept.
+    #[error(transparent)]
+    Keep(#[from] keeper::Error),
     /// No more jobs are taken: the process is stopping.
     #[error("the server is stopping")]
     Stopping,
@@ -72,7 +82,10 @@ pub struct Tally {
 
 /// All jobs of this process.
 pub struct Jobs {
-    worker: Worker,
+    worker: Arc<Worker>,
+    stores: Stores,
+    /// This process, for people.
+    leader: String,
     directory: PathBuf,
     names: Arc<Names>,
     entries: Mutex<Entries>,
@@ -92,14 +105,18 @@ struct Entry {
     name: PipelineName,
     submitted: u64,
     warnings: Vec<Diagnostic>,
-    handle: JobHandle,
+    handle: Handle,
 }
 
 impl Entry {
     fn lost(record: Record) -> Self {
         let loss = record.loss();
+        Self::failed(record, loss)
+    }
+
+    fn failed(record: Record, loss: String) -> Self {
         let Record { id, name, submitted, plan, warnings, .. } = record;
-        let handle = JobHandle::lost(plan, i64::try_from(submitted).unwrap_or(0), loss);
+        let handle = Handle::Plain(JobHandle::lost(plan, i64::try_from(submitted).unwrap_or(0), loss));
         Self { id, name, submitted, warnings, handle }
     }
 
@@ -108,7 +125,7 @@ impl Entry {
         Job {
             id: self.id.clone(),
             name: self.name.clone(),
-            state: answer::state(status.state),
+            state: status.state,
             submitted: self.submitted,
             ended: status.ended.map(answer::time),
             error: status.error.map(|error| error.to_string()),
@@ -117,24 +134,52 @@ impl Entry {
 }
 
 impl Jobs {
-    /// No jobs yet, but those that an earlier process ran when it was killed: they are told as lost, in the log and to who
-    /// asks. `data` is a directory that no other process uses: what that one left of its jobs there is removed.
+    /// The jobs with checkpoints that an earlier process left or was killed with go on; others that it ran are told as lost, in
+    /// the log and to who asks. `data` is a directory that no other process uses: what that one left there of jobs that do not
+    /// go on is removed. `leader` says where this process is, for people.
     ///
     /// # Errors
     /// [`Error::Directory`].
-    pub fn new(worker: Worker, data: PathBuf) -> Result<Self, Error> {
+    pub fn new(worker: Worker, data: PathBuf, leader: String) -> Result<Self, Error> {
         let directory = data.join("jobs");
-        let lost = record::read_all(&directory);
-        let done = match fs::remove_dir_all(&directory) {
-            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
-            _ => fs::create_dir_all(&directory),
-        };
-        done.map_err(|error| Error::Directory { path: directory.clone(), error })?;
+        let (kept, lost) = record::read_all(&directory).into_iter().partition::<Vec<_>, _>(|record| record.is_kept());
+        let stay: Vec<&str> = kept.iter().map(|record| record.id.as_str()).collect();
+        clear(&directory, &stay).map_err(|error| Error::Directory { path: directory.clone(), error })?;
         for record in &lost {
             tracing::warn!(job = %record.id, "lost: {}", record.loss());
         }
         let entries = Mutex::new(Entries { known: lost.into_iter().map(Entry::lost).collect() });
-        Ok(Self { worker, directory, names: Arc::default(), entries, stopping: Arc::default() })
+        let stores = Stores::new(data.join("checkpoints"));
+        let worker = Arc::new(worker);
+        let jobs = Self { worker, stores, leader, directory, names: Arc::default(), entries, stopping: Arc::default() };
+        for record in kept {
+            jobs.resume(record);
+        }
+        Ok(jobs)
+    }
+
+    /// Lets a job go on that an earlier process ran.
+    fn resume(&self, record: Record) {
+        tracing::info!(job = %record.id, "goes on");
+        let directory = self.directory.join(record.id.as_str());
+        let resumed = (|| {
+            let (submission, incarnation) = record.submission(&directory).map_err(|error| error.to_string())?;
+            let checked = submission.check(&self.worker).map_err(|error| error.to_string())?;
+            let beginning = Beginning::Resumed(incarnation);
+            let started = (record.id.clone(), record.submitted, directory.clone());
+            self.keep(started, checked, beginning).map_err(|error| error.to_string())
+        })();
+        let entry = match resumed {
+            Ok(handle) => {
+                let Record { id, name, submitted, warnings, .. } = record;
+                Entry { id, name, submitted, warnings, handle }
+            }
+            Err(error) => {
+                tracing::error!(job = %record.id, "can't go on: {error}");
+                Entry::failed(record, format!("it can't go on after a restart of flowd: {error}"))
+            }
+        };
+        self.enter(entry);
     }
 
     /// Can it run, and how?
@@ -151,7 +196,7 @@ impl Jobs {
     /// # Errors
     /// All of [`Error`] but [`Error::Unknown`] and [`Error::Ended`]; nothing has started then.
     pub fn submit(&self, submission: Submission) -> Result<Job, Error> {
-        let (text, command) = (submission.text.clone(), record::command(&submission));
+        let (handed_in, command) = (submission.clone(), record::command(&submission));
         let checked = submission.check(&self.worker)?;
         let pipeline = checked.pipeline();
         let name = pipeline.name.clone();
@@ -160,38 +205,69 @@ impl Jobs {
         let id = self.new_id(&name);
         let directory = self.directory.join(id.as_str());
         let (submitted, warnings, plan) = (now(), pipeline.warnings.clone(), checked.plan().clone());
+        let life = pipeline.checkpoint.as_ref().map(|_| keeper::incarnation());
+        let kept = life.as_ref().map(|life| record::Kept::new(life.clone(), &handed_in));
         let record =
-            Record { id: id.clone(), name: name.clone(), submitted, command, plan, warnings: warnings.clone() };
+            Record { id: id.clone(), name: name.clone(), submitted, command, plan, warnings: warnings.clone(), kept };
         let written = fs::create_dir_all(&directory)
-            .and_then(|()| fs::write(directory.join("pipeline.yaml"), text))
-            .and_then(|()| record.write(&directory));
+            .and_then(|()| fs::write(directory.join("pipeline.yaml"), &handed_in.text))
+            .and_then(|()| record.write(&directory, &handed_in.components));
         if let Err(error) = written {
             forget(&directory);
             return Err(Error::Directory { path: directory, error });
         }
         tracing::info!(job = %id, "starts");
-        let on_end = {
-            let (id, directory, stopping) = (id.clone(), directory.clone(), self.stopping.clone());
-            move |status: &JobStatus| {
-                // What ends because the process does is told by the next one.
-                if !(stopping.load(Relaxed) && status.state == flow_worker::JobState::Canceled) {
-                    record::remove(&directory);
-                }
-                end::tell(&id, status);
+        let nodes = Nodes::of(pipeline);
+        let started = (id.clone(), submitted, directory.clone());
+        let handle = match life {
+            Some(life) => self.keep(started, checked, Beginning::Deployed(life)),
+            None => {
+                let on_end = self.on_end(started);
+                let on_end = move |status: &flow_worker::JobStatus| on_end(&answer::status(status.clone()));
+                let handle = self.worker.start(id.as_str(), &checked, on_end).map(Handle::Plain);
+                handle.map_err(|error| nodes.refused(error).into())
             }
         };
-        let handle = match self.worker.start(id.as_str(), &checked, on_end) {
+        let handle = match handle {
             Ok(handle) => handle,
             Err(error) => {
                 tracing::info!(job = %id, "did not start: {error}");
                 forget(&directory);
-                return Err(Nodes::of(pipeline).refused(error).into());
+                return Err(error);
             }
         };
         let entry = Entry { id, name, submitted, warnings, handle };
         let job = entry.job();
         self.enter(entry);
         Ok(job)
+    }
+
+    /// What is done when a job is over: one of that id, submitted then, with that directory.
+    fn on_end(&self, (id, submitted, directory): (JobId, u64, PathBuf)) -> impl FnOnce(&Status) + Send + use<> {
+        let stopping = self.stopping.clone();
+        move |status: &Status| {
+            // What ends because the process does is told by the next one.
+            if !(stopping.load(Relaxed) && status.state == api::JobState::Canceled) {
+                record::remove(&directory);
+            }
+            end::tell(&id, submitted, status);
+        }
+    }
+
+    /// Keeps a job with checkpoints alive.
+    fn keep(&self, started: (JobId, u64, PathBuf), checked: Runnable, beginning: Beginning) -> Result<Handle, Error> {
+        let pipeline = checked.pipeline();
+        let checkpointing = pipeline.checkpoint.as_ref().expect("only a job with checkpoints is kept");
+        let store = self.stores.of(checkpointing, &pipeline.directory)?.below(pipeline.name.as_str())?;
+        let kept = Kept {
+            id: started.0.to_string(),
+            checked: Arc::new(checked),
+            worker: self.worker.clone(),
+            store,
+            beginning,
+            leader: self.leader.clone(),
+        };
+        Ok(Handle::Kept(Keeper::start(kept, self.on_end(started))?))
     }
 
     /// All jobs, newest first.
@@ -251,7 +327,7 @@ impl Jobs {
     ///
     /// # Errors
     /// [`Error::Unknown`].
-    pub fn handle(&self, key: &str) -> Result<(Job, JobHandle), Error> {
+    pub fn handle(&self, key: &str) -> Result<(Job, Handle), Error> {
         let entry = self.find(key)?;
         Ok((entry.job(), entry.handle))
     }
@@ -265,7 +341,7 @@ impl Jobs {
         let entry = self.find(key)?;
         let before = entry.job();
         match before.state {
-            JobState::Running => {
+            JobState::Running | JobState::Restarting => {
                 tracing::info!(job = %entry.id, "cancel");
                 entry.handle.cancel();
                 Ok(entry.job())
@@ -285,7 +361,7 @@ impl Jobs {
             entries.known.clone()
         };
         let running: Vec<&Entry> = entries.iter().filter(|entry| !entry.job().state.is_terminal()).collect();
-        running.iter().for_each(|entry| entry.handle.cancel());
+        running.iter().for_each(|entry| entry.handle.leave());
         for entry in running {
             while !entry.job().state.is_terminal() {
                 if Instant::now() >= deadline {
@@ -352,7 +428,22 @@ impl Jobs {
     }
 }
 
-fn forget(directory: &std::path::Path) {
+/// Makes a directory, or empties it but for some entries.
+fn clear(directory: &Path, stay: &[&str]) -> io::Result<()> {
+    fs::create_dir_all(directory)?;
+    for entry in directory.read_dir()? {
+        let entry = entry?;
+        if !stay.iter().any(|name| entry.file_name() == *name) {
+            match entry.file_type()?.is_dir() {
+                true => fs::remove_dir_all(entry.path())?,
+                false => fs::remove_file(entry.path())?,
+            }
+        }
+    }
+    Ok(())
+}
+
+fn forget(directory: &Path) {
     // One that was lost has none.
     if let Err(error) = fs::remove_dir_all(directory)
         && error.kind() != io::ErrorKind::NotFound

@@ -1,9 +1,13 @@
-//! What stands on disk of a job while it runs, so that after a restart flowd can say what ran when it was killed. Must hold
-//! no more than that: nothing is resumed from it.
+//! What stands on disk of a job while it runs, so that after a restart flowd can say what ran when it was killed. Of a job
+//! with checkpoints also what it takes to let it go on: where it goes on, its HEAD in the store says.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{self, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
+
+use bytes::Bytes;
+use flow_model::checkpoint::Incarnation;
 
 use flow_model::diagnostic::Diagnostic;
 use flow_model::ids::{JobId, PipelineName};
@@ -27,11 +31,85 @@ pub struct Record {
     pub command: Option<String>,
     pub plan: Plan,
     pub warnings: Vec<Diagnostic>,
+    /// Of a job with checkpoints: what it takes to let it go on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub kept: Option<Kept>,
+}
+
+/// What it takes to let a job with checkpoints go on, beside its pipeline file and its components, which lie in its directory too.
+#[derive(Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Kept {
+    /// The life of the job.
+    pub incarnation: Incarnation,
+    /// As [`Submission::file`].
+    file: String,
+    /// As [`Submission::directory`].
+    directory: Option<PathBuf>,
+    /// As [`Submission::name`].
+    job: Option<PipelineName>,
+    /// The number of the file of each component, by what it was handed in as.
+    components: BTreeMap<String, usize>,
+}
+
+impl Kept {
+    /// Of what was handed in.
+    pub fn new(incarnation: Incarnation, submission: &Submission) -> Kept {
+        let Submission { file, components, name, directory, .. } = submission;
+        let numbers = distinct(components);
+        let components = components.iter().map(|(key, bytes)| (key.clone(), numbers[&bytes.as_ptr()])).collect();
+        let directory = directory.clone().or_else(|| std::env::current_dir().ok());
+        Kept { incarnation, file: file.clone(), directory, job: name.clone(), components }
+    }
+}
+
+/// A number for each component that lies in memory of its own.
+fn distinct(components: &BTreeMap<String, Bytes>) -> BTreeMap<*const u8, usize> {
+    let places: BTreeSet<*const u8> = components.values().map(|bytes| bytes.as_ptr()).collect();
+    places.into_iter().enumerate().map(|(number, place)| (place, number)).collect()
+}
+
+/// The file of a component in the job's directory.
+fn component(directory: &Path, number: usize) -> PathBuf {
+    directory.join(format!("component-{number}.wasm"))
 }
 
 impl Record {
-    /// Writes it into the job's directory, to stay there whatever happens to this process.
-    pub fn write(&self, directory: &Path) -> io::Result<()> {
+    /// Whether it goes on after its process has ended.
+    pub fn is_kept(&self) -> bool {
+        self.kept.is_some()
+    }
+
+    /// What was handed in, and the life of the job; it is read from the job's directory.
+    pub fn submission(&self, directory: &Path) -> io::Result<(Submission, Incarnation)> {
+        let Some(kept) = &self.kept else { return Err(io::Error::other("it has no checkpoints")) };
+        let read = |path: PathBuf| {
+            fs::read(&path).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
+        };
+        let mut files: BTreeMap<usize, Bytes> = BTreeMap::new();
+        let mut components = BTreeMap::new();
+        for (key, number) in &kept.components {
+            let bytes = match files.get(number) {
+                Some(bytes) => bytes.clone(),
+                None => read(component(directory, *number))?.into(),
+            };
+            files.insert(*number, bytes.clone());
+            components.insert(key.clone(), bytes);
+        }
+        let (file, name) = (kept.file.clone(), kept.job.clone());
+        let text = read(directory.join("pipeline.yaml"))?;
+        let submission = Submission { file, text, components, name, directory: kept.directory.clone() };
+        Ok((submission, kept.incarnation.clone()))
+    }
+
+    /// Writes it into the job's directory, with the components if it is kept, to stay there whatever happens to this process.
+    pub fn write(&self, directory: &Path, components: &BTreeMap<String, Bytes>) -> io::Result<()> {
+        if self.is_kept() {
+            let numbers = distinct(components);
+            for bytes in components.values() {
+                fs::write(component(directory, numbers[&bytes.as_ptr()]), bytes)?;
+            }
+        }
         let mut file = File::create(directory.join(FILE))?;
         file.write_all(&serde_json::to_vec(self)?)?;
         file.sync_all()
@@ -111,8 +189,8 @@ mod tests {
             let (plan, name) = (plan.clone(), "p".parse().expect("a name"));
             let id: JobId = id.parse().expect("a name");
             let directory = directory(id.as_str());
-            let record = Record { id, name, submitted, command: None, plan, warnings: Vec::new() };
-            record.write(&directory).expect("it is written");
+            let record = Record { id, name, submitted, command: None, plan, warnings: Vec::new(), kept: None };
+            record.write(&directory, &BTreeMap::new()).expect("it is written");
         }
         remove(&jobs.path().join("p-000003"));
         let whole = fs::read(jobs.path().join("p-000001").join(FILE)).expect("it is there");

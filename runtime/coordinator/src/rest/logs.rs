@@ -10,7 +10,6 @@ use axum::http::header::CONTENT_TYPE;
 use axum::response::sse::{Event, KeepAlive, Sse};
 use axum::response::{IntoResponse, Response};
 use flow_model::api::{Job, Refusal, RefusalCode};
-use flow_worker::JobHandle;
 use flow_worker::log::JobLog;
 use serde::{Deserialize, Serialize};
 use tokio::sync::mpsc::{self, Sender};
@@ -21,6 +20,7 @@ use super::Api;
 use super::jobs::Key;
 use super::refusal::Refused;
 use crate::answer;
+use crate::handle::Handle;
 use crate::jobs::Jobs;
 
 /// How often a follower looks for new lines. It is no thread that waits for them: there may be any number of followers.
@@ -77,7 +77,7 @@ fn recent(jobs: &Jobs, key: &str, tail: usize) -> Result<String, Refused> {
 fn follow(
     api: Api,
     job: Job,
-    handle: JobHandle,
+    handle: Handle,
     from: u64,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>> + Send + 'static> {
     let (sender, receiver) = mpsc::channel(QUEUED);

@@ -63,8 +63,14 @@ const ASKED: [Metric<StateFigures>; 2] = [
     ("flow_operator_state_cache_misses", "Keys looked up on disk", |s| s.misses),
 ];
 
-const STATES: [JobState; 5] =
-    [JobState::Running, JobState::Finished, JobState::Failed, JobState::Canceling, JobState::Canceled];
+const STATES: [JobState; 6] = [
+    JobState::Running,
+    JobState::Finished,
+    JobState::Failed,
+    JobState::Restarting,
+    JobState::Canceling,
+    JobState::Canceled,
+];
 
 pub async fn metrics(State(api): State<Api>) -> Result<Response, Refused> {
     let text = api.call(|jobs| Ok::<_, Refused>(render(jobs.tallies()))).await?;

@@ -6,7 +6,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use flow_model::api::{Refusal, RefusalCode};
 
-use crate::jobs;
+use crate::{jobs, keeper};
 
 /// A refusal on its way out.
 pub struct Refused(pub Refusal);
@@ -47,6 +47,9 @@ impl From<jobs::Error> for Refused {
             Error::Unknown(_) => {
                 Refusal::new(RefusalCode::NotFound, message).hint("`flowctl list` shows the jobs that there are")
             }
+            Error::Store(_) => Refusal::new(RefusalCode::BadRequest, format!("checkpoints: {message}")),
+            Error::Keep(keeper::Error::Refused(_)) => Refusal::new(RefusalCode::Conflict, message),
+            Error::Keep(_) => Refusal::new(RefusalCode::Internal, message),
             Error::Ended(_) => Refusal::new(RefusalCode::Conflict, message),
             Error::Stopping => Refusal::new(RefusalCode::Unavailable, message),
             Error::Directory { .. } => Refusal::new(RefusalCode::Internal, message),

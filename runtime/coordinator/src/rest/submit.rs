@@ -178,7 +178,8 @@ mod tests {
     async fn a_submission_has_its_turn_until_its_work_is_over() {
         let data = tempfile::tempdir().expect("a directory");
         let worker = flow_worker::Options { data_dir: data.path().to_owned(), component_cache_dir: None };
-        let jobs = Jobs::new(Worker::new(worker).expect("a worker"), data.path().to_owned()).expect("a registry");
+        let jobs = Jobs::new(Worker::new(worker).expect("a worker"), data.path().to_owned(), "test".into())
+            .expect("a registry");
         let uploads = Arc::new(Semaphore::new(1));
         let api = Api { jobs: Arc::new(jobs), options: Default::default(), uploads: uploads.clone() };
         let (begun, has_begun) = oneshot::channel();

@@ -73,10 +73,11 @@ impl Server {
         let data = tempfile::tempdir().expect("a directory");
         let worker = flow_worker::Options { data_dir: data.path().to_owned(), component_cache_dir: None };
         let worker = Worker::new(worker).expect("a worker");
-        let jobs = Arc::new(Jobs::new(worker, data.path().to_owned()).expect("a registry"));
         let mut runtime = tokio::runtime::Builder::new_multi_thread();
         let runtime = runtime.worker_threads(2).max_blocking_threads(BLOCKING_THREADS).enable_all().build();
         let runtime = runtime.expect("a runtime");
+        let _guard = runtime.enter();
+        let jobs = Arc::new(Jobs::new(worker, data.path().to_owned(), "test".into()).expect("a registry"));
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a free port");
         let port = listener.local_addr().expect("it is bound").port();
         let (stop, stopped) = oneshot::channel::<()>();

@@ -30,6 +30,7 @@ pub const RUNTIME: &[Layer] = &[
         &["flow-dataflow", "flow-frame", "flow-model"],
         &["tokio", "rdkafka", "rocksdb", "axum", "ureq"],
     ),
+    layer("flow-protocol", &["flow-model"], SHELL),
     layer("flow-store", &[], &["rdkafka", "rocksdb", "wasmtime", "axum", "ureq", "libc"]),
     layer(
         "flow-worker",
@@ -38,7 +39,7 @@ pub const RUNTIME: &[Layer] = &[
     ),
     layer(
         "flow-coordinator",
-        &["flow-model", "flow-store", "flow-worker"],
+        &["flow-model", "flow-protocol", "flow-store", "flow-worker"],
         &["rdkafka", "rocksdb", "wasmtime", "ureq"],
     ),
     layer(

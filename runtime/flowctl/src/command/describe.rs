@@ -41,7 +41,7 @@ fn text(description: &Description, output: &Output) -> String {
     let job = &description.job;
     let style = match job.state {
         JobState::Failed => "31",
-        JobState::Canceling | JobState::Canceled => "33",
+        JobState::Restarting | JobState::Canceling | JobState::Canceled => "33",
         JobState::Running | JobState::Finished => "32",
     };
     let until = if job.state.is_terminal() { job.ended } else { Some(description.now) };

@@ -5,7 +5,7 @@ use std::io::{IsTerminal, stdout};
 use std::thread;
 use std::time::Duration;
 
-use flow_model::api::{Description, Job, JobState, Jobs, printable};
+use flow_model::api::{Description, Job, Jobs, printable};
 use flow_model::quantity::parse_duration;
 use serde::Serialize;
 
@@ -93,7 +93,7 @@ fn descriptions(server: &Server, job: Option<&str>) -> Result<Vec<Description>, 
         return Ok(vec![get(job)?]);
     }
     let jobs: Jobs = server.get("/jobs")?;
-    let running = jobs.jobs.iter().filter(|job: &&Job| matches!(job.state, JobState::Running | JobState::Canceling));
+    let running = jobs.jobs.iter().filter(|job: &&Job| !job.state.is_terminal());
     running.map(|job| get(job.id.as_str())).collect()
 }
 

@@ -27,9 +27,10 @@ impl Server {
         let data = tempfile::tempdir().expect("a directory");
         let options = flow_worker::Options { data_dir: data.path().to_owned(), component_cache_dir: None };
         let worker = Worker::new(options).expect("a worker");
-        let jobs = Arc::new(Jobs::new(worker, data.path().to_owned()).expect("a registry"));
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
         let runtime = runtime.expect("a runtime");
+        let _guard = runtime.enter();
+        let jobs = Arc::new(Jobs::new(worker, data.path().to_owned(), "test".into()).expect("a registry"));
         let listener = runtime.block_on(tokio::net::TcpListener::bind("127.0.0.1:0")).expect("a free port");
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
         let (stop, stopped) = oneshot::channel::<()>();

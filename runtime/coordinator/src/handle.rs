@@ -1,0 +1,78 @@
+//! A job that was started: one without checkpoints, which the worker runs by itself, or one that is kept alive.
+
+use std::sync::Arc;
+
+use flow_model::plan::Plan;
+use flow_worker::JobHandle;
+use flow_worker::log::JobLog;
+use flow_worker::metrics::OperatorMetrics;
+
+use crate::answer;
+use crate::keeper::{Keeper, Status};
+
+/// A job that was started.
+#[derive(Clone)]
+pub enum Handle {
+    /// It ends with its first failure.
+    Plain(JobHandle),
+    /// It goes on from its checkpoints.
+    Kept(Keeper),
+}
+
+impl Handle {
+    /// What it is doing.
+    pub fn status(&self) -> Status {
+        match self {
+            Handle::Plain(job) => answer::status(job.status()),
+            Handle::Kept(keeper) => keeper.status(),
+        }
+    }
+
+    /// What its nodes have done, in topological order.
+    pub fn metrics(&self) -> Vec<OperatorMetrics> {
+        match self {
+            Handle::Plain(job) => job.metrics(),
+            Handle::Kept(keeper) => keeper.metrics(),
+        }
+    }
+
+    /// How it runs.
+    pub fn plan(&self) -> &Plan {
+        match self {
+            Handle::Plain(job) => job.plan(),
+            Handle::Kept(keeper) => keeper.plan(),
+        }
+    }
+
+    /// Its log.
+    pub fn log(&self) -> &Arc<JobLog> {
+        match self {
+            Handle::Plain(job) => job.log(),
+            Handle::Kept(keeper) => keeper.log(),
+        }
+    }
+
+    /// Asks it to stop for good. It has stopped when its state says so.
+    pub fn cancel(&self) {
+        match self {
+            Handle::Plain(job) => job.cancel(),
+            Handle::Kept(keeper) => keeper.cancel(),
+        }
+    }
+
+    /// Asks it to stop as the process ends: what is kept goes on in the next one.
+    pub fn leave(&self) {
+        match self {
+            Handle::Plain(job) => job.cancel(),
+            Handle::Kept(keeper) => keeper.leave(),
+        }
+    }
+
+    /// Waits until it is over.
+    pub fn wait(&self) -> Status {
+        match self {
+            Handle::Plain(job) => answer::status(job.wait()),
+            Handle::Kept(keeper) => keeper.wait(),
+        }
+    }
+}

@@ -1,0 +1,52 @@
+//! HEAD and manifests in the store: bytes from and to documents.
+
+use flow_model::checkpoint::{Head, Manifest, ObjectName, head};
+use flow_protocol::head::Answer;
+use flow_store::{Store, Swap, Version};
+
+/// Why a job can't be kept.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// The store does not do what is asked of it.
+    #[error(transparent)]
+    Store(#[from] flow_store::Error),
+    /// What is in the store is not what it should be.
+    #[error("{place}: {error}")]
+    Document {
+        /// Where it is.
+        place: String,
+        /// What is wrong with it.
+        error: flow_model::checkpoint::Error,
+    },
+    /// The job is another process's.
+    #[error("{0}")]
+    Refused(String),
+    /// The process has no room for a thread.
+    #[error("no thread that keeps the job: {0}")]
+    Thread(String),
+}
+
+/// HEAD with its version, or none if there is none.
+pub async fn read_head(store: &Store) -> Result<Option<(Head, String)>, Error> {
+    let Some((bytes, version)) = store.read(head::NAME).await? else { return Ok(None) };
+    let place = || format!("{}/{}", store.place(), head::NAME);
+    let head = Head::from_bytes(&bytes).map_err(|error| Error::Document { place: place(), error })?;
+    Ok(Some((head, version.into())))
+}
+
+/// Asks for one swap of HEAD. With what to tell people, if it was not answered.
+pub async fn swap(store: &Store, head: &Head, expected: Option<String>) -> (Answer, Option<flow_store::Error>) {
+    let expected = expected.map(Version::from);
+    match store.swap(head::NAME, expected.as_ref(), head.to_bytes()).await {
+        Ok(Swap::Done(version)) => (Answer::Done(version.into()), None),
+        Ok(Swap::Conflict) => (Answer::Conflict, None),
+        Ok(Swap::Retry) => (Answer::Again, None),
+        Ok(Swap::Unknown(error)) | Err(error) => (Answer::Again, Some(error)),
+    }
+}
+
+/// A manifest by its name.
+pub async fn load(store: &Store, name: &ObjectName) -> Result<Manifest, Error> {
+    let bytes = store.get(name.as_str()).await?;
+    Manifest::from_bytes(&bytes).map_err(|error| Error::Document { place: format!("{}/{name}", store.place()), error })
+}

@@ -1,0 +1,221 @@
+//! Keeps one job with checkpoints alive: a thread that takes what happens, asks the protocol ([`flow_protocol::Job`]) and does
+//! what that says: in the store, in the worker, in the job's log. Must never decide anything itself.
+//!
+//! - [`Keeper`]: the handle that others hold
+//! - `driver`: the thread
+//! - `documents`: HEAD and manifests in the store
+
+mod documents;
+mod driver;
+
+use std::sync::mpsc::{Sender, channel};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+use flow_model::api::JobState;
+use flow_model::checkpoint::{CheckpointId, Incarnation};
+use flow_model::plan::Plan;
+use flow_model::spec::Checkpointing;
+use flow_protocol::checkpoint::{Contribution, Contributions};
+use flow_protocol::job::{Beginning, End, Event, State};
+use flow_protocol::restart;
+use flow_store::Store;
+use flow_worker::log::JobLog;
+use flow_worker::metrics::OperatorMetrics;
+use flow_worker::{Checked, JobHandle, TaskError, Worker};
+
+pub use documents::Error;
+use driver::{Driver, Message};
+
+/// What is known of a job that is kept.
+#[derive(Debug, Clone)]
+pub struct Status {
+    /// What it is doing.
+    pub state: JobState,
+    /// Why it failed, or why its last attempt did.
+    pub error: Option<TaskError>,
+    /// When it was over, milliseconds since the Unix epoch.
+    pub ended: Option<i64>,
+}
+
+/// What the driver tells others.
+struct Shared {
+    status: Mutex<Status>,
+    over: Condvar,
+    /// The attempt that runs.
+    attempt: Mutex<Option<JobHandle>>,
+    log: Arc<JobLog>,
+    plan: Plan,
+}
+
+impl Shared {
+    fn status(&self) -> MutexGuard<'_, Status> {
+        self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn attempt(&self) -> MutexGuard<'_, Option<JobHandle>> {
+        self.attempt.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What is kept.
+pub struct Kept {
+    /// The name of the job's directory in the worker.
+    pub id: String,
+    /// What runs.
+    pub checked: Arc<Checked>,
+    /// Who runs it.
+    pub worker: Arc<Worker>,
+    /// The job's root in the store.
+    pub store: Store,
+    /// A first deployment, or one that goes on.
+    pub beginning: Beginning,
+    /// Where this process is, for people.
+    pub leader: String,
+}
+
+/// A job that is kept alive.
+#[derive(Clone)]
+pub struct Keeper {
+    shared: Arc<Shared>,
+    messages: Sender<Message>,
+}
+
+impl Keeper {
+    /// Reads HEAD and starts the thread. `on_end` is called once when the job is over, and not when it is only left.
+    ///
+    /// # Errors
+    /// HEAD can't be read.
+    pub fn start(kept: Kept, on_end: impl FnOnce(&Status) + Send + 'static) -> Result<Keeper, Error> {
+        let head = kept.store.block_on(documents::read_head(&kept.store))?;
+        let (messages, inbox) = channel();
+        let shared = Arc::new(Shared {
+            status: Mutex::new(Status { state: JobState::Running, error: None, ended: None }),
+            over: Condvar::new(),
+            attempt: Mutex::default(),
+            log: Arc::default(),
+            plan: kept.checked.plan().clone(),
+        });
+        let keeper = Keeper { shared: shared.clone(), messages: messages.clone() };
+        let driver = Driver::new(kept, head, shared, messages, Box::new(on_end));
+        if let State::Over(End::Refused(why)) = driver.state() {
+            return Err(Error::Refused(why));
+        }
+        let thread = std::thread::Builder::new().name("keeper".into());
+        thread.spawn(move || driver.run(&inbox)).map_err(|error| Error::Thread(error.to_string()))?;
+        Ok(keeper)
+    }
+
+    /// What it is doing.
+    pub fn status(&self) -> Status {
+        self.shared.status().clone()
+    }
+
+    /// What its nodes have done in the attempt that runs, or ran last.
+    pub fn metrics(&self) -> Vec<OperatorMetrics> {
+        self.shared.attempt().as_ref().map_or_else(Vec::new, JobHandle::metrics)
+    }
+
+    /// How it runs.
+    pub fn plan(&self) -> &Plan {
+        &self.shared.plan
+    }
+
+    /// The log of all its attempts.
+    pub fn log(&self) -> &Arc<JobLog> {
+        &self.shared.log
+    }
+
+    fn tell(&self, message: Message) {
+        // Where the thread is gone the job is over.
+        _ = self.messages.send(message);
+    }
+
+    /// Asks it to stop for good.
+    pub fn cancel(&self) {
+        self.tell(Message::Event(Event::Cancel));
+    }
+
+    /// Stops it as the process ends: HEAD goes on to say that it is to run.
+    pub fn leave(&self) {
+        self.tell(Message::Leave);
+    }
+
+    /// Takes a checkpoint now and waits until it counts.
+    ///
+    /// # Errors
+    /// It won't: why.
+    pub fn checkpoint(&self) -> Result<CheckpointId, String> {
+        let (answer, answered) = channel();
+        self.tell(Message::Checkpoint(answer));
+        answered.recv().unwrap_or_else(|_| Err("the job is over".to_owned()))
+    }
+
+    /// Waits until it is over, or left.
+    pub fn wait(&self) -> Status {
+        let running = |status: &mut Status| !status.state.is_terminal();
+        let status = self.shared.over.wait_while(self.shared.status(), running);
+        status.unwrap_or_else(PoisonError::into_inner).clone()
+    }
+}
+
+/// A new life of a job.
+pub fn incarnation() -> Incarnation {
+    Incarnation::of(fastrand::u128(..))
+}
+
+/// What the nodes of a pipeline contribute to a checkpoint.
+fn contributions(checked: &Checked) -> Contributions {
+    let mut all = Contributions::new();
+    for task in &checked.plan().tasks {
+        for name in task.operators() {
+            let states = checked.states(name);
+            let output = checked.is_exactly_once(name);
+            all.insert(name.clone(), Contribution { parallelism: task.parallelism, states, output });
+        }
+    }
+    all
+}
+
+fn millis(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
+}
+
+fn settings(kept: &Kept, checkpointing: &Checkpointing) -> flow_protocol::job::Settings {
+    let pipeline = kept.checked.pipeline();
+    flow_protocol::job::Settings {
+        pipeline: pipeline.name.clone(),
+        key_groups: pipeline.key_groups,
+        contributions: contributions(&kept.checked),
+        checkpoints: flow_protocol::checkpoint::Settings {
+            interval: millis(checkpointing.interval),
+            timeout: millis(checkpointing.timeout),
+            min_pause: millis(checkpointing.min_pause),
+            concurrent: checkpointing.concurrent as usize,
+            tolerated: checkpointing.tolerate,
+        },
+        restart: restart::Settings {
+            attempts: pipeline.restart.attempts,
+            pause: millis(pipeline.restart.pause),
+            longest: millis(pipeline.restart.longest),
+        },
+        retained: checkpointing.retain as usize,
+        leader: kept.leader.clone(),
+    }
+}
+
+/// A state of the protocol in the words of the REST API.
+fn shown(state: &State) -> JobState {
+    match state {
+        State::Starting | State::Running => JobState::Running,
+        State::Restarting => JobState::Restarting,
+        State::Stopping => JobState::Canceling,
+        State::Over(End::Finished) => JobState::Finished,
+        State::Over(End::Canceled) => JobState::Canceled,
+        State::Over(End::Failed(_) | End::Refused(_) | End::Deposed(_)) => JobState::Failed,
+    }
+}
+
+fn unix_ms() -> u64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
+}
