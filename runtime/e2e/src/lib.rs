@@ -9,6 +9,7 @@ mod keeper;
 pub mod minio;
 pub mod secure;
 pub mod topic;
+pub mod toxic;
 
 /// The code in Rust that the book's pages show, each block as a documentation test.
 #[cfg(doctest)]

@@ -91,7 +91,7 @@ impl Minio {
     fn is_ready(&self) -> bool {
         let Ok(mut socket) = TcpStream::connect(&self.address) else { return false };
         let mut answer = String::new();
-        let asked = socket.write_all(b"GET /minio/health/ready HTTP/1.1\r\nhost: minio\r\nconnection: close\r\n\r\n");
+        let asked = socket.write_all(b"GET /minio/health/cluster HTTP/1.1\r\nhost: minio\r\nconnection: close\r\n\r\n");
         asked.and_then(|()| socket.read_to_string(&mut answer)).is_ok() && answer.starts_with("HTTP/1.1 200 ")
     }
 }

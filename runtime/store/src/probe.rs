@@ -16,21 +16,24 @@ const ROUNDS: usize = 4;
 
 /// See [`Store::probe`].
 pub(crate) async fn probe(store: &Store) -> Result<(), Error> {
-    let name = format!("{FOLDER}/{:032x}", fastrand::u128(..));
-    let found = rounds(store, &name).await;
-    // What kept the rounds from their end says more than what keeps the deletion from its.
-    let deleted = store.delete([&name]).await;
+    let of_probe = format!("{FOLDER}/{:032x}", fastrand::u128(..));
+    let names: Vec<String> = (0..ROUNDS).map(|round| format!("{of_probe}/{round}")).collect();
+    let found = rounds(store, &names).await;
+    // A store that can't be asked now can't be asked to delete either.
+    if found.as_ref().is_err_and(Error::is_retryable) {
+        return found;
+    }
+    // What ended the rounds says more than what keeps the deletion from its end.
+    let deleted = store.delete(&names).await;
     found.and(deleted)?;
-    match store.read(&name).await? {
+    match store.read(&names[0]).await? {
         None => Ok(()),
         Some(_) => Err(unfit(store, "an object that was deleted can still be read")),
     }
 }
 
-async fn rounds(store: &Store, name: &str) -> Result<(), Error> {
-    for _ in 0..ROUNDS {
-        // The one before left an object.
-        store.delete([name]).await?;
+async fn rounds(store: &Store, names: &[String]) -> Result<(), Error> {
+    for name in names {
         let created = race(store, name, None).await?;
         let swapped = race(store, name, Some(&created)).await?;
         if swapped == created {
@@ -43,9 +46,10 @@ async fn rounds(store: &Store, name: &str) -> Result<(), Error> {
             }
         }
     }
-    let page = store.list(&format!("{FOLDER}/"), None).await?;
-    if !page.more && !page.objects.iter().any(|listed| listed.name == name) {
-        return Err(unfit(store, "an object that was written is not in the list"));
+    let folder = names[0].trim_end_matches(|c: char| c != '/');
+    let listed = store.list(folder, None).await?.objects;
+    if !listed.iter().map(|listed| &listed.name).eq(names) {
+        return Err(unfit(store, "objects that were written are not in the list"));
     }
     Ok(())
 }

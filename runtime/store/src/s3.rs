@@ -33,6 +33,8 @@ const WIDE: usize = 8;
 const DELETED: usize = 1000;
 /// How often a download is begun, if it breaks.
 const ATTEMPTS: u32 = 5;
+/// How often an upload that is denied is tried again.
+const DENIED: u32 = 3;
 /// How long an answer to a conditional write is waited for: the caller sends it again.
 const SWAP: Duration = Duration::from_secs(10);
 
@@ -134,6 +136,18 @@ impl S3 {
     }
 
     async fn upload(&self, name: &str, content: Bytes) -> Result<(), Error> {
+        let mut left = DENIED;
+        loop {
+            match self.upload_once(name, content.clone()).await {
+                // MinIO says so of a name whose folder it is just removing, since the last object in it was deleted.
+                Err(Error::Denied { .. }) if left > 0 => left -= 1,
+                done => return done,
+            }
+            tokio::time::sleep(Duration::from_millis(fastrand::u64(10..50))).await;
+        }
+    }
+
+    async fn upload_once(&self, name: &str, content: Bytes) -> Result<(), Error> {
         let (encryption, key) = self.encryption();
         let request = self.client.put_object().bucket(&self.bucket).key(self.key(name));
         let request = request.set_server_side_encryption(encryption).set_ssekms_key_id(key);

@@ -64,8 +64,8 @@ impl Store {
         place.trim_end_matches('/').to_owned()
     }
 
-    /// Races conditional writes against each other, some rounds, and tries what else is needed of a store; leaves nothing
-    /// behind. Some 50 small requests, a few of them one after another.
+    /// Races conditional writes against each other, some rounds, and tries what else is needed of a store. Some 80 small requests,
+    /// two dozen of them one after another. Leaves nothing behind, unless the store can't be reached any more.
     ///
     /// # Errors
     /// [`Error::Unfit`] for a store that ignores conditions or honours them only one at a time. Whatever keeps it from being

@@ -5,7 +5,7 @@ use std::time::Duration;
 use aws_config::sts::AssumeRoleProvider;
 use aws_config::{BehaviorVersion, Region};
 use aws_sdk_s3::Client;
-use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::retry::{RetryConfig, RetryPartition, TokenBucket};
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{Credentials, SharedCredentialsProvider};
 
@@ -13,9 +13,10 @@ use super::connection::Connections;
 use crate::{Error, Settings};
 
 /// How often a request is sent, at most, with growing pauses in between.
-const ATTEMPTS: u32 = 6;
-/// The pauses: at random, up to these.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(10));
+const ATTEMPTS: u32 = 10;
+/// The pauses: at random up to the first, twice as much each time, up to the second. Ten attempts take 13 seconds then, if each
+/// fails at once.
+const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
 /// How long one sending may take until the answer begins: 8 MiB at 300 kB/s.
 const ATTEMPT: Duration = Duration::from_secs(30);
 /// How long a request may take with all its repetitions.
@@ -47,7 +48,11 @@ pub(super) async fn client(place: &str, settings: &Settings) -> Result<Client, E
     if common.region().is_none() {
         return Err(wrong("which region is the bucket in? Give the setting region, or AWS_REGION".to_owned()));
     }
+    // Amazon's client has a budget of repetitions for a process, which an outage uses up and only many successes fill again: after
+    // that nothing was repeated any more. What is under way is bounded here, so that repetitions are too.
+    let unbounded = RetryPartition::custom("flow").token_bucket(TokenBucket::unlimited()).build();
     let mut config = aws_sdk_s3::config::Builder::from(&common)
+        .retry_partition(unbounded)
         .force_path_style(settings.path_style.unwrap_or(settings.endpoint.is_some()));
     if let Some(role) = &settings.role {
         let assumed = AssumeRoleProvider::builder(role).session_name("flow").configure(&common).build().await;

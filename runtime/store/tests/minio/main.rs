@@ -1,5 +1,7 @@
 //! S3 as it goes wrong: settings that do not fit, a way that is slow or cut, answers that are lost. Against a real MinIO.
 
+mod damaged;
+mod failing;
 mod settings;
 
 use flow_e2e::minio::{KEY, Minio, SECRET};
