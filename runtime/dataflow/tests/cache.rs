@@ -3,6 +3,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Arc, Mutex};
 
 use flow_dataflow::state::run::value;
 use flow_dataflow::state::{Cached, Generation, MemoryBackend, Progress, StateBackend, Store, key};
@@ -14,8 +15,8 @@ use proptest::prelude::*;
 /// A store whose writer is slow: jobs wait until somebody insists, or until `lag` more have come.
 struct Slow {
     data: MemoryBackend,
-    /// What the sealed generations say together, as they come.
-    sealed: MemoryBackend,
+    /// What the sealed generations say together.
+    sealed: Arc<Mutex<MemoryBackend>>,
     waiting: VecDeque<Job>,
     progress: Progress,
     last: u32,
@@ -31,7 +32,7 @@ impl Slow {
     fn new(lag: usize) -> Slow {
         Slow {
             data: MemoryBackend::default(),
-            sealed: MemoryBackend::default(),
+            sealed: Arc::default(),
             waiting: VecDeque::new(),
             progress: Progress::default(),
             last: 0,
@@ -81,7 +82,7 @@ impl Store for Slow {
     fn seal(&mut self, changes: Generation, _: Option<Barrier>) -> Result<(), Error> {
         assert!(changes.number > self.last, "generations are sealed in order");
         self.last = changes.number;
-        apply(&changes, &mut self.sealed)?;
+        apply(&changes, &mut self.sealed.lock().expect("no panic"))?;
         self.waiting.push_back(Job::Save(changes.number));
         Ok(())
     }
@@ -164,7 +165,9 @@ proptest! {
         lag in 0usize..3,
         limit in 1usize..10,
     ) {
-        let mut cached = Cached::new(Slow::new(lag), budget, &[0, 1]);
+        let slow = Slow::new(lag);
+        let sealed = slow.sealed.clone();
+        let mut cached = Cached::new(slow, budget, &[0, 1]);
         let mut memory = MemoryBackend::default();
         for op in &ops {
             match op {
@@ -177,7 +180,11 @@ proptest! {
                     let expect = scan(&mut memory, *state, *after, limit);
                     prop_assert_eq!(scan(&mut cached, *state, *after, limit), expect);
                 }
-                Op::Snapshot => cached.snapshot(Barrier::first(CheckpointId(1))).expect("no faults here"),
+                Op::Snapshot => {
+                    cached.snapshot(Barrier::first(CheckpointId(1))).expect("no faults here");
+                    let all: Vec<u8> = (0..40).collect();
+                    prop_assert_eq!(get(&mut *sealed.lock().expect("no panic"), &all), get(&mut memory, &all));
+                }
             }
             prop_assert!(cached.used() <= budget, "{} bytes used of {budget}", cached.used());
         }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering::Relaxed};
 
+use flow_dataflow::build::bytes_column;
 use flow_dataflow::element::Barrier;
 use flow_dataflow::function::{StateDescriptor, StateKind};
 use flow_dataflow::state::call::Misuse;
@@ -214,7 +215,7 @@ fn the_values_of_a_key_have_a_limit_together() {
     let set = |column: u16, bytes: usize| -> Batch {
         let mut values = BytesBuilder::default();
         values.push(Some(&vec![b'v'; bytes]));
-        [flow_dataflow::build::bytes_column(id::DECLARED + column, values)].into_iter().collect()
+        [bytes_column(id::DECLARED + column, values)].into_iter().collect()
     };
     for (column, bytes, expect) in [
         (0, 600, Ok(())),
@@ -227,4 +228,67 @@ fn the_values_of_a_key_have_a_limit_together() {
         begin(&mut state, 3);
         assert_eq!(commit_within(&mut state, &set(column, bytes)), expect, "{column} {bytes}");
     }
+}
+
+/// A backend that outlives the operator.
+#[derive(Clone, Default)]
+struct Kept(Arc<std::sync::Mutex<MemoryBackend>>);
+
+impl Kept {
+    fn lock(&self) -> std::sync::MutexGuard<'_, MemoryBackend> {
+        self.0.lock().expect("no panic")
+    }
+}
+
+impl StateBackend for Kept {
+    fn get_many(&mut self, keys: &BytesBuilder, values: &mut BytesBuilder, most: usize) -> Result<(), Error> {
+        self.lock().get_many(keys, values, most)
+    }
+
+    fn put_many(&mut self, keys: &BytesBuilder, values: &BytesBuilder) -> Result<(), Error> {
+        self.lock().put_many(keys, values)
+    }
+
+    fn scan(
+        &mut self,
+        prefix: &[u8],
+        after: Option<&[u8]>,
+        each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
+    ) -> Result<(), Error> {
+        self.lock().scan(prefix, after, each)
+    }
+
+    fn snapshot(&mut self, barrier: Barrier) -> Result<(), Error> {
+        self.lock().snapshot(barrier)
+    }
+}
+
+#[test]
+fn states_are_found_again_under_their_numbers() {
+    let backend = Kept::default();
+    let declared = |kinds: [StateKind; 3], numbers: Vec<u16>| {
+        let state = |kind| StateDescriptor { name: String::new(), kind, version: 0, encoding: "bytes".into() };
+        KeyedState::new(Box::new(backend.clone()), &kinds.map(state), KeyGroups::default()).with_numbers(numbers)
+    };
+    let (value, map, list) = (StateKind::Value, StateKind::Map, StateKind::List);
+    let mut before = declared([value, map, list], vec![0, 1, 2]);
+    begin(&mut before, 3);
+    before.put_many(1, &entries(1, Some(b"e"), Some(b"mapped"))).expect("it fits");
+    before.append_many(2, &entries(1, None, Some(b"listed"))).expect("it fits");
+    let mut valued = BytesBuilder::default();
+    valued.push(Some(b"valued"));
+    let column = bytes_column(id::DECLARED, valued);
+    let mut values = Batch::new(1);
+    values.set(column);
+    before.commit(&values).expect("memory works");
+
+    let mut after = declared([list, value, map], vec![2, 0, 1]);
+    let mut keys = BytesBuilder::default();
+    keys.push(Some(b"kkk"));
+    let (columns, _) = after.begin(keys.column(), 1, usize::MAX).expect("memory works");
+    assert_eq!(columns[0].as_bytes().expect("bytes").get(0), Some(&b"valued"[..]));
+    let mapped = after.get_many(2, &entries(1, Some(b"e"), None)).expect("it reads");
+    assert_eq!(Frame::parse(&mapped).expect("a frame").bytes(id::VALUE).expect("values").get(0), Some(&b"mapped"[..]));
+    let (listed, _) = after.scan(0, 0, None, 9).expect("it reads");
+    assert_eq!(Frame::parse(&listed).expect("a frame").bytes(id::VALUE).expect("values").get(0), Some(&b"listed"[..]));
 }

@@ -368,6 +368,7 @@ impl<'a> Deployment<'a> {
             groups: groups.start..=last,
             confirmed: attempt.confirmed(),
             restored,
+            dropped: Vec::new(),
             uploads: objects,
             acks: Arc::new(acks),
         })

@@ -52,6 +52,8 @@ const PAGE_BYTES: usize = 1 << 20;
 pub struct KeyedState {
     backend: Box<dyn StateBackend>,
     kinds: Vec<StateKind>,
+    /// By which number each of them is kept.
+    numbers: Vec<u16>,
     key_groups: KeyGroups,
     /// Group and bytes of each key of the call.
     groups: Vec<u16>,
@@ -78,6 +80,7 @@ impl KeyedState {
         KeyedState {
             backend,
             kinds: states.iter().map(|s| s.kind).collect(),
+            numbers: (0..states.len() as u16).collect(),
             key_groups,
             groups: Vec::new(),
             keys: BytesBuilder::default(),
@@ -87,6 +90,14 @@ impl KeyedState {
             quota: None,
             failed: None,
         }
+    }
+
+    /// The same, where the states are kept by these numbers, one for each: a component may declare them in another order than
+    /// the one that wrote them.
+    #[must_use]
+    pub fn with_numbers(self, numbers: Vec<u16>) -> KeyedState {
+        debug_assert_eq!(numbers.len(), self.kinds.len(), "a number for each state");
+        KeyedState { numbers, ..self }
     }
 
     /// The same, where the states of one key may hold so many bytes, see [`KeyedState::check`].
@@ -174,7 +185,7 @@ impl KeyedState {
         let entries = self.kinds.iter().enumerate().filter(|(_, kind)| **kind != StateKind::Value);
         let prefix = |(state, _): (usize, &StateKind)| {
             let mut prefix = Vec::new();
-            key::encode(self.groups[row], state as u16, self.keys.column().raw(row), &mut prefix);
+            key::encode(self.groups[row], self.numbers[state], self.keys.column().raw(row), &mut prefix);
             prefix
         };
         entries.map(prefix).collect()
@@ -189,7 +200,12 @@ impl KeyedState {
                 if values.presence(row) == UNCHANGED {
                     continue;
                 }
-                key::encode(self.groups[row], state, self.keys.column().raw(row), &mut at.data);
+                key::encode(
+                    self.groups[row],
+                    self.numbers[usize::from(state)],
+                    self.keys.column().raw(row),
+                    &mut at.data,
+                );
                 at.end_row();
                 to.push(values.get(row));
             }
@@ -238,7 +254,7 @@ impl KeyedState {
         let keys = self.keys.column();
         let mut at = BytesBuilder::with_capacity(self.groups.len(), self.keys.data.len() + self.groups.len() * 8);
         for (row, group) in self.groups.iter().enumerate() {
-            key::encode(*group, state, keys.raw(row), &mut at.data);
+            key::encode(*group, self.numbers[usize::from(state)], keys.raw(row), &mut at.data);
             at.end_row();
         }
         at
@@ -403,7 +419,7 @@ impl KeyedState {
         let row = key_row as usize;
         let group = *self.groups.get(row).ok_or(Misuse::Key(key_row, self.groups.len()))?;
         let mut prefix = Vec::new();
-        key::encode(group, state, self.keys.column().raw(row), &mut prefix);
+        key::encode(group, self.numbers[usize::from(state)], self.keys.column().raw(row), &mut prefix);
         Ok(prefix)
     }
 

@@ -69,12 +69,12 @@ enum Upload {
 struct Held {
     number: Number,
     run: Run,
-    /// How many merges it went through; [`OLDEST`] for the first of the chain.
+    /// How many merges it went through; [`OLDEST`] for the first of the chain, which is merged only with all others.
     level: u32,
     upload: Upload,
 }
 
-/// The level of runs that were merged with the first of the chain.
+/// The level of the first run of a chain.
 const OLDEST: u32 = u32::MAX;
 
 #[derive(Debug)]
@@ -133,8 +133,7 @@ impl Ledger {
 
     /// Adds a run of the confirmed checkpoint, behind those that were added before.
     pub fn restored(&mut self, run: Run) -> Number {
-        let level = if self.runs.is_empty() { OLDEST } else { 0 };
-        self.add(run, level, Upload::Done)
+        self.add(run, Upload::Done)
     }
 
     /// The number and name of a run that is about to be written: of a barrier's, or of a part that comes before one. `unique` are
@@ -147,7 +146,7 @@ impl Ledger {
     /// A run is written, and hides what all runs before it say.
     pub fn sealed(&mut self, name: ObjectName, written: &Written) -> (Number, Vec<Action>) {
         let run = run(name.clone(), written);
-        let number = self.add(run, 0, Upload::Running);
+        let number = self.add(run, Upload::Running);
         (number, vec![Action::Upload(number, name)])
     }
 
@@ -255,7 +254,8 @@ impl Ledger {
         CheckpointId(self.last.0 + 1)
     }
 
-    fn add(&mut self, run: Run, level: u32, upload: Upload) -> Number {
+    fn add(&mut self, run: Run, upload: Upload) -> Number {
+        let level = if self.runs.is_empty() { OLDEST } else { 0 };
         let number = self.next;
         self.next += 1;
         self.runs.push(Held { number, run, level, upload });

@@ -44,6 +44,13 @@ impl Segment {
         self.bytes.len()
     }
 
+    /// The same memory without records, if it has room for so many bytes and not for many more.
+    pub(super) fn emptied(mut self, capacity: usize) -> Option<Segment> {
+        let fits = (capacity..=2 * capacity).contains(&self.bytes.capacity());
+        self.bytes.clear();
+        fits.then_some(self)
+    }
+
     /// Gives back room that no record fills, if that is much.
     pub(super) fn shrink(&mut self) {
         if self.bytes.len() < self.bytes.capacity() / 4 * 3 {

@@ -1,6 +1,6 @@
 //! What one subtask of a source, an operator or a sink contributes to a checkpoint.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::ops::RangeInclusive;
 
 use serde::{Deserialize, Serialize};
@@ -65,10 +65,40 @@ pub struct Chain {
 pub struct StateName {
     /// Its name.
     pub name: String,
-    /// `value`, `map` or `list`.
+    /// `value`, `map` or `list`; [`DROPPED`] for one that was given up, whose number stays taken as long as runs may have
+    /// entries of it.
     pub kind: String,
     /// Its number in the keys of the runs.
     pub number: u16,
+}
+
+/// The kind of a state that was given up.
+pub const DROPPED: &str = "dropped";
+
+/// Numbers beyond these are the engine's own.
+const NUMBERS: u16 = 0xff00;
+
+impl StateName {
+    /// The states of a component, given by name and kind, with their numbers: those that were there before keep theirs, whatever their
+    /// place is now, and no number is used twice. They come first, in the component's order, then what it has no more, as dropped.
+    /// None where there are more than numbers.
+    pub fn number(states: &[(&str, &str)], before: &[StateName]) -> Option<Vec<StateName>> {
+        let known = |name: &str| before.iter().find(|state| state.name == name && state.kind != DROPPED);
+        let taken: BTreeSet<u16> = before.iter().map(|state| state.number).collect();
+        let mut free = (0..NUMBERS).filter(|number| !taken.contains(number));
+        let mut numbered = Vec::new();
+        for (name, kind) in states {
+            let number = match known(name) {
+                Some(state) => state.number,
+                None => free.next()?,
+            };
+            numbered.push(StateName { name: (*name).to_owned(), kind: (*kind).to_owned(), number });
+        }
+        let gone = before.iter().filter(|state| numbered.iter().all(|other| other.number != state.number));
+        let gone: Vec<StateName> = gone.map(|state| StateName { kind: DROPPED.to_owned(), ..state.clone() }).collect();
+        numbered.extend(gone);
+        Some(numbered)
+    }
 }
 
 /// Output that a sink subtask has sealed and that its lane has not yet seen as written.
@@ -170,4 +200,28 @@ pub struct Node {
     /// Of a sink that writes exactly once: what each of its lanes was known to have written, by lane.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub lanes: BTreeMap<u32, Progress>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn states_keep_their_numbers() {
+        let check = |states: &[(&str, &str)], before: &[StateName], expect: &[(&str, &str, u16)]| {
+            let numbered = StateName::number(states, before).expect("there are numbers");
+            let found: Vec<_> = numbered.iter().map(|s| (s.name.as_str(), s.kind.as_str(), s.number)).collect();
+            assert_eq!(found, expect);
+            numbered
+        };
+        let first = check(&[("sum", "value"), ("seen", "map")], &[], &[("sum", "value", 0), ("seen", "map", 1)]);
+        // In another order, with one between them.
+        let states = [("seen", "map"), ("last", "value"), ("sum", "value")];
+        check(&states, &first, &[("seen", "map", 1), ("last", "value", 2), ("sum", "value", 0)]);
+        let less = check(&[("seen", "map")], &first, &[("seen", "map", 1), ("sum", DROPPED, 0)]);
+        // One that was given up does not come back under its name.
+        let states = [("seen", "map"), ("sum", "value")];
+        let again = check(&states, &less, &[("seen", "map", 1), ("sum", "value", 2), ("sum", DROPPED, 0)]);
+        check(&states, &again, &[("seen", "map", 1), ("sum", "value", 2), ("sum", DROPPED, 0)]);
+    }
 }

@@ -23,6 +23,8 @@ use crate::state::store::Progress;
 const OVERHEAD: usize = size_of::<Entry>() * 3 / 2;
 /// What a key of a scanned state costs beside its bytes.
 const ORDERED: usize = 64;
+/// Segments whose memory is kept for new ones: the system takes longer to give than to fill it.
+const SPARE: usize = 8;
 /// Keys of scanned states that are looked at again in one go.
 const AT_ONCE: usize = 4096;
 /// The bit of an offset that says: read again since it lies there.
@@ -107,6 +109,8 @@ pub(super) struct Table {
     changes: usize,
     progress: Progress,
     used: usize,
+    /// Memory of segments that are gone, for those that come.
+    spare: Vec<Segment>,
     /// Bytes of a segment.
     segment: usize,
     scanned: Vec<u16>,
@@ -130,6 +134,7 @@ impl Table {
             changes: 0,
             progress: Progress::default(),
             used: 0,
+            spare: Vec::new(),
             segment,
             scanned: scanned.to_vec(),
             ordered: BTreeSet::new(),
@@ -261,7 +266,8 @@ impl Table {
     }
 
     fn begin(&mut self, to: To, size: usize) -> u32 {
-        let memory = Memory::Open(Segment::with_capacity(self.segment.max(size)));
+        let spare = if size <= self.segment { self.spare.pop() } else { None };
+        let memory = Memory::Open(spare.unwrap_or_else(|| Segment::with_capacity(self.segment.max(size))));
         let held = Some(Held { memory, newest: 0, live: 0 });
         let number = match self.free.pop() {
             Some(number) => {
@@ -370,7 +376,8 @@ impl Table {
     }
 
     /// Makes room until at most `budget` bytes are used, or there is nothing more to gain; returns how many entries were
-    /// evicted. With `cheaply`, leaves segments alone that are full of entries that the store does not have.
+    /// evicted. Segments full of entries that the store does not have are left alone, with `cheaply` those that are half full too:
+    /// there is little to gain for much to move.
     pub(super) fn make_room(&mut self, budget: usize, cheaply: bool) -> u64 {
         let (mut evicted, mut at) = (0, 0);
         // Each segment at most twice: the second time nothing of it has been read again.
@@ -383,7 +390,8 @@ impl Table {
             let kept = held.newest > self.progress.stored;
             let saved = held.newest <= self.progress.saved;
             let (live, all) = (held.live, held.memory.read().len());
-            if !saved || kept && (open || live == all || cheaply && live > all / 2) {
+            let most = if cheaply { all / 2 } else { all / 8 * 7 };
+            if !saved || kept && (open || live > most) {
                 at += 1;
                 continue;
             }
@@ -420,6 +428,13 @@ impl Table {
                 let same = |entry: &Entry| entry.place() == Place { segment: number, offset };
                 self.index.find_mut(hash, same).expect("it was found above").set(place);
             }
+        }
+        let memory = match held.memory {
+            Memory::Open(segment) => Some(segment),
+            Memory::Frozen(segment) => Arc::into_inner(segment),
+        };
+        if self.spare.len() < SPARE {
+            self.spare.extend(memory.and_then(|segment| segment.emptied(self.segment)));
         }
         self.free.push(number);
         evicted

@@ -18,9 +18,9 @@ use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 
-use flow_dataflow::state::Generation;
 use flow_dataflow::state::ledger::{Action, Ledger, Merge, Number};
 use flow_dataflow::state::run::Written;
+use flow_dataflow::state::{Generation, key};
 use flow_dataflow::{Barrier, Error};
 use flow_model::checkpoint::snapshot::Chain;
 use flow_model::checkpoint::{CheckpointId, Incarnation, ObjectName};
@@ -81,6 +81,8 @@ pub struct Checkpoints {
     pub confirmed: CheckpointId,
     /// What is restored; nothing for a state that begins empty.
     pub restored: Option<Restored>,
+    /// Numbers of states that were given up: their entries are left out wherever runs are read.
+    pub dropped: Vec<u16>,
     /// Where runs go.
     pub uploads: Arc<dyn Uploads>,
     /// Who is told.
@@ -94,6 +96,7 @@ pub(super) struct Runs {
 
 struct Shared {
     dir: PathBuf,
+    dropped: Vec<u16>,
     uploads: Arc<dyn Uploads>,
     acks: Arc<dyn Acks>,
     state: Mutex<State>,
@@ -237,7 +240,8 @@ impl Shared {
         let path = self.dir.join(merge.name.unique());
         let written = files::write(&path, |run| {
             files::merged(inputs, |key, stored| {
-                if stored.is_some() || !merge.oldest {
+                let wanted = stored.is_some() || !merge.oldest;
+                if wanted && !is_dropped(key, &self.dropped) {
                     run.push(key, stored).map_err(|e| disk::failure(&e, "writing", &path))?;
                 }
                 Ok(!self.closed.load(Relaxed))
@@ -249,6 +253,11 @@ impl Shared {
         }
         Ok(Some((path, written)))
     }
+}
+
+/// Whether an entry belongs to one of these states.
+fn is_dropped(key: &[u8], dropped: &[u16]) -> bool {
+    !dropped.is_empty() && key::state_of(key).is_some_and(|state| dropped.contains(&state))
 }
 
 /// 128 random bits.

@@ -18,7 +18,7 @@ use flow_model::checkpoint::{CheckpointId, Chunk};
 use rocksdb::{DB, IngestExternalFileOptions, Options, SstFileWriter};
 
 use super::files::{Local, remove};
-use super::{Checkpoints, Fetch, Runs, Shared, State};
+use super::{Checkpoints, Fetch, Runs, Shared, State, is_dropped};
 use crate::disk;
 use crate::rocks::failure::failure;
 use crate::rocks::store;
@@ -54,7 +54,8 @@ pub(in crate::rocks) fn open(
         None => Vec::new(),
     };
     let db = store::open(options, &rocks_dir)?;
-    let longest = fill(&db, options, &rocks_dir, &parts, &locals, checkpoints.confirmed)?;
+    let filling = Filling { db: &db, options, dir: &rocks_dir, checkpoints };
+    let longest = filling.fill(&parts, &locals)?;
     let mut files = std::collections::BTreeMap::new();
     for (part, local) in parts.into_iter().zip(locals) {
         let whole = part.groups == checkpoints.groups;
@@ -63,6 +64,7 @@ pub(in crate::rocks) fn open(
     }
     let shared = Shared {
         dir: runs_dir,
+        dropped: checkpoints.dropped.clone(),
         uploads: checkpoints.uploads.clone(),
         acks: checkpoints.acks.clone(),
         state: Mutex::new(State { ledger, files, merger: None }),
@@ -173,8 +175,9 @@ impl Fetching<'_> {
         }
         let index = Index::parse(&tail, chunk.length).map_err(|e| damaged(&e))?;
         let blocks = index.range(&self.part.groups);
-        // A piece is nobody else's, and is not used again by a later restore.
-        let path = path.with_extension(self.number.to_string());
+        // What is whole serves a later restore too, a piece does not.
+        let whole = self.part.run.groups.is_none() && blocks == (0..chunk.length - wanted);
+        let path = if whole { path } else { path.with_extension(self.number.to_string()) };
         let failed = |e| disk::failure(&e, "writing", &path);
         let mut file = BufWriter::new(std::fs::File::create(&path).map_err(failed)?);
         if tail.len() as u64 == chunk.length {
@@ -182,6 +185,9 @@ impl Fetching<'_> {
             file.write_all(&tail[range]).map_err(failed)?;
         } else if !blocks.is_empty() {
             self.get(blocks.clone(), &mut file)?;
+        }
+        if whole {
+            file.write_all(&tail[tail.len() - wanted as usize..]).map_err(failed)?;
         }
         file.flush().map_err(failed)?;
         Ok(Local { path, blocks: 0..blocks.end - blocks.start })
@@ -205,6 +211,9 @@ impl Fetching<'_> {
             tail.extend_from_slice(&buffer[..read]);
         }
         let index = if (length, crc) == (chunk.length, chunk.crc) { Index::parse(&tail, length).ok() } else { None };
+        if index.is_none() {
+            remove(path);
+        }
         Ok(index.map(|index| Local { path: path.to_owned(), blocks: index.range(&self.part.groups) }))
     }
 
@@ -234,51 +243,58 @@ impl Write for Counted<'_> {
     }
 }
 
-/// Puts what the parts say together into an empty RocksDB, and says how long the longest value is.
-fn fill(
-    db: &DB,
-    options: &Options,
-    dir: &Path,
-    parts: &[Part],
-    locals: &[Local],
-    checkpoint: CheckpointId,
-) -> Result<usize, Error> {
-    let at = |(number, error): (usize, run::Error)| damaged(&error).at(&place(&parts[number], checkpoint));
-    let failed = |e: rocksdb::Error| failure(&e, "restoring", dir);
-    let entries = locals.iter().map(Local::entries).collect::<Result<_, _>>()?;
-    let mut merge = Merge::new(entries).map_err(at)?;
-    let mut files: Vec<PathBuf> = Vec::new();
-    let mut writer: Option<SstFileWriter<'_>> = None;
-    let mut longest = 0;
-    while merge.advance().map_err(at)? {
-        let Some(stored) = merge.stored() else { continue };
-        value::decode(stored).map_err(|e| Error::Fatal(format!("checkpoint {checkpoint}: {e}")))?;
-        longest = longest.max(stored.len());
-        let file = match &mut writer {
-            Some(file) => file,
-            None => {
-                let path = dir.join(format!("restored-{}.sst", files.len()));
-                let file = SstFileWriter::create(options);
-                file.open(&path).map_err(failed)?;
-                files.push(path);
-                writer.insert(file)
+/// An empty RocksDB, and what is to be in it.
+struct Filling<'a> {
+    db: &'a DB,
+    options: &'a Options,
+    dir: &'a Path,
+    checkpoints: &'a Checkpoints,
+}
+
+impl Filling<'_> {
+    /// Puts in what the parts say together, and says how long the longest value is.
+    fn fill(&self, parts: &[Part], locals: &[Local]) -> Result<usize, Error> {
+        let checkpoint = self.checkpoints.confirmed;
+        let at = |(number, error): (usize, run::Error)| damaged(&error).at(&place(&parts[number], checkpoint));
+        let failed = |e: rocksdb::Error| failure(&e, "restoring", self.dir);
+        let entries = locals.iter().map(Local::entries).collect::<Result<_, _>>()?;
+        let mut merge = Merge::new(entries).map_err(at)?;
+        let mut files: Vec<PathBuf> = Vec::new();
+        let mut writer: Option<SstFileWriter<'_>> = None;
+        let mut longest = 0;
+        while merge.advance().map_err(at)? {
+            let Some(stored) = merge.stored() else { continue };
+            if is_dropped(merge.key(), &self.checkpoints.dropped) {
+                continue;
             }
-        };
-        file.put(merge.key(), stored).map_err(failed)?;
-        if file.file_size() >= FILE
-            && let Some(mut full) = writer.take()
-        {
-            full.finish().map_err(failed)?;
+            value::decode(stored).map_err(|e| Error::Fatal(format!("checkpoint {checkpoint}: {e}")))?;
+            longest = longest.max(stored.len());
+            let file = match &mut writer {
+                Some(file) => file,
+                None => {
+                    let path = self.dir.join(format!("restored-{}.sst", files.len()));
+                    let file = SstFileWriter::create(self.options);
+                    file.open(&path).map_err(failed)?;
+                    files.push(path);
+                    writer.insert(file)
+                }
+            };
+            file.put(merge.key(), stored).map_err(failed)?;
+            if file.file_size() >= FILE
+                && let Some(mut full) = writer.take()
+            {
+                full.finish().map_err(failed)?;
+            }
         }
+        if let Some(mut last) = writer {
+            last.finish().map_err(failed)?;
+        }
+        if !files.is_empty() {
+            let mut how = IngestExternalFileOptions::default();
+            how.set_move_files(true);
+            how.set_snapshot_consistency(false);
+            self.db.ingest_external_file_opts(&how, files).map_err(failed)?;
+        }
+        Ok(longest)
     }
-    if let Some(mut last) = writer {
-        last.finish().map_err(failed)?;
-    }
-    if !files.is_empty() {
-        let mut how = IngestExternalFileOptions::default();
-        how.set_move_files(true);
-        how.set_snapshot_consistency(false);
-        db.ingest_external_file_opts(&how, files).map_err(failed)?;
-    }
-    Ok(longest)
 }

@@ -187,6 +187,7 @@ impl Job {
                 groups: range(subtask, parallelism),
                 confirmed: self.confirmed,
                 restored: restored.clone(),
+                dropped: Vec::new(),
                 uploads: Arc::new(Of(self.remote.clone(), subtask)),
                 acks: Arc::new(Of(self.remote.clone(), subtask)),
             };
@@ -394,6 +395,7 @@ fn what_is_missing_or_damaged_is_named() {
             groups: 0..=GROUPS - 1,
             confirmed: id,
             restored: Some(Restored { chains: chains.clone(), fetch: Arc::new(remote) }),
+            dropped: Vec::new(),
             uploads: of.clone(),
             acks: of,
         };
@@ -409,4 +411,49 @@ fn what_is_missing_or_damaged_is_named() {
     check(&|bytes| bytes[40] ^= 1, "the checksum at byte 0 does not fit");
     check(&|bytes| bytes.truncate(bytes.len() - 9), "it is cut off");
     check(&|bytes| *bytes = vec![0; bytes.len()], "no run of state");
+}
+
+#[test]
+fn local_runs_are_used_where_they_are_whole() {
+    let mut job = Job::new(1 << 20);
+    job.put(&(0..200).map(|n| (n, Some(100))).collect::<Vec<_>>());
+    checkpoint(&mut job);
+    // Another disk: from the store, once.
+    job.start(1, true);
+    let objects = std::mem::take(&mut job.remote.0.lock().expect("no panic").there);
+    job.start(1, false);
+    // A file that is not what was written counts for nothing.
+    let runs = job.dir.path().join("0/runs");
+    for file in std::fs::read_dir(&runs).expect("a directory") {
+        let path = file.expect("an entry").path();
+        let mut bytes = std::fs::read(&path).expect("a file");
+        bytes[30] ^= 1;
+        std::fs::write(&path, bytes).expect("it can be written");
+    }
+    job.remote.0.lock().expect("no panic").there = objects;
+    job.start(1, false);
+}
+
+#[test]
+fn a_state_that_was_given_up_is_left_out() {
+    let mut job = Job::new(1 << 20);
+    job.put(&(0..200).map(|n| (n, Some(10))).collect::<Vec<_>>());
+    checkpoint(&mut job);
+    let (confirmed, chains, _) = job.retained.back().expect("one is confirmed").clone();
+    let of = Arc::new(Of(job.remote.clone(), 0));
+    let dir = tempfile::tempdir().expect("a directory");
+    let checkpoints = Checkpoints {
+        incarnation: incarnation(),
+        groups: 0..=GROUPS - 1,
+        confirmed,
+        restored: Some(Restored { chains, fetch: Arc::new(job.remote.clone()) }),
+        dropped: vec![1],
+        uploads: of.clone(),
+        acks: of,
+    };
+    let store = tiny().open_with(dir.path(), &checkpoints).expect("it restores");
+    let found = all(&mut Cached::new(store, 1 << 20, &[1]));
+    for (name, value) in found.iter().enumerate().take(200) {
+        assert_eq!(value.is_some(), name < 100, "key {name}: those from 100 on are of state 1");
+    }
 }
