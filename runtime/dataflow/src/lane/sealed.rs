@@ -56,9 +56,9 @@ impl Sealed {
         self.uploading.remove(object);
     }
 
-    /// All segments of checkpoints up to this one are written.
-    pub fn written(&mut self, through: CheckpointId) {
-        self.segments.retain(|segment| segment.checkpoint > through);
+    /// All segments of checkpoints up to this one are written. Gives those that were not known to be.
+    pub fn written(&mut self, through: CheckpointId) -> Vec<Segment> {
+        self.segments.extract_if(.., |segment| segment.checkpoint <= through).collect()
     }
 
     /// The next snapshot of which all is stored.

@@ -290,7 +290,7 @@ impl World {
         let release = self.plant == Plant::ReleaseWhenConfirmed;
         let process = self.newest();
         if release {
-            process.subtasks.iter_mut().for_each(|sealed| sealed.written(checkpoint));
+            process.subtasks.iter_mut().for_each(|sealed| drop(sealed.written(checkpoint)));
         }
         process.inbox.push_back(checkpoint);
         let (attempt, progress, position) = (process.attempt, process.progress, process.position);
@@ -337,7 +337,7 @@ impl World {
                 Action::Tell(settled) => {
                     process.settled = Some(settled.through);
                     process.progress = settled.progress;
-                    process.subtasks.iter_mut().for_each(|sealed| sealed.written(settled.through));
+                    process.subtasks.iter_mut().for_each(|sealed| drop(sealed.written(settled.through)));
                 }
                 Action::Exit(higher) => {
                     process.left = true;

@@ -4,6 +4,8 @@
 //! - [`connection`]: a cluster, and who we are there; [`token`]: tokens that say so
 //! - [`settings`]: what librdkafka is told, and what a pipeline may not tell it
 //! - [`reader`], [`writer`]: the source and the sink of one subtask
+//! - [`front`]: what all sinks of topics share: topics, and where each row goes
+//! - [`lane`]: the sink of one subtask that writes exactly once, and the lanes behind it; [`segment`]: what lies between them
 //! - [`scout`]: which partitions there are to read; [`splits`]: their numbers, and how far each was read
 //! - [`opening`]: waiting for a broker and asking it for a topic, on a thread of its own
 //! - [`rows`]: rows as records, and where each goes; [`murmur2`]: which partition a key belongs to
@@ -16,6 +18,8 @@
 pub(crate) mod configured;
 mod connection;
 mod error;
+mod front;
+pub mod lane;
 pub mod murmur2;
 mod opening;
 mod raw;
@@ -23,6 +27,7 @@ mod reader;
 mod refusal;
 mod rows;
 mod scout;
+mod segment;
 mod settings;
 mod splits;
 mod token;

@@ -33,6 +33,17 @@ pub(super) enum Refusal {
          topic, or correct the operator", .partitions.saturating_sub(1)
     )]
     NoPartition { topic: String, partition: u32, partitions: u32 },
+    /// A compacted topic takes no record without a key.
+    #[error(
+        "it has no key, and topic {topic:?} is compacted; give it one, or remove compact from `cleanup.policy` of the topic"
+    )]
+    NoKey { topic: String },
+    /// The topic takes no record of that time.
+    #[error(
+        "its timestamp {timestamp} is too far from the time now for topic {topic:?}; correct it, or raise \
+         `message.timestamp.{side}.max.ms` of the topic"
+    )]
+    Timestamp { topic: String, timestamp: i64, side: &'static str },
     /// Its headers are none.
     #[error("for topic {topic:?} its headers can't be read, or the name of one has a NUL in it")]
     Headers { topic: String },
@@ -45,6 +56,8 @@ impl Refusal {
             Self::OtherTopic { .. } => "other-topic",
             Self::NoTopic { .. } => "no-topic",
             Self::NoPartition { .. } => "no-partition",
+            Self::NoKey { .. } => "no-key",
+            Self::Timestamp { .. } => "bad-timestamp",
             Self::Headers { .. } => "bad-headers",
         }
     }

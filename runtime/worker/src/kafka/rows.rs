@@ -9,7 +9,7 @@ use flow_frame::BytesColumn;
 use flow_frame::layout::{PRESENT, id};
 
 use super::murmur2;
-use super::raw::Record;
+use super::raw::{Record, TopicLimits};
 
 /// Rows without a key go to one partition until it has got so many bytes: batches of one partition are cheaper.
 const STICK: usize = 64 * 1024;
@@ -23,8 +23,8 @@ const MISSING: usize = 1000;
 /// A topic that is written.
 pub(super) struct Target {
     pub(super) partitions: u32,
-    /// The largest batch that the broker takes, in bytes, as far as it tells us.
-    pub(super) limit: Option<i64>,
+    /// What the broker takes, as far as it tells us.
+    pub(super) limits: TopicLimits,
     /// When its partitions were last asked for again, and there were no more of them.
     asked_again: Option<Instant>,
     /// Its number in the producer.
@@ -83,7 +83,7 @@ impl Targets {
         &mut self,
         topic: &str,
         partitions: u32,
-        limit: Option<i64>,
+        limits: TopicLimits,
         number: impl FnOnce() -> Result<usize, E>,
     ) -> Result<(), E> {
         match self.by_name.get(topic) {
@@ -92,12 +92,12 @@ impl Targets {
                 // One that grows may grow on.
                 known.asked_again = (partitions <= known.partitions).then(Instant::now);
                 known.partitions = partitions.max(known.partitions);
-                known.limit = limit.or(known.limit);
+                known.limits = if limits == TopicLimits::default() { known.limits } else { limits };
             }
             None => {
                 let number = number()?;
                 self.by_name.insert(topic.to_owned(), self.all.len());
-                self.all.push(Target { partitions, limit, asked_again: None, number });
+                self.all.push(Target { partitions, limits, asked_again: None, number });
             }
         }
         Ok(())
@@ -286,7 +286,7 @@ mod tests {
     fn targets(of: &[(&str, u32)]) -> Targets {
         let mut targets = Targets::default();
         for (number, (topic, partitions)) in of.iter().enumerate() {
-            targets.add(topic, *partitions, None, || Ok::<_, ()>(number)).expect("it never fails");
+            targets.add(topic, *partitions, TopicLimits::default(), || Ok::<_, ()>(number)).expect("it never fails");
         }
         targets
     }

@@ -48,6 +48,11 @@ const WRITING: [(&str, &str); 12] = [
     ("reconnect.backoff.max.ms", "2000"),
 ];
 
+/// How long a transaction may take.
+const TRANSACTION_TIMEOUT: &str = "transaction.timeout.ms";
+/// The same by default, in milliseconds.
+const TRANSACTION: &str = "60000";
+
 /// The bytes of all records of a batch.
 const BATCH_SIZE: &str = "batch.size";
 /// Its default in librdkafka.
@@ -80,6 +85,17 @@ impl Settings {
     /// For a sink.
     pub fn writing(connection: &Connection) -> Result<Settings, Error> {
         Self::of(connection, WRITING)
+    }
+
+    /// For the transactions of this id.
+    pub(super) fn transacting(connection: &Connection, id: &str) -> Result<Settings, Error> {
+        let mut settings = Self::of(connection, WRITING.into_iter().chain([(TRANSACTION_TIMEOUT, TRANSACTION)]))?;
+        // A transaction must not outlive its time, and no record its transaction.
+        let given = settings.iter().filter(|(name, _)| *name == TRANSACTION_TIMEOUT).last();
+        let timeout = given.map_or(TRANSACTION, |(_, value)| value).to_owned();
+        settings.all.push(("message.timeout.ms".to_owned(), timeout));
+        settings.all.push(("transactional.id".to_owned(), id.to_owned()));
+        Ok(settings)
     }
 
     fn of<'a>(
@@ -120,9 +136,20 @@ impl Settings {
         given.and_then(|(_, value)| value.parse().ok()).unwrap_or(BATCH_BYTES)
     }
 
+    /// The largest batches that fit into so many bytes.
+    pub(super) fn batches_within(limit: i64) -> usize {
+        usize::try_from(limit).unwrap_or(0).saturating_sub(BATCH_OVERHEAD).max(1)
+    }
+
+    /// Bytes of the largest record that librdkafka takes.
+    pub(super) fn record_size(&self) -> usize {
+        let given = self.iter().filter(|(name, _)| *name == "message.max.bytes").last();
+        given.and_then(|(_, value)| value.parse().ok()).unwrap_or(0)
+    }
+
     /// The same with batches that a broker takes which takes so many bytes in one.
     pub(super) fn with_batches_within(mut self, limit: i64) -> Settings {
-        let most = usize::try_from(limit).unwrap_or(0).saturating_sub(BATCH_OVERHEAD).max(1);
+        let most = Self::batches_within(limit);
         if most < self.batch_size() {
             self.all.push((BATCH_SIZE.to_owned(), most.to_string()));
         }

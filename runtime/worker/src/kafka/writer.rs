@@ -3,8 +3,6 @@
 //! treated as `on-error` says; nobody else's are.
 
 use std::collections::VecDeque;
-use std::ffi::CString;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use flow_dataflow::build::Row;
@@ -14,11 +12,12 @@ use flow_dataflow::exchange::Wake;
 use flow_dataflow::sink;
 use flow_dataflow::{Batch, BatchBuilder, Error as TaskError, Sink};
 
-use super::opening::{Awaited, Opening, Patience, QUESTION, Refused, Troubles, Warn, watch};
-use super::raw::{Client, Described, Producer, TooLarge, Unfit, describe, is_too_large, is_unknown_topic};
+use super::front::{Answer, Asked, Front, ask, names};
+use super::opening::{Awaited, Opening, Troubles, Warn, watch};
+use super::raw::{Producer, TooLarge, Unfit, describe, is_too_large, is_unknown_topic};
 use super::reader::c_topic;
-use super::refusal::{Limit, Refusal, Refusing};
-use super::rows::{Keyless, Rows, Run, Targets, Unknown};
+use super::refusal::{Limit, Refusal};
+use super::rows::{Rows, Run};
 use super::{Error, Settings, Share, Topics};
 
 /// How long records may wait to be stored, without one of them being, before people are told.
@@ -46,15 +45,9 @@ impl Writing {
     }
 }
 
-/// Topics with their partitions and limits, as a broker told.
-type Asked = Vec<(Described, Option<i64>)>;
-
 struct Open {
     producer: Producer,
-    targets: Targets,
-    /// Asked because of rows that wait for the answer.
-    asking: Option<(String, Opening<Asked>)>,
-    /// What the answer was, until all that is in flight is stored.
+    /// What was told of further topics, until all that is in flight is stored.
     asked: Asked,
     progress: Progress,
 }
@@ -102,13 +95,8 @@ enum State {
 /// Writes the rows of one subtask to topics.
 pub struct KafkaWriter {
     state: State,
-    topic: String,
-    others: Option<Topics>,
-    wanted: Option<u32>,
+    front: Front,
     settings: Settings,
-    refusing: Refusing,
-    wake: Wake,
-    troubles: Arc<Troubles>,
     /// The rows of one batch that librdkafka did not take yet, and the batch.
     pending: VecDeque<Run>,
     batch: Batch,
@@ -118,25 +106,15 @@ pub struct KafkaWriter {
     uncut: bool,
     /// Nothing is taken until everything is stored.
     flushing: bool,
-    keyless: Keyless,
 }
 
 impl KafkaWriter {
     /// Starts to open the topics and returns at once. Until a broker answers no batch is taken, and `warn` is told why. `wake`
     /// is called from another thread when it has. `blame` says what happens with rows that Kafka does not take.
     pub fn open(writing: Writing, blame: Blame, wake: Wake, warn: Warn) -> Result<KafkaWriter, Error> {
-        let Writing { topic, others, partitions: wanted, settings, share } = writing;
-        let mut names = vec![c_topic(&topic)?];
-        if let Some(Topics::Named(others)) = &others {
-            for other in others.iter().filter(|other| **other != topic) {
-                names.push(c_topic(other)?);
-            }
-        }
-        // References may have led to one name twice, and a broker refuses to be asked so.
-        names.sort_unstable();
-        names.dedup();
+        let (names, settings) = (names(&writing)?, &writing.settings);
         // Made here, so that a bad setting is the caller's error.
-        let producer = Producer::new(&settings)?;
+        let producer = Producer::new(settings)?;
         let troubles = Troubles::new(warn);
         let work = {
             let (troubles, settings) = (troubles.clone(), settings.clone());
@@ -151,19 +129,13 @@ impl KafkaWriter {
         };
         Ok(KafkaWriter {
             state: State::Opening(Opening::start(wake.clone(), work)?),
-            topic,
-            others,
-            wanted,
-            settings,
-            refusing: Refusing { blame, refused: sink::Refused::default() },
-            wake,
-            troubles,
+            settings: settings.clone(),
+            front: Front::new(&writing, blame, wake, troubles),
             pending: VecDeque::new(),
             batch: Batch::default(),
             came: Instant::now(),
             uncut: false,
             flushing: false,
-            keyless: Keyless::new(share.subtask),
         })
     }
 
@@ -187,41 +159,18 @@ impl KafkaWriter {
         self.state = State::Over;
         let (mut producer, asked) = opened?;
         self.settings = smaller_batches(&self.settings, &asked).unwrap_or_else(|| self.settings.clone());
-        let mut targets = Targets::default();
-        // The answer may be in any order; the sink's own topic is the first target.
-        let (own, others): (Asked, Asked) = asked.into_iter().partition(|(topic, _)| topic.name == self.topic);
-        for (topic, limit) in own.into_iter().chain(others) {
-            if topic.name == self.topic
-                && let Some(wanted) = self.wanted.filter(|wanted| topic.partitions() < *wanted)
-            {
-                let (topic, partitions) = (topic.name.clone(), topic.partitions());
-                return Err(Error::TooFewPartitions { topic, partitions, wanted });
-            }
-            add(&mut producer, &mut targets, &topic, limit)?;
-        }
-        self.state = State::Open(Box::new(Open {
-            producer,
-            targets,
-            asking: None,
-            asked: Vec::new(),
-            progress: Progress::new(),
-        }));
+        self.front.open(asked, |name| producer.add(name))?;
+        self.state = State::Open(Box::new(Open { producer, asked: Vec::new(), progress: Progress::new() }));
         Ok(true)
     }
 
     /// Takes what was asked for, if it has come. False while it has not.
     fn finish_asking(&mut self) -> Result<bool, Error> {
         let State::Open(open) = &mut self.state else { return Ok(false) };
-        if let Some((about, asking)) = &open.asking {
-            let Some(asked) = asking.take() else { return Ok(false) };
-            match asked {
-                Ok(asked) => open.asked = asked,
-                Err(Error::UnknownTopic { .. }) if *about != self.topic => {
-                    open.targets.is_not_there(about.clone(), self.came);
-                }
-                Err(error) => return Err(error),
-            }
-            open.asking = None;
+        match self.front.answer(self.came)? {
+            Answer::Waiting => return Ok(false),
+            Answer::Come(asked) => open.asked = asked,
+            Answer::None => {}
         }
         if let Some(settings) = smaller_batches(&self.settings, &open.asked) {
             // Another producer, and the order of each key kept: the old one is done first, and all that it told is taken.
@@ -230,13 +179,13 @@ impl KafkaWriter {
                 return Ok(false);
             }
             let mut producer = Producer::new(&settings)?;
-            for name in open.targets.names() {
+            for name in self.front.targets.names() {
                 producer.add(&c_topic(name)?)?;
             }
             (open.producer, self.settings) = (producer, settings);
         }
-        for (topic, limit) in std::mem::take(&mut open.asked) {
-            add(&mut open.producer, &mut open.targets, &topic, limit)?;
+        for (topic, limits) in std::mem::take(&mut open.asked) {
+            self.front.learn(&topic, limits, |name| open.producer.add(name))?;
         }
         Ok(true)
     }
@@ -247,57 +196,9 @@ impl KafkaWriter {
             return Ok(false);
         }
         let State::Open(open) = &self.state else { return Ok(false) };
-        let (runs, unknown) = Rows::of(&self.batch).runs(&open.targets, &mut self.keyless);
-        let mut refused = Vec::new();
-        for (row, unknown) in unknown {
-            match self.judge(open, unknown) {
-                Ok(refusal) => refused.push((row, refusal)),
-                Err(topic) => {
-                    self.ask_for(topic)?;
-                    return Ok(false);
-                }
-            }
-        }
-        for (row, refusal) in refused {
-            self.refusing.refuse(&self.batch, row, self.batch.origin(row), &refusal)?;
-        }
+        let Some(runs) = self.front.cut(open.producer.client(), &self.batch, self.came)? else { return Ok(false) };
         (self.pending, self.uncut) = (runs, false);
         Ok(true)
-    }
-
-    /// Why a row can't go where it wants to; or the topic that has to be asked for first, since it may be there by now.
-    fn judge(&self, open: &Open, unknown: Unknown) -> Result<Refusal, String> {
-        match unknown {
-            Unknown::Topic(topic) if !self.writes(&topic) => Ok(Refusal::OtherTopic { topic }),
-            Unknown::Topic(topic) | Unknown::Partition { topic, .. } if open.targets.is_missing(&topic, self.came) => {
-                Ok(Refusal::NoTopic { topic, brokers: self.settings.brokers().to_owned() })
-            }
-            Unknown::Topic(topic) => Err(topic),
-            Unknown::Partition { topic, partition } => {
-                match open.targets.get(&topic).filter(|target| target.is_known_well(self.came)) {
-                    Some(target) => Ok(Refusal::NoPartition { topic, partition, partitions: target.partitions }),
-                    None => Err(topic),
-                }
-            }
-        }
-    }
-
-    /// Whether rows may go to a topic of that name.
-    fn writes(&self, topic: &str) -> bool {
-        let named = match &self.others {
-            Some(Topics::Named(names)) => names.iter().any(|name| name == topic),
-            Some(Topics::Pattern(pattern)) => pattern.is_match(topic),
-            None => false,
-        };
-        named && flow_model::spec::kafka::wrong_topic(topic).is_none()
-    }
-
-    fn ask_for(&mut self, topic: String) -> Result<(), Error> {
-        let State::Open(open) = &mut self.state else { return Ok(()) };
-        let (client, troubles, name) = (open.producer.client().clone(), self.troubles.clone(), c_topic(&topic)?);
-        let work = move |awaited: &Awaited<'_>| ask(&client, &[name], false, awaited, &troubles);
-        open.asking = Some((topic, Opening::start(self.wake.clone(), work)?));
-        Ok(())
     }
 
     /// Gives pending rows to librdkafka. True when none is left.
@@ -323,7 +224,7 @@ impl KafkaWriter {
                     Unfit::Size => Refusal::TooLarge { topic, bytes, limit: Limit::Client },
                     Unfit::Headers => Refusal::Headers { topic },
                 };
-                self.refusing.refuse(&self.batch, row, self.batch.origin(row), &refusal)?;
+                self.front.refusing.refuse(&self.batch, row, self.batch.origin(row), &refusal)?;
             }
             open.progress.take(done);
             if !run.take(done) {
@@ -361,19 +262,19 @@ impl KafkaWriter {
         let State::Open(open) = &self.state else { return Ok(()) };
         let told = open.producer.client().told();
         for record in told.take_too_large() {
-            let limit = Limit::Topic(open.targets.get(&record.topic).and_then(|target| target.limit));
+            let limit = Limit::Topic(self.front.targets.get(&record.topic).and_then(|target| target.limits.bytes));
             let (batch, origin) = (batch_of(&record), record.origin);
             let bytes = Rows::of(&batch).record(0).bytes();
             let refusal = Refusal::TooLarge { topic: record.topic, bytes, limit };
-            self.refusing.refuse(&batch, 0, origin, &refusal)?;
+            self.front.refusing.refuse(&batch, 0, origin, &refusal)?;
         }
         if let Some((failed, first)) = told.undelivered() {
-            let locate = |(split, position)| self.refusing.blame.report.locate(split, position).text;
+            let locate = |(split, position)| self.front.refusing.blame.report.locate(split, position).text;
             let place = first.origin.map_or_else(|| "a place that is not known".to_owned(), locate);
             let (topic, partition, cause) = (first.topic, first.partition, cause(first.code));
             return Err(Error::Delivery { topic, partition, place, cause, failed }.into());
         }
-        Ok(watch(open.producer.client(), &self.topic, &self.troubles)?)
+        Ok(watch(open.producer.client(), self.front.topic(), &self.front.troubles)?)
     }
 
     fn tell_of_stalling(&mut self) {
@@ -385,14 +286,14 @@ impl KafkaWriter {
                 "Kafka at {brokers} has stored none of {in_flight} records for {seconds} s; see kafka-topics --describe with \
                  --under-min-isr-partitions and with --unavailable-partitions; trying again until it does"
             );
-            _ = self.troubles.tell("stalled", &text);
+            _ = self.front.troubles.tell("stalled", &text);
         }
     }
 }
 
 /// The settings with batches that all topics take, if those that the settings make are too large for one.
 fn smaller_batches(settings: &Settings, asked: &Asked) -> Option<Settings> {
-    let least = asked.iter().filter_map(|(_, limit)| *limit).min()?;
+    let least = asked.iter().filter_map(|(_, limits)| limits.bytes).min()?;
     let smaller = settings.clone().with_batches_within(least);
     (smaller.batch_size() < settings.batch_size()).then_some(smaller)
 }
@@ -422,32 +323,6 @@ fn batch_of(record: &TooLarge) -> Batch {
     batch.finish()
 }
 
-/// Asks for topics until a broker knows them all.
-fn ask(
-    client: &Client,
-    names: &[CString],
-    starting: bool,
-    awaited: &Awaited<'_>,
-    troubles: &Troubles,
-) -> Result<Asked, Error> {
-    let what: Vec<_> = names.iter().map(|name| name.to_string_lossy()).collect();
-    let (what, serve) = (what.join(", "), &mut || ());
-    let question = |client: &Client| {
-        let described = client.describe(names, QUESTION)?;
-        match described.iter().find(|topic| topic.code != 0 || topic.leaders.is_empty()) {
-            Some(bad) => Err(Refused { code: bad.code, topic: Some(bad.name.clone()) }),
-            None => Ok(described),
-        }
-    };
-    let described = Patience { awaited, troubles, what: &what, starting, serve }.ask(client, question)?;
-    let limits = client.limits(names, QUESTION);
-    Ok(described.into_iter().map(|topic| (topic.clone(), limits.get(&topic.name).copied())).collect())
-}
-
-fn add(producer: &mut Producer, targets: &mut Targets, topic: &Described, limit: Option<i64>) -> Result<(), Error> {
-    targets.add(&topic.name, topic.partitions(), limit, || producer.add(&c_topic(&topic.name)?))
-}
-
 impl Sink for KafkaWriter {
     fn ready(&mut self) -> Result<bool, TaskError> {
         self.advance()
@@ -455,7 +330,7 @@ impl Sink for KafkaWriter {
 
     fn write(&mut self, batch: Batch) -> Result<(), TaskError> {
         if !matches!(self.state, State::Open(_)) {
-            return Err(TaskError::Fatal(format!("a batch for topic {:?} before it was open", self.topic)));
+            return Err(TaskError::Fatal(format!("a batch for topic {:?} before it was open", self.front.topic())));
         }
         (self.batch, self.came, self.uncut) = (batch, Instant::now(), true);
         self.drive().map(drop)
@@ -471,7 +346,7 @@ impl Sink for KafkaWriter {
     }
 
     fn refused(&self) -> sink::Refused {
-        self.refusing.refused
+        self.front.refusing.refused
     }
 
     fn finish(&mut self) -> Result<bool, TaskError> {

@@ -4,6 +4,7 @@ mod bounded;
 mod cluster;
 mod destinations;
 mod failing;
+mod lanes;
 mod record;
 mod round_trip;
 mod topics;

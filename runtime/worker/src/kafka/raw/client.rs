@@ -142,6 +142,14 @@ impl Client {
         (code == 0 && high >= 0).then_some(high)
     }
 
+    /// Whether another producer of its transactional id has taken over.
+    pub(in crate::kafka) fn is_fenced(&self) -> bool {
+        let mut text = [0 as c_char; 1];
+        // SAFETY: the handle is live, the length is that of the buffer.
+        let code = unsafe { rd::rd_kafka_fatal_error(self.handle(), text.as_mut_ptr(), text.len()) };
+        super::transaction::is_fenced(code as i32)
+    }
+
     /// The error after which this client does nothing any more.
     pub(in crate::kafka) fn fatal(&self) -> Option<String> {
         let mut text = [0 as c_char; 512];

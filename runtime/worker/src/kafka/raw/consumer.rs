@@ -111,6 +111,23 @@ impl Consumer {
         self.take(max, Duration::ZERO)
     }
 
+    /// The same, waiting so long for the first.
+    pub(in crate::kafka) fn wait(&mut self, timeout: Duration) -> usize {
+        self.take(1, timeout)
+    }
+
+    /// Starts over with one partition, at its oldest record.
+    pub(in crate::kafka) fn rewind(&mut self, topic: &CStr, partition: i32) -> Result<(), i32> {
+        while self.pop().is_some() {}
+        let mut list = PartitionList::new(1);
+        list.add(topic, partition, super::EARLIEST);
+        // SAFETY: handle and list are live; librdkafka copies the list.
+        match unsafe { rd::rd_kafka_assign(self.client.handle(), list.pointer()) } as i32 {
+            0 => Ok(()),
+            code => Err(code),
+        }
+    }
+
     /// Lets librdkafka tell what it has to, for a consumer without partitions.
     pub(in crate::kafka) fn serve(&mut self) {
         self.take(1, Duration::ZERO);

@@ -13,16 +13,19 @@
 mod callback;
 mod client;
 mod consumer;
+mod create;
 mod list;
 mod origin;
 mod producer;
 mod question;
+mod transaction;
 
 pub(super) use callback::TooLarge;
 pub(super) use client::Client;
 pub(super) use consumer::{Consumer, Message, Of, Taken};
 pub(super) use producer::{Producer, Record, Unfit};
-pub(super) use question::{Described, EARLIEST, LATEST, Offset};
+pub(super) use question::{Described, EARLIEST, LATEST, Offset, TopicLimits};
+pub(super) use transaction::{Failed, How};
 
 use rdkafka::bindings as rd;
 use rdkafka::types::RDKafkaRespErr as Code;
@@ -56,6 +59,9 @@ pub(super) fn is_too_large(code: i32) -> bool {
     is(code, Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)
 }
 
+/// The code for a topic that does not exist.
+pub(super) const UNKNOWN_TOPIC: i32 = Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART as i32;
+
 /// Whether the broker says that a topic (or a partition) does not exist.
 pub(super) fn is_unknown_topic(code: i32) -> bool {
     use Code::*;
@@ -84,6 +90,14 @@ pub(super) fn is_leaderless(code: i32) -> bool {
     ]
     .iter()
     .any(|known| is(code, *known))
+}
+
+/// Whether a broker will never store a record, or nothing in this topic: it was alone, or nobody may write it.
+pub(super) fn is_never(code: i32) -> bool {
+    use Code::*;
+    let codes =
+        [RD_KAFKA_RESP_ERR_INVALID_RECORD, RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP, RD_KAFKA_RESP_ERR_POLICY_VIOLATION];
+    is_too_large(code) || is_denied(code) || codes.iter().any(|known| is(code, *known))
 }
 
 /// Whether the broker says that we may not.

@@ -41,8 +41,40 @@ impl Described {
     }
 }
 
+/// What brokers take for a topic.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::kafka) struct TopicLimits {
+    /// The largest batch, in bytes.
+    pub(in crate::kafka) bytes: Option<i64>,
+    /// It is compacted, so each record has a key.
+    pub(in crate::kafka) keyed: bool,
+    /// How far timestamps of records may lie before and after the clock of the broker, in milliseconds; none where it
+    /// stamps them itself.
+    pub(in crate::kafka) around: Option<(i64, i64)>,
+}
+
+impl TopicLimits {
+    fn of(settings: &HashMap<String, String>) -> TopicLimits {
+        let text = |name: &str| settings.get(name).map_or("", String::as_str);
+        let number = |name: &str| text(name).parse().ok();
+        let far = |name: &str| number(name).unwrap_or(i64::MAX);
+        let around = (far("message.timestamp.before.max.ms"), far("message.timestamp.after.max.ms"));
+        TopicLimits {
+            bytes: number("max.message.bytes"),
+            keyed: text("cleanup.policy").contains("compact"),
+            around: (text("message.timestamp.type") != "LogAppendTime").then_some(around),
+        }
+    }
+}
+
 /// An answer, destroyed when dropped.
-struct Event(NonNull<rd::rd_kafka_event_t>);
+pub(super) struct Event(NonNull<rd::rd_kafka_event_t>);
+
+impl Event {
+    pub(super) fn pointer(&self) -> *mut rd::rd_kafka_event_t {
+        self.0.as_ptr()
+    }
+}
 
 impl Drop for Event {
     fn drop(&mut self) {
@@ -134,8 +166,18 @@ impl Client {
         }
     }
 
-    /// The largest batch that a broker takes for each of these topics, in bytes, as far as it tells us.
-    pub(in crate::kafka) fn limits(&self, topics: &[CString], timeout: Duration) -> HashMap<String, i64> {
+    /// What brokers take for each of these topics, as far as they tell us.
+    pub(in crate::kafka) fn limits(&self, topics: &[CString], timeout: Duration) -> HashMap<String, TopicLimits> {
+        let all = self.topic_settings(topics, timeout).unwrap_or_default();
+        all.into_iter().map(|(topic, settings)| (topic, TopicLimits::of(&settings))).collect()
+    }
+
+    /// The settings of topics, by their names; none of a topic that is not there.
+    pub(in crate::kafka) fn topic_settings(
+        &self,
+        topics: &[CString],
+        timeout: Duration,
+    ) -> Result<HashMap<String, HashMap<String, String>>, i32> {
         let kind = rd::rd_kafka_ResourceType_t::RD_KAFKA_RESOURCE_TOPIC;
         let new = |name: &CString| {
             // SAFETY: the name ends in NUL and is copied.
@@ -150,8 +192,8 @@ impl Client {
         let answer = self.answer(rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, timeout, |_| (), ask);
         // SAFETY: each is destroyed once, after its use.
         unsafe { rd::rd_kafka_ConfigResource_destroy_array(first, count) };
-        let Ok(answer) = answer else { return HashMap::new() };
-        let mut limits = HashMap::new();
+        let answer = answer?;
+        let mut settings: HashMap<String, HashMap<String, String>> = HashMap::new();
         // SAFETY: an answer without an error is one to this question: resources with entries, as many as it says, with names and
         // values that live as long as the answer and end in NUL.
         unsafe {
@@ -161,19 +203,17 @@ impl Client {
             for resource in (0..resources).map(|index| *all.add(index)) {
                 let configs = rd::rd_kafka_ConfigResource_configs(resource, &mut entries);
                 for entry in (0..entries).map(|index| *configs.add(index)) {
-                    if owned(rd::rd_kafka_ConfigEntry_name(entry)) == "max.message.bytes"
-                        && let Ok(limit) = owned(rd::rd_kafka_ConfigEntry_value(entry)).parse()
-                    {
-                        limits.insert(owned(rd::rd_kafka_ConfigResource_name(resource)), limit);
-                    }
+                    let topic = settings.entry(owned(rd::rd_kafka_ConfigResource_name(resource))).or_default();
+                    let (name, value) = (rd::rd_kafka_ConfigEntry_name(entry), rd::rd_kafka_ConfigEntry_value(entry));
+                    topic.insert(owned(name), owned(value));
                 }
             }
         }
-        limits
+        Ok(settings)
     }
 
     /// Asks, and waits for the answer or the code of the whole question.
-    fn answer(
+    pub(super) fn answer(
         &self,
         op: rd::rd_kafka_admin_op_t,
         timeout: Duration,

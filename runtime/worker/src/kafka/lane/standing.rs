@@ -1,0 +1,127 @@
+//! Reading how far a lane came: its partition of the progress topic, to the high watermark of the moment of the question, as
+//! readers of committed records see it. Control records make the last offset another one than the last record's, so it is the
+//! position that has to get there.
+
+use std::ffi::CString;
+use std::sync::Arc;
+use std::time::Duration;
+
+use flow_dataflow::lane::{Identity, Standing};
+
+use super::Shared;
+use crate::kafka::opening::QUESTION;
+use crate::kafka::raw::{Consumer, LATEST, Producer, Taken, describe};
+use crate::kafka::{Error, Settings};
+
+/// How long one wait for records takes.
+const WAIT: Duration = Duration::from_millis(200);
+
+/// Why it can't be told.
+pub(super) enum Failed {
+    /// Trying again may help.
+    Passing(String),
+    /// It does not.
+    Refused(String),
+}
+
+pub(super) struct Reader {
+    consumer: Consumer,
+    topic: CString,
+    identity: Identity,
+    /// Everything before it was read.
+    position: i64,
+    standing: Standing,
+    /// Asks for the high watermark.
+    asker: Producer,
+    asking: Settings,
+}
+
+impl Reader {
+    pub(super) fn open(shared: &Shared, identity: &Identity, topic: CString) -> Result<Reader, Error> {
+        let settings = Settings::reading(&shared.laying.connection, "flow-progress")?;
+        let asking = shared.laying.writing.settings.clone();
+        let mut reader = Reader {
+            consumer: Consumer::new(&settings, Arc::new(|| ()))?,
+            topic,
+            identity: identity.clone(),
+            position: 0,
+            standing: Standing::default(),
+            asker: Producer::new(&asking)?,
+            asking,
+        };
+        reader.rewind();
+        Ok(reader)
+    }
+
+    fn partition(&self) -> i32 {
+        self.identity.index as i32
+    }
+
+    fn rewind(&mut self) {
+        (self.position, self.standing) = (0, Standing::default());
+        // It fails for a client that is no consumer only.
+        _ = self.consumer.rewind(&self.topic, self.identity.index as i32);
+    }
+
+    /// What stands there now, or none if `stopped` says so first.
+    pub(super) fn read(&mut self, stopped: impl Fn() -> bool) -> Result<Option<Standing>, Failed> {
+        let high = match self.high() {
+            Ok(high) => high,
+            Err(code) => {
+                // librdkafka asks with the leader's epoch that it knows, and learns no newer one from a broker that refuses it: a
+                // new client does.
+                if let Ok(asker) = Producer::new(&self.asking) {
+                    self.asker = asker;
+                }
+                return Err(Failed::Passing(describe(code)));
+            }
+        };
+        if high < self.position {
+            // It is shorter than it was: what it says now counts, and is judged.
+            self.rewind();
+        }
+        while self.position < high {
+            if stopped() {
+                return Ok(None);
+            }
+            self.consumer.wait(WAIT);
+            self.drain()?;
+        }
+        Ok(Some(self.standing))
+    }
+
+    /// The offset behind everything, committed or not.
+    fn high(&self) -> Result<i64, i32> {
+        let asked = [(self.topic.as_c_str(), self.partition())];
+        let answer = self.asker.client().offsets(&asked, LATEST, false, QUESTION)?;
+        match answer.first().map(|offset| &offset.offset) {
+            Some(Ok(Some(high))) => Ok(*high),
+            Some(Err(code)) => Err(*code),
+            Some(Ok(None)) | None => Ok(0),
+        }
+    }
+
+    fn drain(&mut self) -> Result<(), Failed> {
+        loop {
+            while let Some(taken) = self.consumer.pop() {
+                match taken {
+                    Taken::Message(message) => {
+                        let (key, value) = (message.key().unwrap_or_default(), message.payload());
+                        // What was deleted is nobody's.
+                        let read = value.map_or(Ok(()), |value| self.identity.read(&mut self.standing, key, value));
+                        self.position = message.offset() + 1;
+                        read.map_err(|why| {
+                            let topic = self.topic.to_string_lossy();
+                            Failed::Refused(format!("a record of the progress topic {topic:?} can't be read: {why}"))
+                        })?;
+                    }
+                    Taken::End { offset, .. } => self.position = self.position.max(offset),
+                    Taken::Failed { cause, .. } => return Err(Failed::Passing(cause)),
+                }
+            }
+            if self.consumer.fill(100) == 0 {
+                return Ok(());
+            }
+        }
+    }
+}

@@ -1,0 +1,381 @@
+//! Exactly once through lanes: what is confirmed is written once, whatever is dropped, killed or wakes late. Judged by a reader of
+//! committed records.
+
+use std::collections::{BTreeMap, HashMap};
+use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use bytes::Bytes as Buffer;
+use flow_dataflow::lane::Settled;
+use flow_dataflow::{Barrier, Error, Sink};
+use flow_model::checkpoint::snapshot::{Node, Output, Progress, Snapshot};
+use flow_model::checkpoint::{Attempt, CheckpointId, Chunk, Incarnation, ObjectName};
+use flow_model::ids::{OperatorName, PipelineName};
+use flow_worker::kafka::lane::{Got, LaneEvent, LaneSet, LaneSink, Laying, PartStore, Stored};
+use flow_worker::kafka::{Settings, Share, Writing};
+
+use crate::broker::{Broker, TEN, free_port, wait};
+use crate::record::*;
+
+/// Objects in memory, stored and read at once.
+#[derive(Default)]
+struct Store(Mutex<HashMap<ObjectName, Buffer>>);
+
+impl PartStore for Store {
+    fn put(&self, name: ObjectName, bytes: Buffer, done: Stored) {
+        let before = self.0.lock().expect("no panic").insert(name, bytes);
+        assert!(before.is_none(), "a name is used twice");
+        done(Ok(()));
+    }
+
+    fn get(&self, chunk: Chunk, done: Got) {
+        let found = self.0.lock().expect("no panic").get(&chunk.object).cloned();
+        done(found.ok_or_else(|| Error::Fatal(format!("no object {}", chunk.object))));
+    }
+}
+
+/// What outlives a process: the store, HEAD.
+struct Job<'a> {
+    broker: &'a Broker,
+    topic: String,
+    store: Arc<Store>,
+    laying: Laying,
+}
+
+const SUBTASKS: u32 = 2;
+
+impl<'a> Job<'a> {
+    fn new(broker: &'a Broker, name: &str, topic: String) -> Job<'a> {
+        let connection = to(&broker.address, &[]);
+        let laying = Laying {
+            writing: Writing::whole(topic.clone(), Settings::writing(&connection).expect("allowed")),
+            connection,
+            pipeline: PipelineName::new(name).expect("a name"),
+            sink: OperatorName::new("out").expect("a name"),
+            incarnation: Incarnation::of(7),
+            attempt: Attempt(0),
+            restored: CheckpointId::NONE,
+            node: Node::default(),
+            lanes: vec![0],
+            memory: 64 << 20,
+        };
+        Job { broker, topic, store: Arc::default(), laying }
+    }
+
+    /// The next attempt goes on from what is confirmed.
+    fn start(&mut self) -> Running {
+        self.laying.attempt.0 += 1;
+        let (tell, events) = channel();
+        let tell = Mutex::new(tell);
+        let tell = Arc::new(move |event| _ = tell.lock().expect("no panic").send(event));
+        let told = Arc::new(|text: &str| println!("{text}"));
+        let set = LaneSet::open(self.laying.clone(), self.store.clone(), tell, told).expect("good settings");
+        let sink = |subtask| {
+            let share = Share { subtask, parallelism: SUBTASKS };
+            set.sink(share, 0, skipping().0, no_wake(), warnings().0).expect("its lane is there")
+        };
+        let sinks = (0..SUBTASKS).map(sink).collect();
+        Running { sinks, set, events, attempt: self.laying.attempt, counter: 0, settled: None, acked: BTreeMap::new() }
+    }
+
+    /// A checkpoint that is complete, and confirmed in HEAD; the lanes are not told.
+    fn checkpoint(&mut self, running: &mut Running) -> CheckpointId {
+        let id = running.barrier(SUBTASKS as usize);
+        let acked =
+            running.until(|running| running.acked.get(&id).filter(|acked| acked.len() == SUBTASKS as usize).cloned());
+        let subtasks = acked.into_values().map(|output| Snapshot { output: Some(output), ..Snapshot::default() });
+        let progress = running.settled.and_then(|settled| settled.progress);
+        self.laying.node = Node {
+            subtasks: subtasks.collect(),
+            lanes: progress.map(|progress| (0, progress)).into_iter().collect(),
+            ..Node::default()
+        };
+        self.laying.restored = id;
+        id
+    }
+
+    /// What a reader of committed records sees, sorted: exactly these.
+    #[track_caller]
+    fn expect(&self, partitions: i32, n: usize) -> Vec<Record> {
+        let mut all: Vec<Record> =
+            judge_reads(self.broker, &self.topic, partitions, n).into_iter().map(|(_, record)| record).collect();
+        all.sort();
+        all
+    }
+
+    #[track_caller]
+    fn expect_texts(&self, n: usize) {
+        let mut texts: Vec<usize> =
+            self.expect(1, n).iter().map(|record| record.text()[1..].parse().expect("a number")).collect();
+        texts.sort_unstable();
+        assert_eq!(texts, (0..n).collect::<Vec<_>>());
+    }
+}
+
+struct Running {
+    sinks: Vec<LaneSink>,
+    set: LaneSet,
+    events: Receiver<LaneEvent>,
+    attempt: Attempt,
+    counter: u32,
+    settled: Option<Settled>,
+    acked: BTreeMap<CheckpointId, BTreeMap<u32, Output>>,
+}
+
+impl Running {
+    fn take(&mut self, subtask: usize, records: &[Record]) {
+        let sink = &mut self.sinks[subtask];
+        ready(sink).expect("it takes more");
+        sink.write(batch(records)).expect("taken");
+        ready(sink).expect("it takes more");
+    }
+
+    /// Numbered records, alternately by the one and the other subtask.
+    fn take_numbered(&mut self, numbers: std::ops::Range<usize>) {
+        for n in numbers {
+            self.take(n % SUBTASKS as usize, &[Record::new(Some(&format!("k{}", n % 10)), Some(&format!("v{n}")))]);
+        }
+    }
+
+    fn barrier(&mut self, reached: usize) -> CheckpointId {
+        self.counter += 1;
+        let checkpoint = CheckpointId::new(self.attempt, self.counter);
+        for sink in &mut self.sinks[..reached] {
+            ready(sink).expect("it takes more");
+            sink.snapshot(Barrier::first(checkpoint)).expect("sealed");
+        }
+        checkpoint
+    }
+
+    /// Takes events until there is what is looked for.
+    #[track_caller]
+    fn until<T>(&mut self, look: impl Fn(&Running) -> Option<T>) -> T {
+        loop {
+            if let Some(found) = look(self) {
+                return found;
+            }
+            match self.events.recv_timeout(6 * TEN).expect("something happens") {
+                LaneEvent::Acked { subtask, checkpoint, output } => {
+                    self.acked.entry(checkpoint).or_default().insert(subtask, output);
+                }
+                LaneEvent::Settled { settled, .. } => self.settled = Some(settled),
+                other => panic!("{other:?}"),
+            }
+        }
+    }
+
+    #[track_caller]
+    fn until_settled(&mut self, checkpoint: CheckpointId) {
+        self.until(|running| running.settled.filter(|settled| settled.through >= checkpoint));
+    }
+
+    /// The failure that comes instead of anything else.
+    fn failure(&self) -> String {
+        loop {
+            match self.events.recv_timeout(6 * TEN).expect("something happens") {
+                LaneEvent::Failed(error) => return error.to_string(),
+                LaneEvent::Exited { higher, .. } => return format!("left for {higher}"),
+                LaneEvent::Acked { .. } | LaneEvent::Settled { .. } => {}
+            }
+        }
+    }
+}
+
+fn ready(sink: &mut LaneSink) -> Result<(), Error> {
+    let begun = Instant::now();
+    while !sink.ready()? {
+        assert!(begun.elapsed() < 6 * TEN, "not ready");
+        std::thread::sleep(Duration::from_millis(1));
+    }
+    Ok(())
+}
+
+#[test]
+fn records_come_as_they_are_when_their_checkpoint_is_confirmed() {
+    let broker = Broker::shared();
+    let mut job = Job::new(broker, "as-they-are", broker.topic(3, &[]));
+    let mut running = job.start();
+    running.until_settled(CheckpointId::NONE);
+    let now =
+        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis() as i64;
+    let stamped = Record { timestamp: Some(now), ..Record::new(Some("stamped"), None) };
+    let headers = vec![("a".to_owned(), Some(b"1".to_vec())), ("b".to_owned(), None)];
+    let with_headers = Record { timestamp: Some(now), headers, ..Record::new(None, Some("headers")) };
+    let one = [stamped, with_headers.clone()];
+    let two = [Record { timestamp: Some(now - 1), ..Record::new(Some("k"), Some("plain")) }];
+    running.take(0, &one);
+    running.take(1, &two);
+    assert_eq!(running.sinks.iter().map(Sink::unwritten).collect::<Vec<_>>(), [2, 1]);
+    let checkpoint = job.checkpoint(&mut running);
+    job.expect(3, 0);
+    running.set.confirm(checkpoint);
+    running.until_settled(checkpoint);
+    let mut written: Vec<Record> = one.iter().chain(&two).cloned().collect();
+    written.sort();
+    assert_eq!(job.expect(3, 3), written);
+    assert_eq!(running.sinks.iter().map(Sink::unwritten).collect::<Vec<_>>(), [0, 0]);
+    assert!(running.sinks.iter_mut().all(|sink| sink.finish().expect("nothing failed")));
+    // A checkpoint without output is settled at once, and needs no transaction.
+    let before = running.settled.and_then(|settled| settled.progress);
+    let empty = job.checkpoint(&mut running);
+    running.set.confirm(empty);
+    running.until_settled(empty);
+    assert_eq!(running.settled.and_then(|settled| settled.progress), before);
+    assert_eq!(before, Some(Progress { checkpoint, part: 2 }));
+}
+
+/// Each attempt is dropped somewhere else: before anything is settled, between ack and confirmation, with the commit under
+/// way. The next one goes on from what was confirmed.
+#[test]
+fn attempts_that_end_anywhere_lose_and_repeat_nothing() {
+    let broker = Broker::shared();
+    let mut job = Job::new(broker, "anywhere", broker.topic(1, &[]));
+    let mut total = 0;
+    for round in 0..12u64 {
+        let mut running = job.start();
+        if round % 4 == 3 {
+            // It never gets to be settled.
+            std::thread::sleep(Duration::from_millis(17 * round));
+            continue;
+        }
+        running.until_settled(job.laying.restored);
+        for _ in 0..2 {
+            running.take_numbered(total..total + 10);
+            if round % 3 == 0 {
+                // Aborted: one subtask has sealed what the next checkpoint names.
+                running.barrier(1);
+            }
+            running.take_numbered(total + 10..total + 20);
+            total += 20;
+            let checkpoint = job.checkpoint(&mut running);
+            if round % 4 != 2 {
+                running.set.confirm(checkpoint);
+            }
+        }
+        // Not confirmed, and so never written by this attempt; the next one takes them again.
+        running.take_numbered(total..total + 5);
+        std::thread::sleep(Duration::from_millis(7 * round));
+    }
+    let mut last = job.start();
+    last.until_settled(job.laying.restored);
+    job.expect_texts(total);
+}
+
+/// Two attempts at once: the older one has confirmed output of which it does not know yet that it is another's by now.
+#[test]
+fn an_attempt_that_wakes_late_leaves() {
+    let broker = Broker::shared();
+    let mut job = Job::new(broker, "late", broker.topic(1, &[]));
+    let mut old = job.start();
+    old.until_settled(CheckpointId::NONE);
+    old.take_numbered(0..10);
+    let checkpoint = job.checkpoint(&mut old);
+    let mut new = job.start();
+    new.until_settled(checkpoint);
+    old.set.confirm(checkpoint);
+    assert_eq!(old.failure(), "left for 2");
+    new.take_numbered(10..20);
+    let next = job.checkpoint(&mut new);
+    new.set.confirm(next);
+    new.until_settled(next);
+    job.expect_texts(20);
+}
+
+/// What lies in memory is bounded: the rest is read back from the store, whole or not at all.
+#[test]
+fn parts_without_room_are_read_back() {
+    let broker = Broker::shared();
+    let mut job = Job::new(broker, "read-back", broker.topic(1, &[]));
+    job.laying.memory = 0;
+    let mut running = job.start();
+    running.until_settled(CheckpointId::NONE);
+    running.take_numbered(0..50);
+    let checkpoint = job.checkpoint(&mut running);
+    running.set.confirm(checkpoint);
+    running.until_settled(checkpoint);
+    running.take_numbered(50..60);
+    job.checkpoint(&mut running);
+    drop(running);
+    job.expect_texts(50);
+    {
+        let mut store = job.store.0.lock().expect("no panic");
+        for bytes in store.values_mut() {
+            *bytes = bytes.iter().map(|byte| byte ^ 1).collect::<Vec<u8>>().into();
+        }
+    }
+    let text = job.start().failure();
+    assert!(text.contains("is damaged") && text.contains("restore an earlier"), "{text}");
+}
+
+#[test]
+fn what_a_topic_would_not_take_is_refused_when_it_comes() {
+    let broker = Broker::shared();
+    let topic = broker.topic(1, &[("cleanup.policy", "compact"), ("max.message.bytes", "5000")]);
+    let mut job = Job::new(broker, "refused", topic);
+    let running = job.start();
+    let (blame, told) = skipping();
+    let share = Share { subtask: 2, parallelism: 3 };
+    let mut sink = running.set.sink(share, 0, blame, no_wake(), warnings().0).expect("its lane is there");
+    ready(&mut sink).expect("open");
+    let large = Record { value: Some(vec![7; 6000]), ..Record::new(Some("large"), None) };
+    let far = Record { timestamp: Some(i64::MAX / 2), ..Record::new(Some("far"), Some("v")) };
+    let records = [Record::new(None, Some("no key")), large, far, Record::new(Some("fine"), Some("v"))];
+    sink.write(batch(&records)).expect("taken");
+    assert_eq!((sink.refused().rows, sink.unwritten()), (3, 1));
+    let told = told.0.lock().expect("no panic").clone();
+    let says = |code: &str, part: &str| told.iter().any(|text| text.contains(code) && text.contains(part));
+    assert!(says("no-key", "is compacted"), "{told:?}");
+    assert!(says("too-large", "which is 5000"), "{told:?}");
+    assert!(says("bad-timestamp", "message.timestamp.after.max.ms"), "{told:?}");
+}
+
+#[test]
+fn a_progress_topic_that_may_forget_is_refused() {
+    let broker = Broker::shared();
+    let mut job = Job::new(broker, "forgets", broker.topic(1, &[]));
+    let new = rdkafka::admin::NewTopic::new("flow-progress.forgets.out", 1, rdkafka::admin::TopicReplication::Fixed(1));
+    wait(broker.admin().create_topics([&new], &Default::default())).expect("the broker answers");
+    let text = job.start().failure();
+    for part in ["flow-progress.forgets.out", "cleanup.policy=compact", "kafka-configs --alter"] {
+        assert!(text.contains(part), "{text}");
+    }
+}
+
+/// The progress topic is gone with what it said.
+#[test]
+fn lost_progress_is_told_and_nothing_is_written() {
+    let broker = Broker::shared();
+    let mut job = Job::new(broker, "lost", broker.topic(1, &[]));
+    let mut running = job.start();
+    running.until_settled(CheckpointId::NONE);
+    running.take_numbered(0..10);
+    let first = job.checkpoint(&mut running);
+    running.set.confirm(first);
+    running.until_settled(first);
+    job.checkpoint(&mut running);
+    drop(running);
+    wait(broker.admin().delete_topics(&["flow-progress.lost.out"], &Default::default())).expect("the broker answers");
+    let text = job.start().failure();
+    assert!(text.contains("nothing is written") && text.contains("--reset-progress"), "{text}");
+    job.expect_texts(10);
+}
+
+#[test]
+fn a_broker_that_dies_in_a_transaction_is_waited_for() {
+    let broker = Broker::start(free_port());
+    let mut job = Job::new(&broker, "dies", broker.topic(1, &[]));
+    let mut running = job.start();
+    running.until_settled(CheckpointId::NONE);
+    for round in 0..3usize {
+        running.take_numbered(round * 2000..(round + 1) * 2000);
+        let checkpoint = job.checkpoint(&mut running);
+        running.set.confirm(checkpoint);
+        std::thread::sleep(Duration::from_millis(round as u64 * 4));
+        broker.kill();
+        std::thread::sleep(Duration::from_millis(300));
+        broker.start_again();
+        running.until_settled(checkpoint);
+    }
+    job.expect_texts(6000);
+}
