@@ -3,13 +3,14 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use flow_dataflow::Barrier;
 use flow_dataflow::task::Passed;
-use flow_model::checkpoint::snapshot::{Chain, Piece, Progress, Split};
+use flow_dataflow::{Barrier, Error};
+use flow_model::checkpoint::snapshot::{Chain, Node, Piece, Progress, Split};
 use flow_model::checkpoint::{self, CheckpointId, Incarnation, Manifest};
 use flow_model::ids::OperatorName;
 use flow_store::Store;
 
+use crate::kafka::lane::{self, LaneEvent};
 use crate::log::JobLog;
 
 /// What happens to an attempt before its end.
@@ -44,6 +45,10 @@ pub enum Told {
     },
     /// All input was read, and all of it has passed all tasks.
     Drained,
+    /// It can't go on.
+    Failed(Error),
+    /// A later attempt is at work: this one has nothing to do any more. Says how that shows.
+    Fenced(String),
 }
 
 /// Hears what happens to an attempt, from any thread. Must not ask the attempt for anything.
@@ -77,6 +82,33 @@ impl Attempt {
     pub(crate) fn chains(&self, operator: &OperatorName) -> Option<Vec<Chain>> {
         let node = self.from.as_ref()?.nodes.get(operator)?;
         Some(node.subtasks.iter().filter_map(|snapshot| snapshot.state.clone()).collect())
+    }
+
+    /// What the checkpoint says of a node; nothing if it goes on from none.
+    pub(crate) fn node(&self, node: &OperatorName) -> Node {
+        self.from.as_ref().and_then(|from| from.nodes.get(node)).cloned().unwrap_or_default()
+    }
+
+    /// Hears of the lanes of a sink.
+    pub(crate) fn lane_listener(&self, sink: &OperatorName) -> lane::Tell {
+        let (listener, sink) = (self.listener.clone(), sink.clone());
+        Arc::new(move |event| {
+            let node = sink.clone();
+            listener(match event {
+                LaneEvent::Acked { subtask, checkpoint, output } => {
+                    Told::Acknowledged { checkpoint, node, subtask, piece: Piece::Output(output) }
+                }
+                LaneEvent::Settled { lane, settled } => match settled.progress {
+                    Some(progress) => Told::Progressed { sink: node, lane, progress },
+                    // It has never written, so nothing was owed.
+                    None => return,
+                },
+                LaneEvent::Exited { lane, higher } => {
+                    Told::Fenced(format!("attempt {higher} writes by lane {lane} of \"{node}\""))
+                }
+                LaneEvent::Failed(error) => Told::Failed(error.at(node.as_str())),
+            });
+        })
     }
 
     /// The checkpoint that it goes on from.

@@ -13,7 +13,7 @@ use flow_model::checkpoint::snapshot::StateName;
 use flow_model::diagnostic::{Code, Diagnostic, Error as Diagnostics};
 use flow_model::ids::{OperatorName, SubtaskIndex};
 use flow_model::plan::{Plan, plan};
-use flow_model::spec::{Operator, Pipeline};
+use flow_model::spec::{Delivery, Operator, Pipeline, SinkConnector};
 use flow_plugin::Component;
 
 use crate::{Error, Worker};
@@ -52,8 +52,12 @@ impl Checked {
     }
 
     /// Whether a node is a sink whose output checkpoints carry.
-    pub fn is_exactly_once(&self, _node: &OperatorName) -> bool {
-        false
+    pub fn is_exactly_once(&self, node: &OperatorName) -> bool {
+        let sink = self.pipeline.sinks.iter().find(|sink| sink.name == *node);
+        sink.is_some_and(|sink| match &sink.connector {
+            SinkConnector::Kafka(kafka) => kafka.delivery.value == Delivery::ExactlyOnce,
+            SinkConnector::Files(_) | SinkConnector::Stdout(_) | SinkConnector::Blackhole => false,
+        })
     }
 
     /// One subtask of an operator, initialized. `stop` ends its calls.

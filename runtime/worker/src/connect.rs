@@ -10,17 +10,25 @@ use flow_dataflow::source::Locator;
 use flow_dataflow::{Error, Polled, Sink, Source};
 use flow_frame::layout::{Type, id};
 use flow_model::checkpoint::snapshot::Split;
-use flow_model::diagnostic::Located;
+use flow_model::diagnostic::{Diagnostic, Located};
 use flow_model::ids::OperatorName;
-use flow_model::spec::{self, Pipeline, SinkConnector, SourceConnector};
+use flow_model::spec::{self, Delivery, Pipeline, SinkConnector, SourceConnector};
 
+use crate::attempt::Attempt;
 use crate::blackhole::Blackhole;
 use crate::files::{FileList, FilesSource, OutputDirectory};
 use crate::generator::{Generator, clock};
-use crate::kafka::{KafkaReader, KafkaWriter, Reading, Share, Splits, Warn, Writing, configured};
+use crate::kafka::lane::{LaneSet, Laying};
+use crate::kafka::{Connection, KafkaReader, KafkaWriter, Reading, Share, Splits, Warn, Writing, configured};
+use crate::objects::Objects;
 use crate::report::SOURCE_SHIFT;
 use crate::secrets::Place;
 use crate::stdout;
+
+/// The lane by which all subtasks of a sink write: one is enough for the output of a process.
+const LANE: u32 = 0;
+/// Bytes of a sink's output that wait in memory for their checkpoint; what is more is read back from the store.
+const LANE_MEMORY: usize = 128 << 20;
 
 /// Which subtask a source or sink is made for.
 pub(crate) struct At {
@@ -115,11 +123,18 @@ pub(crate) enum SharedSink {
     Stdout(spec::RecordFormat),
     Blackhole,
     Kafka(Box<Writing>),
+    /// Topics, exactly once.
+    Lanes(Arc<LaneSet>),
 }
 
 impl SharedSink {
-    /// Prepares what the subtasks share.
-    pub(crate) fn open(spec: &spec::Sink, pipeline: &Pipeline) -> Result<SharedSink, crate::Error> {
+    /// Prepares what the subtasks share; `attempt` is there if there are checkpoints.
+    pub(crate) fn open(
+        spec: &spec::Sink,
+        pipeline: &Pipeline,
+        attempt: Option<&Attempt>,
+        warn: Warn,
+    ) -> Result<SharedSink, crate::Error> {
         let what = format!("sink \"{}\"", spec.name);
         let place = Place { file: &pipeline.file, directory: &pipeline.directory, what: &what };
         Ok(match &spec.connector {
@@ -131,8 +146,18 @@ impl SharedSink {
             SinkConnector::Stdout(format) => SharedSink::Stdout(*format),
             SinkConnector::Blackhole => SharedSink::Blackhole,
             SinkConnector::Kafka(kafka) => {
-                let writing = configured::writing(kafka, place);
-                SharedSink::Kafka(Box::new(writing.map_err(|error| crate::Error::Pipeline(error.into()))?))
+                let wrong = |error: Diagnostic| crate::Error::Pipeline(error.into());
+                let writing = configured::writing(kafka, place).map_err(wrong)?;
+                match attempt {
+                    Some(attempt) if kafka.delivery.value == Delivery::ExactlyOnce => {
+                        let connection = Connection::open(&kafka.cluster, place).map_err(wrong)?;
+                        let laying = laying(&spec.name, pipeline, attempt, connection, writing);
+                        let store = Arc::new(Objects(attempt.store.clone()));
+                        let lanes = LaneSet::open(laying, store, attempt.lane_listener(&spec.name), warn);
+                        SharedSink::Lanes(Arc::new(lanes.map_err(|error| failed(&spec.name)(error.into()))?))
+                    }
+                    _ => SharedSink::Kafka(Box::new(writing)),
+                }
             }
         })
     }
@@ -143,12 +168,43 @@ impl SharedSink {
             SharedSink::Files(directory) => Box::new(directory.part(at.subtask, at.wake)?),
             SharedSink::Stdout(format) => Box::new(stdout::open(*format, at.wake)?),
             SharedSink::Blackhole => Box::new(Blackhole::new(at.blame.report)),
+            SharedSink::Lanes(lanes) => {
+                let (share, warn) = (at.share(), at.warn());
+                Box::new(lanes.sink(share, LANE, at.blame, at.wake, warn)?)
+            }
             SharedSink::Kafka(writing) => {
                 let writing = Writing { share: at.share(), ..(**writing).clone() };
                 let warn = at.warn();
                 Box::new(KafkaWriter::open(writing, at.blame, at.wake, warn)?)
             }
         })
+    }
+}
+
+/// What lanes of a sink go on from.
+fn laying(
+    sink: &OperatorName,
+    pipeline: &Pipeline,
+    attempt: &Attempt,
+    connection: Connection,
+    writing: Writing,
+) -> Laying {
+    let node = attempt.node(sink);
+    let mut lanes: Vec<u32> = Laying::lanes_of(&node).collect();
+    if !lanes.contains(&LANE) {
+        lanes.push(LANE);
+    }
+    Laying {
+        connection,
+        writing,
+        pipeline: pipeline.name.clone(),
+        sink: sink.clone(),
+        incarnation: attempt.incarnation.clone(),
+        attempt: attempt.attempt,
+        restored: attempt.confirmed(),
+        node,
+        lanes,
+        memory: LANE_MEMORY,
     }
 }
 

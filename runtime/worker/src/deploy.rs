@@ -15,7 +15,7 @@ use flow_dataflow::function::{Description, StateKind};
 use flow_dataflow::input_gate::InputGate;
 use flow_dataflow::key_by::KeyBy;
 use flow_dataflow::output_gate::{Edge, OutputGate, Partitioner};
-use flow_dataflow::report::Report;
+use flow_dataflow::report::{Level, Report};
 use flow_dataflow::state::{Cached, KeyedState};
 use flow_dataflow::task::{BATCH_ROWS, Head, Link, Tail, Task};
 use flow_model::ids::{ExchangeId, OperatorName, SubtaskIndex};
@@ -27,7 +27,7 @@ use crate::Error;
 use crate::attempt::Attempt;
 use crate::check::Checked;
 use crate::connect::{At, SharedSink, SharedSource};
-use crate::job::Parts;
+use crate::job::{OnConfirm, Parts};
 use crate::log::{JobLog, unix_ms};
 use crate::metrics::{Node, State};
 use crate::named::Named;
@@ -55,6 +55,8 @@ struct Deployment<'a> {
     nodes: Vec<Node>,
     outside: Vec<Outside>,
     attempt: Option<Attempt>,
+    /// Called with each checkpoint that counts.
+    on_confirm: Vec<OnConfirm>,
     /// Set when the job is to stop.
     stop: Arc<AtomicBool>,
     queues: Vec<Queues>,
@@ -92,6 +94,7 @@ pub(crate) fn deploy(
         nodes,
         outside,
         attempt,
+        on_confirm: Vec::new(),
         stop: Arc::default(),
         queues,
         sources: BTreeMap::new(),
@@ -106,8 +109,8 @@ pub(crate) fn deploy(
             by_slot[subtask as usize].push(deployment.place(planned, subtask, task));
         }
     }
-    let Deployment { log, nodes, outside, attempt, stop, .. } = deployment;
-    let (plan, state_dir, on_confirm) = (plan.clone(), state_dir.into(), Vec::new());
+    let Deployment { log, nodes, outside, attempt, on_confirm, stop, .. } = deployment;
+    let (plan, state_dir) = (plan.clone(), state_dir.into());
     Ok((Parts { plan, log, nodes, outside, attempt, on_confirm, stop, state_dir }, by_slot))
 }
 
@@ -279,7 +282,16 @@ impl<'a> Deployment<'a> {
                 let failed = |e| Error::Connector(endpoint.name.clone(), e);
                 let shared = match self.sinks.entry(number) {
                     Entry::Occupied(known) => known.into_mut(),
-                    Entry::Vacant(new) => new.insert(SharedSink::open(&pipeline.sinks[number], pipeline)?),
+                    Entry::Vacant(new) => {
+                        let report = at.blame.report.clone();
+                        let warn = Arc::new(move |text: &str| report.log(Level::Warn, text));
+                        let shared = SharedSink::open(&pipeline.sinks[number], pipeline, self.attempt.as_ref(), warn)?;
+                        if let SharedSink::Lanes(lanes) = &shared {
+                            let lanes = lanes.clone();
+                            self.on_confirm.push(Box::new(move |checkpoint| lanes.confirm(checkpoint)));
+                        }
+                        new.insert(shared)
+                    }
                 };
                 let sink = shared.subtask(at).map_err(failed)?;
                 let sink = Named { name: endpoint.name.to_string(), inner: sink };

@@ -74,7 +74,7 @@ pub(crate) struct Job {
     outside: Vec<Outside>,
     attempt: Option<attempt::Attempt>,
     /// Called with each checkpoint that counts.
-    on_confirm: Vec<OnConfirm>,
+    on_confirm: Mutex<Vec<OnConfirm>>,
     progress: Mutex<Progress>,
     over: Condvar,
     /// Where its state lies; removed when it is over, since nothing reads it again.
@@ -106,7 +106,7 @@ impl Parts {
             stop: self.stop,
             outside: self.outside,
             attempt: self.attempt,
-            on_confirm: self.on_confirm,
+            on_confirm: Mutex::new(self.on_confirm),
             progress: Mutex::new(progress),
             over: Condvar::new(),
             state_dir: self.state_dir,
@@ -216,7 +216,8 @@ impl JobHandle {
 
     /// A checkpoint counts: the output that it carries may be written.
     pub fn confirm(&self, checkpoint: CheckpointId) {
-        self.0.on_confirm.iter().for_each(|on_confirm| on_confirm(checkpoint));
+        let all = self.0.on_confirm.lock().unwrap_or_else(PoisonError::into_inner);
+        all.iter().for_each(|on_confirm| on_confirm(checkpoint));
     }
 
     /// Waits until it is over.
@@ -282,6 +283,8 @@ impl Job {
         if self.attempt.is_none() {
             remove_state(&self.state_dir);
         }
+        // What waits for checkpoints waits for nothing any more.
+        self.on_confirm.lock().unwrap_or_else(PoisonError::into_inner).clear();
         let mut progress = self.lock();
         let cut_short = progress.cut_short;
         let status = &mut progress.status;

@@ -4,13 +4,15 @@ use std::io::Write;
 use std::ops::Range;
 use std::path::Path;
 
+use bytes::Bytes;
 use flow_dataflow::Error;
 use flow_model::checkpoint::snapshot::{Chain, Piece};
-use flow_model::checkpoint::{CheckpointId, ObjectName};
+use flow_model::checkpoint::{CheckpointId, Chunk, ObjectName};
 use flow_model::ids::OperatorName;
 use flow_store::Store;
 
 use crate::attempt::{Attempt, Told};
+use crate::kafka::lane::{Got, PartStore, Stored};
 use crate::rocks::runs::{Acks, Fetch, Uploaded, Uploads};
 
 /// Bytes that are read of an object at once.
@@ -47,6 +49,25 @@ impl Fetch for Objects {
             from = to;
         }
         Ok(())
+    }
+}
+
+impl PartStore for Objects {
+    fn put(&self, name: ObjectName, bytes: Bytes, done: Stored) {
+        let store = self.0.clone();
+        self.0.spawn(async move {
+            let result = store.put(name.as_str(), bytes).await;
+            done(result.map_err(|error| failure(&error)));
+        });
+    }
+
+    fn get(&self, chunk: Chunk, done: Got) {
+        let store = self.0.clone();
+        self.0.spawn(async move {
+            let range = chunk.offset..chunk.offset.saturating_add(chunk.length);
+            let result = store.get_range(chunk.object.as_str(), range).await;
+            done(result.map_err(|error| failure(&error)));
+        });
     }
 }
 

@@ -134,6 +134,7 @@ impl Driver {
         if let Event::Failed { failure, .. } = &event {
             self.shared.status().error = Some(TaskError::Fatal(failure.reason.clone()));
         }
+        tracing::debug!(job = %self.kept.id, "{event:?}");
         let actions = self.job.handle(self.now(), event);
         self.perform(actions);
     }
@@ -219,6 +220,7 @@ impl Driver {
     }
 
     fn act(&mut self, action: Action) {
+        tracing::debug!(job = %self.kept.id, "{action:?}");
         match action {
             Action::Swap { head, expected } => self.beside(|store, tell| async move {
                 let (answer, error) = documents::swap(&store, &head, expected).await;
@@ -366,6 +368,10 @@ fn event(attempt: Attempt, told: Told) -> Event {
         Told::Declined { checkpoint, reason } => Event::Declined { attempt, checkpoint, reason },
         Told::Progressed { sink, lane, progress } => Event::Progressed { attempt, lane: (sink, lane), progress },
         Told::Drained => Event::Drained { attempt },
+        Told::Failed(error) => {
+            Event::Failed { attempt, failure: Failure { kind: kind(&error), reason: error.to_string() } }
+        }
+        Told::Fenced(reason) => Event::Failed { attempt, failure: Failure { kind: Kind::Fenced, reason } },
     }
 }
 
