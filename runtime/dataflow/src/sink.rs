@@ -31,6 +31,7 @@ pub trait Sink: Send {
         Refused::default()
     }
 
-    /// Nothing follows. Called until it says true: everything is durable.
+    /// Nothing but barriers follows. Called until it says true: everything is durable, or will be with the checkpoint of a
+    /// barrier that follows.
     fn finish(&mut self) -> Result<bool, Error>;
 }

@@ -191,7 +191,10 @@ impl Flowd {
             if is(&description) {
                 return description;
             }
-            assert!(begun.elapsed() < PATIENCE, "{description:#}\n{}", self.log());
+            if begun.elapsed() > PATIENCE {
+                let told = self.ctl(&["logs", job]).stdout;
+                panic!("{description:#}\n{}\n{told}", self.log());
+            }
             sleep(Duration::from_millis(50));
         }
     }
