@@ -1,6 +1,6 @@
 # One line a target; the work is in deployment/. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-kafka test test-all verify advisories bench bench-kafka build plugins book setup clean
+.PHONY: help demo demo-kafka test test-all sim verify advisories bench bench-kafka build plugins book setup clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -12,6 +12,8 @@ test: setup ## all tests: unit, golden, contract, end to end with a real Kafka
 	@deployment/test.sh
 test-all: setup ## the tests and the long ones
 	@deployment/test.sh all
+sim: ## whole jobs in one thread under faults (SEEDS=1000; SEED=7 for one, with its trace)
+	@SEEDS=$(SEEDS) SEED=$(SEED) FROM=$(FROM) deployment/sim.sh
 verify: setup ## format, lints, doctests, tidiness, licences
 	@deployment/verify.sh
 advisories: setup ## known vulnerabilities of dependencies; fetches a database

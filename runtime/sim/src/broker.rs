@@ -175,6 +175,12 @@ impl Broker {
         }
     }
 
+    /// The producer whose transaction of an id is open.
+    pub fn open(&self, id: &str) -> Option<Producer> {
+        let state = self.ids.get(id)?;
+        matches!(state.transaction, Transaction::Ongoing(_)).then_some(state.producer)
+    }
+
     /// What a partition has.
     pub fn read(&self, partition: u32) -> Seen {
         let log = self.partitions.get(&partition).map_or(&[][..], Vec::as_slice);

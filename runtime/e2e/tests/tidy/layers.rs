@@ -54,7 +54,7 @@ pub const RUNTIME: &[Layer] = &[
         &["flow-dataflow", "flow-frame", "flow-model", "flow-plugin", "flow-sdk"],
         &["tokio", "rdkafka", "rocksdb"],
     ),
-    layer("flow-sim", &[], SHELL),
+    layer("flow-sim", &["flow-dataflow", "flow-frame", "flow-model", "flow-protocol"], SHELL),
     layer("flow-e2e", &[], &[]),
     layer("flow-demo", &["flow-model"], &["rocksdb", "wasmtime"]),
     layer("flow-benches", &["flow-dataflow", "flow-frame", "flow-model", "flow-plugin", "flow-worker"], &[]),
