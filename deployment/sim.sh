@@ -6,6 +6,8 @@ set -euo pipefail
 . "$(dirname "$0")/paths.sh"
 "$flow_root/deployment/setup.sh" build rocksdb wasm
 cd "$flow_root"
+deployment/plugins.sh counter
+export FLOW_PLUGINS=$flow_plugins
 # All of the workspace is named so that what the other builds compiled is used again.
 cargo build --release --workspace --example sim
 if [ -n "${SEED:-}" ]; then

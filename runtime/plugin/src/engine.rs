@@ -23,6 +23,9 @@ pub struct Options {
     pub cache_dir: Option<PathBuf>,
     /// For tests: replaces an instance before a call with a chance of one in so many, as if it had grown too large.
     pub replace_every: Option<u64>,
+    /// For simulation: a call may use so much fuel, which counts instructions, in place of CPU time. The same call then ends at
+    /// the same place on every machine, however slow.
+    pub fuel: Option<u64>,
 }
 
 /// Compiles components. A clone is another handle to the same engine.
@@ -37,18 +40,19 @@ pub(crate) struct Inner {
     pub watch: Arc<Watch>,
     pub cache: Option<Cache>,
     pub replace_every: Option<u64>,
+    pub fuel: Option<u64>,
 }
 
 impl Engine {
     /// Sets wasmtime up and starts the thread that interrupts guests; it ends with the engine's last user.
     pub fn new(options: Options) -> Result<Engine, Error> {
         let failed = |e: wasmtime::Error| Error::Engine(format!("{e:#}"));
-        let wasm = wasmtime::Engine::new(&config()).map_err(failed)?;
+        let wasm = wasmtime::Engine::new(config().consume_fuel(options.fuel.is_some())).map_err(failed)?;
         let linker = imports::link(&wasm).map_err(failed)?;
         let watch = Watch::start().map_err(|e| Error::Engine(format!("no thread to watch guests: {e}")))?;
-        let cache = options.cache_dir.map(|dir| Cache::new(dir, &wasm));
-        let (watch, replace_every) = (Arc::new(watch), options.replace_every);
-        Ok(Engine { inner: Arc::new(Inner { wasm, linker, watch, cache, replace_every }) })
+        let cache = options.cache_dir.clone().map(|dir| Cache::new(dir, &wasm));
+        let Options { replace_every, fuel, .. } = options;
+        Ok(Engine { inner: Arc::new(Inner { wasm, linker, watch: Arc::new(watch), cache, replace_every, fuel }) })
     }
 
     /// Compiles a component (or takes its compiled code from the cache), checks that it is an operator of a served version,

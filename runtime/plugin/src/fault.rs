@@ -21,6 +21,9 @@ pub fn explain(error: &Error, host: &Host) -> CallError {
     }
     let backtrace = error.downcast_ref::<WasmBacktrace>().map(names).unwrap_or_default();
     let message = match (error.downcast_ref::<Trap>(), error.downcast_ref::<Exceeded>()) {
+        (Some(Trap::OutOfFuel), _) => {
+            return CallError::Exceeded { limit: Limit::Time, message: "the call used up its fuel".into(), backtrace };
+        }
         (Some(trap), _) => trapped(*trap, host.last_error.as_deref()),
         (_, Some(exceeded @ Exceeded::Memory { .. })) => {
             return CallError::Exceeded { limit: Limit::Memory, message: exceeded.to_string(), backtrace };

@@ -87,6 +87,7 @@ impl Instance {
         };
         let mut store = Store::new(program.pre.engine(), host);
         store.limiter(|host| &mut host.growth);
+        refuel(&mut store, program);
         // No code of the guest runs before its pages are known: rewriting has made exports of its start functions.
         let (instance, pages) = match with_pages(program, &mut store) {
             Ok(found) => found,
@@ -179,7 +180,11 @@ impl Instance {
     fn call<T>(&mut self, call: impl FnOnce(&mut Store<Host>) -> wasmtime::Result<T>) -> Result<T, CallError> {
         let host = self.store.data_mut();
         host.last_error = None;
-        self.watched.begin();
+        if self.program.fuel.is_some() {
+            refuel(&mut self.store, &self.program);
+        } else {
+            self.watched.begin();
+        }
         let result = call(&mut self.store);
         self.store.data_mut().stopped = self.watched.end();
         let result = result.map_err(|e| fault::explain(&e, self.store.data()));
@@ -215,6 +220,13 @@ impl Instance {
         R: ComponentNamedList + Lift,
     {
         self.instance.get_typed_func(&mut self.store, export)
+    }
+}
+
+/// Gives a store what one call may use, where calls are limited by fuel.
+fn refuel(store: &mut Store<Host>, program: &Program) {
+    if let Some(fuel) = program.fuel {
+        store.set_fuel(fuel).expect("the program's engine counts fuel");
     }
 }
 

@@ -49,6 +49,7 @@ pub struct Program {
     pub exports: Exports,
     pub watch: Arc<Watch>,
     pub replace_every: Option<u64>,
+    pub fuel: Option<u64>,
 }
 
 /// Where a component's functions are.
@@ -153,7 +154,7 @@ pub fn load(engine: &Engine, name: &str, bytes: &[u8], limits: &Limits) -> Resul
     let pre = inner.linker.instantiate_pre(&code).map_err(types("an import".into()))?;
     let exports = find_exports(name, &code, kind)?;
     let (watch, replace_every) = (inner.watch.clone(), inner.replace_every);
-    let program = Arc::new(Program { pre, exports, watch, replace_every });
+    let program = Arc::new(Program { pre, exports, watch, replace_every, fuel: inner.fuel });
     let failed = |call| move |cause| Error::Call { name: name.to_owned(), call, cause };
     let lines = Arc::new(Lines::new(Arc::new(Unheard), 0));
     let mut instance = Instance::new(&program, *limits, lines, Arc::default()).map_err(failed("instantiate"))?;

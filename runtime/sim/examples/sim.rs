@@ -1,15 +1,23 @@
-//! Runs seeds: `sim seeds N [FROM]` or `sim seed S`. The last line says what came of them; exit 1 if something was wrong. A run in
+//! Runs seeds: `sim seeds N [FROM]` or `sim seed S`. Where FLOW_PLUGINS names the directory of the components, each of so many runs
+//! the user code is one of them. The last line says what came of them; exit 1 if something was wrong. A run in
 //! which it was leaves its trace in a file; that of a single seed always does.
+
+#[path = "../tests/fuelled/mod.rs"]
+mod fuelled;
 
 use std::io::Write;
 use std::ops::Range;
+use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, bail};
 use flow_sim::plant::Plant;
 use flow_sim::{Outcome, world};
+use fuelled::Fuelled;
 
+/// Of so many seeds one has a component as user code: that takes longer.
+const COMPONENT: u64 = 20;
 /// From one line of progress to the next.
 const PROGRESS: Duration = Duration::from_secs(2);
 
@@ -24,8 +32,11 @@ fn seeds() -> anyhow::Result<(Range<u64>, bool)> {
     }
 }
 
-fn run(seed: u64, keep: bool) -> anyhow::Result<Outcome> {
-    let mut world = world::native(seed, Plant::Nothing);
+fn run(seed: u64, component: Option<&Fuelled>, keep: bool) -> anyhow::Result<Outcome> {
+    let mut world = match component.filter(|_| seed.is_multiple_of(COMPONENT)) {
+        Some(component) => component.world(seed, Plant::Nothing),
+        None => world::native(seed, Plant::Nothing),
+    };
     let outcome = world.run();
     if keep || outcome.wrong.is_some() {
         let trace = std::env::temp_dir().join(format!("flow-sim-{seed}.trace"));
@@ -40,10 +51,12 @@ fn run(seed: u64, keep: bool) -> anyhow::Result<Outcome> {
 
 fn main() -> anyhow::Result<ExitCode> {
     let (seeds, keep) = seeds()?;
+    let components = std::env::var_os("FLOW_PLUGINS").map(PathBuf::from);
+    let component = components.as_deref().map(Fuelled::load).transpose()?;
     let (mut records, mut missing, mut duplicated, mut wrong) = (0, 0, 0, 0);
     let mut told = Instant::now();
     for seed in seeds.clone() {
-        let outcome = run(seed, keep)?;
+        let outcome = run(seed, component.as_ref(), keep)?;
         records += outcome.records;
         missing += outcome.missing;
         duplicated += outcome.duplicated;

@@ -3,6 +3,7 @@
 
 mod answers;
 mod code_cache;
+mod fuel;
 mod guest;
 mod hostile;
 mod interruption;
