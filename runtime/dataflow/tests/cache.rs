@@ -1,5 +1,5 @@
 //! The write-back cache against the memory backend: random operations under tiny budgets give the same answers, and the
-//! store gets what the cache's invariants promise.
+//! store gets what the cache's invariants promise. What must not be done wrong is done wrong on purpose, and noticed.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
@@ -11,10 +11,26 @@ use flow_dataflow::{Barrier, Error};
 use flow_frame::BytesBuilder;
 use flow_model::checkpoint::CheckpointId;
 use proptest::prelude::*;
+use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
+
+/// What is done wrong on purpose.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Plant {
+    Nothing,
+    /// What leaves memory early is in no delta.
+    LosesParts,
+    /// What a generation says of a key that the store has is not written: as if it had come before the older one.
+    OlderWins,
+    /// A read believes the store before what was changed since.
+    ReadsTheStoreFirst,
+    /// So does a scan.
+    ScansTheStoreFirst,
+}
 
 /// A store whose writer is slow: jobs wait until somebody insists, or until `lag` more have come.
 struct Slow {
-    data: MemoryBackend,
+    plant: Plant,
+    data: Arc<Mutex<MemoryBackend>>,
     /// What the sealed generations say together.
     sealed: Arc<Mutex<MemoryBackend>>,
     waiting: VecDeque<Job>,
@@ -31,7 +47,8 @@ enum Job {
 impl Slow {
     fn new(lag: usize) -> Slow {
         Slow {
-            data: MemoryBackend::default(),
+            plant: Plant::Nothing,
+            data: Arc::default(),
             sealed: Arc::default(),
             waiting: VecDeque::new(),
             progress: Progress::default(),
@@ -45,7 +62,19 @@ impl Slow {
             match self.waiting.pop_front().expect("length was checked") {
                 Job::Save(number) => self.progress.saved = number,
                 Job::Store(changes) => {
-                    apply(&changes, &mut self.data)?;
+                    let mut data = self.data.lock().expect("no panic");
+                    let before = data.clone();
+                    apply(&changes, &mut data)?;
+                    if self.plant == Plant::OlderWins {
+                        let mut older = before;
+                        let (mut keys, mut values) = (BytesBuilder::default(), BytesBuilder::default());
+                        older.scan(&[], None, &mut |key, value| {
+                            keys.push(Some(key));
+                            values.push(Some(value));
+                            true
+                        })?;
+                        data.put_many(&keys, &values)?;
+                    }
                     self.progress.stored = changes.number;
                 }
             }
@@ -67,7 +96,7 @@ fn apply(changes: &Generation, to: &mut MemoryBackend) -> Result<(), Error> {
 
 impl Store for Slow {
     fn get_many(&mut self, keys: &BytesBuilder, values: &mut BytesBuilder, most: usize) -> Result<(), Error> {
-        self.data.get_many(keys, values, most)
+        self.data.lock().expect("no panic").get_many(keys, values, most)
     }
 
     fn scan(
@@ -76,12 +105,16 @@ impl Store for Slow {
         after: Option<&[u8]>,
         each: &mut dyn FnMut(&[u8], &[u8]) -> bool,
     ) -> Result<(), Error> {
-        self.data.scan(prefix, after, each)
+        self.data.lock().expect("no panic").scan(prefix, after, each)
     }
 
-    fn seal(&mut self, changes: Generation, _: Option<Barrier>) -> Result<(), Error> {
+    fn seal(&mut self, changes: Generation, barrier: Option<Barrier>) -> Result<(), Error> {
         assert!(changes.number > self.last, "generations are sealed in order");
         self.last = changes.number;
+        if self.plant == Plant::LosesParts && barrier.is_none() {
+            self.waiting.push_back(Job::Save(changes.number));
+            return Ok(());
+        }
         apply(&changes, &mut self.sealed.lock().expect("no panic"))?;
         self.waiting.push_back(Job::Save(changes.number));
         Ok(())
@@ -109,8 +142,8 @@ enum Op {
 fn op() -> impl Strategy<Value = Op> {
     let key = 0u8..40;
     prop_oneof![
-        3 => proptest::collection::vec(key.clone(), 1..12).prop_map(Op::Get),
-        3 => proptest::collection::vec((key.clone(), proptest::option::weighted(0.7, 0u8..60)), 1..12).prop_map(Op::Put),
+        3 => proptest::collection::vec(key.clone(), 1..6).prop_map(Op::Get),
+        3 => proptest::collection::vec((key.clone(), proptest::option::weighted(0.7, 0u8..60)), 1..6).prop_map(Op::Put),
         1 => (0u8..2, proptest::option::of(key)).prop_map(|(state, after)| Op::Scan { state, after }),
         1 => Just(Op::Snapshot),
     ]
@@ -156,38 +189,67 @@ fn scan(backend: &mut dyn StateBackend, state: u8, after: Option<u8>, limit: usi
     found
 }
 
-proptest! {
-    #![proptest_config(ProptestConfig::with_cases(2000))]
-    #[test]
-    fn answers_as_the_memory_backend(
-        ops in proptest::collection::vec(op(), 1..60),
-        budget in prop_oneof![Just(0usize), 100usize..4000],
-        lag in 0usize..3,
-        limit in 1usize..10,
-    ) {
-        let slow = Slow::new(lag);
-        let sealed = slow.sealed.clone();
-        let mut cached = Cached::new(slow, budget, &[0, 1]);
-        let mut memory = MemoryBackend::default();
-        for op in &ops {
-            match op {
-                Op::Get(numbers) => prop_assert_eq!(get(&mut cached, numbers), get(&mut memory, numbers)),
-                Op::Put(writes) => {
-                    put(&mut cached, writes);
-                    put(&mut memory, writes);
+fn check(plant: Plant, ops: &[Op], budget: usize, lag: usize, limit: usize) -> Result<(), TestCaseError> {
+    let slow = Slow { plant, ..Slow::new(lag) };
+    let (sealed, data) = (slow.sealed.clone(), slow.data.clone());
+    let mut cached = Cached::new(slow, budget, &[0, 1]);
+    let mut memory = MemoryBackend::default();
+    for op in ops {
+        match op {
+            Op::Get(numbers) => {
+                let mut found = get(&mut cached, numbers);
+                if plant == Plant::ReadsTheStoreFirst {
+                    let stored = get(&mut *data.lock().expect("no panic"), numbers);
+                    found = stored.into_iter().zip(found).map(|(stored, found)| stored.or(found)).collect();
                 }
-                Op::Scan { state, after } => {
-                    let expect = scan(&mut memory, *state, *after, limit);
-                    prop_assert_eq!(scan(&mut cached, *state, *after, limit), expect);
-                }
-                Op::Snapshot => {
-                    cached.snapshot(Barrier::first(CheckpointId(1))).expect("no faults here");
-                    let all: Vec<u8> = (0..40).collect();
-                    prop_assert_eq!(get(&mut *sealed.lock().expect("no panic"), &all), get(&mut memory, &all));
-                }
+                prop_assert_eq!(found, get(&mut memory, numbers));
             }
-            prop_assert!(cached.used() <= budget, "{} bytes used of {budget}", cached.used());
+            Op::Put(writes) => {
+                put(&mut cached, writes);
+                put(&mut memory, writes);
+            }
+            Op::Scan { state, after } => {
+                let mut found = scan(&mut cached, *state, *after, limit);
+                if plant == Plant::ScansTheStoreFirst {
+                    let stored = scan(&mut *data.lock().expect("no panic"), *state, *after, limit);
+                    found = if stored.is_empty() { found } else { stored };
+                }
+                prop_assert_eq!(found, scan(&mut memory, *state, *after, limit));
+            }
+            Op::Snapshot => {
+                cached.snapshot(Barrier::first(CheckpointId(1))).expect("no faults here");
+                let all: Vec<u8> = (0..40).collect();
+                prop_assert_eq!(get(&mut *sealed.lock().expect("no panic"), &all), get(&mut memory, &all));
+            }
         }
+        prop_assert!(cached.used() <= budget, "{} bytes used of {budget}", cached.used());
+    }
+    Ok(())
+}
+
+/// Operations, the budget, how far the writer lags behind, where scans stop.
+type Case = (Vec<Op>, usize, usize, usize);
+
+fn run(plant: Plant) -> Result<(), TestError<Case>> {
+    let config = Config { cases: 2000, failure_persistence: None, max_shrink_iters: 300, ..Config::default() };
+    let budget = prop_oneof![Just(0usize), 100usize..4000];
+    let cases = (proptest::collection::vec(op(), 1..200), budget, 0usize..6, 1usize..10);
+    let rng = TestRng::deterministic_rng(RngAlgorithm::ChaCha);
+    TestRunner::new_with_rng(config, rng)
+        .run(&cases, |(ops, budget, lag, limit)| check(plant, &ops, budget, lag, limit))
+}
+
+#[test]
+fn answers_as_the_memory_backend() {
+    if let Err(error) = run(Plant::Nothing) {
+        panic!("{error}");
+    }
+}
+
+#[test]
+fn planted_faults_are_found() {
+    for plant in [Plant::LosesParts, Plant::OlderWins, Plant::ReadsTheStoreFirst, Plant::ScansTheStoreFirst] {
+        assert!(run(plant).is_err(), "{plant:?} is not found");
     }
 }
 

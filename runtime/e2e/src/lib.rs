@@ -10,6 +10,7 @@ pub mod minio;
 pub mod secure;
 pub mod topic;
 pub mod toxic;
+pub mod transactions;
 
 /// The code in Rust that the book's pages show, each block as a documentation test.
 #[cfg(doctest)]

@@ -5,7 +5,7 @@
 mod world;
 
 use proptest::prelude::*;
-use world::World;
+use world::{Plant, World};
 
 /// Steps under faults, and then at most so many without any.
 const STEPS: usize = 400;
@@ -16,24 +16,44 @@ proptest! {
 
     #[test]
     fn whatever_goes_wrong_the_invariants_hold_and_the_job_finishes(seed: u64) {
-        let mut world = World::new(seed);
-        for _ in 0..STEPS {
-            world.step(true);
+        run(seed, Plant::Nothing);
+    }
+}
+
+/// A run, which panics where an invariant does not hold.
+fn run(seed: u64, plant: Plant) {
+    let mut world = World::new(seed, plant);
+    for _ in 0..STEPS {
+        world.step(true);
+    }
+    world.let_end();
+    for _ in 0..PATIENCE {
+        if world.is_over() {
+            return;
         }
-        world.let_end();
-        for _ in 0..PATIENCE {
-            if world.is_over() {
-                break;
-            }
-            world.step(false);
-        }
-        prop_assert!(world.is_over(), "not over:\n{}", world.story());
+        world.step(false);
+    }
+    panic!("not over:\n{}", world.story());
+}
+
+#[test]
+fn planted_faults_are_found() {
+    for plant in [
+        Plant::ConfirmsBeforeTheSwap,
+        Plant::IgnoresConditions,
+        Plant::LosesManifests,
+        Plant::SweepsTheNew,
+        Plant::DeletesWhatIsShared,
+    ] {
+        let found = (0..300).find(|seed| std::panic::catch_unwind(|| run(*seed, plant)).is_err());
+        println!("{plant:?} is found by seed {found:?}");
+        assert!(found.is_some(), "{plant:?} is not found");
     }
 }
 
 #[test]
 fn a_job_without_faults_takes_checkpoints_and_finishes() {
-    let mut world = World::new(1);
+    let mut world = World::new(1, Plant::Nothing);
     for _ in 0..300 {
         world.step(false);
     }
@@ -50,7 +70,7 @@ fn a_job_without_faults_takes_checkpoints_and_finishes() {
 #[test]
 fn the_same_seed_gives_the_same_story() {
     let story = |seed| {
-        let mut world = World::new(seed);
+        let mut world = World::new(seed, Plant::Nothing);
         (0..STEPS).for_each(|_| world.step(true));
         world.story()
     };

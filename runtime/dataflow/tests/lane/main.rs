@@ -62,6 +62,7 @@ fn planted_faults_are_found() {
         Plant::KeepProducer,
         Plant::ReleaseWhenConfirmed,
         Plant::NoClaim,
+        Plant::EarlyBarrier,
     ] {
         match run(plant, 5000) {
             Err(TestError::Fail(why, ops)) => println!("{plant:?}: {why}, by {} steps", ops.len()),

@@ -29,6 +29,22 @@ impl Dice {
     }
 }
 
+/// What the world does wrong on purpose, to see that it would be noticed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Plant {
+    Nothing,
+    /// A checkpoint is confirmed when the swap of HEAD is sent, not when it is answered.
+    ConfirmsBeforeTheSwap,
+    /// The store swaps whatever the version is.
+    IgnoresConditions,
+    /// A manifest is told to be stored that is not.
+    LosesManifests,
+    /// Whatever nothing retained names is taken for garbage.
+    SweepsTheNew,
+    /// What is deleted is deleted without the checkpoints that stay being looked at.
+    DeletesWhatIsShared,
+}
+
 /// An attempt on its worker.
 struct Running {
     attempt: Attempt,
@@ -55,6 +71,7 @@ struct Leader {
 }
 
 pub struct World {
+    plant: Plant,
     dice: Dice,
     now: u64,
     version: u64,
@@ -99,9 +116,10 @@ fn settings(leader: usize) -> Settings {
 }
 
 impl World {
-    pub fn new(seed: u64) -> World {
+    pub fn new(seed: u64, plant: Plant) -> World {
         let incarnation = Incarnation::of(1);
         let mut world = World {
+            plant,
             dice: Dice(seed),
             now: 1_000,
             version: 0,
@@ -308,6 +326,11 @@ impl World {
         let faulty = !self.ending;
         match action {
             Action::Swap { head, expected } => {
+                if self.plant == Plant::ConfirmsBeforeTheSwap
+                    && let Some(latest) = head.latest
+                {
+                    self.confirm(which, head.attempt, latest);
+                }
                 let answer = if faulty && self.dice.one_in(8) {
                     // Nobody knows: it lands now, later or never.
                     match self.dice.roll(3) {
@@ -335,7 +358,8 @@ impl World {
             }
             Action::StoreManifest(manifest) => {
                 let (checkpoint, fails) = (manifest.checkpoint, faulty && self.dice.one_in(15));
-                if !fails || self.dice.one_in(2) {
+                let is_lost = self.plant == Plant::LosesManifests && self.dice.one_in(5);
+                if !is_lost && (!fails || self.dice.one_in(2)) {
                     self.objects.insert(manifest.name());
                     self.manifests.insert(checkpoint, *manifest);
                 }
@@ -343,10 +367,15 @@ impl World {
                 self.leaders[which].inbox.push(Event::ManifestStored(checkpoint, result));
             }
             Action::Delete(objects) => {
-                self.delete(|object| objects.contains(object));
+                let all = self.plant == Plant::DeletesWhatIsShared;
+                let checkpoints: BTreeSet<_> = objects.iter().map(ObjectName::checkpoint).collect();
+                self.delete(|object| objects.contains(object) || all && checkpoints.contains(&object.checkpoint()));
                 self.leaders[which].inbox.push(Event::Deleted);
             }
-            Action::Sweep { until, kept, .. } => self.delete(|object| is_garbage(object, &kept, until)),
+            Action::Sweep { until, kept, .. } => {
+                let until = if self.plant == Plant::SweepsTheNew { CheckpointId(u64::MAX) } else { until };
+                self.delete(|object| is_garbage(object, &kept, until));
+            }
             Action::Deploy { attempt, from, .. } => self.deploy(which, attempt, from.map(|from| *from)),
             Action::Release { attempt } => self.running(which, attempt, |running| running.released = true),
             Action::Trigger { attempt, checkpoint, confirmed } => {
@@ -420,7 +449,8 @@ impl World {
     }
 
     fn swap(&mut self, head: Head, expected: Option<String>) -> Answer {
-        if self.head.as_ref().map(|(_, version)| version.clone()) != expected {
+        let is_expected = self.head.as_ref().map(|(_, version)| version.clone()) == expected;
+        if !is_expected && self.plant != Plant::IgnoresConditions {
             return Answer::Conflict;
         }
         if let Some((before, _)) = &self.head {

@@ -2,6 +2,7 @@
 
 mod bounded;
 mod cluster;
+mod contract;
 mod destinations;
 mod failing;
 mod lanes;
