@@ -165,13 +165,13 @@ impl Broker {
         }
     }
 
-    /// The transaction of an id has been open for too long: it is aborted, and its producer fenced.
+    /// The transaction of an id has been open for too long: it is aborted, and its producer fenced. For this there is always one
+    /// epoch left: no producer ever gets the one behind [`LAST_EPOCH`].
     pub fn time_out(&mut self, id: &str) {
         if self.abort(id)
             && let Some(state) = self.ids.get_mut(id)
-            && state.producer.epoch < LAST_EPOCH
         {
-            state.producer.epoch += 1;
+            state.producer.epoch = state.producer.epoch.saturating_add(1);
         }
     }
 
@@ -217,5 +217,29 @@ impl Broker {
         }
         state.transaction = Transaction::Ended(false);
         true
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_transaction_that_is_open_for_too_long_fences_its_producer_even_at_the_last_epoch() {
+        let mut broker = Broker::default();
+        for round in [0, i32::from(LAST_EPOCH)] {
+            let mut by = broker.init("id");
+            for _ in 0..round {
+                by = broker.init("id");
+            }
+            let by = by.expect("nothing is being ended");
+            broker.produce("id", by, 0, [Record::default()]).expect("it owns the id");
+            broker.time_out("id");
+            assert_eq!(broker.produce("id", by, 0, [Record::default()]), Err(Error::Fenced), "{by:?}");
+            assert_eq!(broker.end("id", by, true), Err(Error::Fenced));
+        }
+        let next = broker.init("id").expect("nothing is being ended");
+        assert_eq!(broker.end("id", next, true), Err(Error::Invalid));
+        assert!(broker.read(0).records.is_empty());
     }
 }

@@ -35,7 +35,8 @@ impl Default for Clock {
 pub struct Agenda<T> {
     clock: Clock,
     planned: u64,
-    entries: BTreeMap<(u64, u64), T>,
+    /// By time, then what has waited for somebody to wake, then in the order of planning.
+    entries: BTreeMap<(u64, bool, u64), T>,
 }
 
 impl<T> Agenda<T> {
@@ -51,13 +52,22 @@ impl<T> Agenda<T> {
 
     /// Plans something for a time that is not over.
     pub fn at(&mut self, time: u64, what: T) {
+        self.plan(time, true, what);
+    }
+
+    /// Plans what waits for somebody to wake then: ahead of all that comes at that time, so that nothing overtakes it.
+    pub fn at_waking(&mut self, time: u64, what: T) {
+        self.plan(time, false, what);
+    }
+
+    fn plan(&mut self, time: u64, comes: bool, what: T) {
         self.planned += 1;
-        self.entries.insert((time.max(self.clock.now()), self.planned), what);
+        self.entries.insert((time.max(self.clock.now()), comes, self.planned), what);
     }
 
     /// The next thing; it is its time then.
     pub fn pop(&mut self) -> Option<T> {
-        let ((time, _), what) = self.entries.pop_first()?;
+        let ((time, ..), what) = self.entries.pop_first()?;
         self.clock.0.store(time, Relaxed);
         Some(what)
     }

@@ -82,7 +82,7 @@ impl World {
         let now = self.clock.now();
         let Some(leader) = self.leaders.get_mut(&number) else { return };
         if leader.asleep > now {
-            return self.agenda.at(leader.asleep, Event::Heard(number, event));
+            return self.agenda.at_waking(leader.asleep, Event::Heard(number, event));
         }
         let actions = leader.job.handle(now, event);
         self.perform(number, actions);
@@ -196,7 +196,7 @@ impl World {
         let Some(leader) = self.leaders.get_mut(&number) else { return };
         if leader.asleep > now {
             let at = leader.asleep;
-            return self.agenda.at(at, Event::Deploy(number, incarnation.clone(), attempt, from));
+            return self.agenda.at_waking(at, Event::Deploy(number, incarnation.clone(), attempt, from));
         }
         if leader.unwanted.remove(&attempt) {
             return self.heard(number, JobEvent::Stopped { attempt });

@@ -72,9 +72,24 @@ impl World {
         self.pick(all)
     }
 
+    /// The broker gives up what a lane has open. False if there is nothing.
+    fn time_out(&mut self) -> bool {
+        let ids = (0..LANES).map(|lane| self.identity(lane).transactional_id());
+        let Some(id) = ids.into_iter().find(|id| self.broker.open(id).is_some()) else { return false };
+        self.note(format_args!("the broker gives up what {id} has open"));
+        self.broker.time_out(&id);
+        true
+    }
+
     pub(crate) fn fault(&mut self, fault: Fault) {
         if !self.is_faulty() {
             return;
+        }
+        if let Fault::TimeOut = fault
+            && !self.time_out()
+        {
+            // Until something is open.
+            return self.agenda.after(3, Event::Fault(fault));
         }
         let pause = self.dice.between(10, self.pace);
         self.plan_fault(pause);
@@ -119,11 +134,7 @@ impl World {
                     attempt.lanes_asleep[lane] = attempt.lanes_asleep[lane].max(now + nap);
                 }
             }
-            Fault::TimeOut => {
-                let lane = self.dice.roll(LANES.into()) as u32;
-                let id = self.identity(lane).transactional_id();
-                self.broker.time_out(&id);
-            }
+            Fault::TimeOut => {}
             Fault::Outage(nap) => self.outage = now + nap,
             Fault::Second => self.lead(),
             Fault::Ask => {

@@ -41,7 +41,7 @@ impl World {
         let of_lane = lane.map_or(0, |lane| attempt.lanes_asleep[lane as usize]);
         let until = attempt.asleep.max(of_lane);
         if until > self.clock.now() {
-            self.agenda.at(until, event());
+            self.agenda.at_waking(until, event());
             return None;
         }
         self.attempts.get_mut(&key)
@@ -272,7 +272,7 @@ impl World {
     pub(crate) fn timed_out(&mut self, lane: u32, by: broker::Producer) {
         let id = self.identity(lane).transactional_id();
         if self.broker.open(&id) == Some(by) {
-            self.note(format_args!("the broker gives it up"));
+            self.note(format_args!("the broker gives up what {id} has open"));
             self.broker.time_out(&id);
         }
     }

@@ -12,7 +12,7 @@ use flow_protocol::job::Event as JobEvent;
 
 use crate::Broker;
 use crate::attempt::{Attempt, Job};
-use crate::broker::Producer;
+use crate::broker::{LAST_EPOCH, Producer};
 use crate::clock::{Agenda, Clock};
 use crate::coordinator::{self, Leader};
 use crate::counter::{Counter, MakeFunction};
@@ -109,6 +109,8 @@ pub struct World {
     pub(crate) dice: Dice,
     /// From one fault to the next, at most, milliseconds.
     pub(crate) pace: u64,
+    /// How rarely requests go wrong: 4 is usual.
+    calm: u64,
     pub(crate) clock: Clock,
     pub(crate) agenda: Agenda<Event>,
     pub(crate) trace: Trace,
@@ -165,13 +167,26 @@ impl World {
             counters: Counters::default(),
             wrong: None,
             pace,
+            calm: [1, 4, 4, 16][dice.roll(4) as usize],
             checkpoints: coordinator::checkpoints(&mut dice),
             dice,
         };
         world.agenda.after(0, Event::Supervise);
+        world.burn_epochs();
         let first = world.dice.between(0, pace);
         world.plan_fault(first);
         world
+    }
+
+    /// Leaves a lane only some epochs of its producer id, in some runs: then it gets another one.
+    fn burn_epochs(&mut self) {
+        if self.dice.one_in(8) {
+            let id = self.identity(0).transactional_id();
+            for _ in self.dice.between(1, 20)..LAST_EPOCH as u64 {
+                // Nothing of it is open, so it is not refused.
+                _ = self.broker.init(&id);
+            }
+        }
     }
 
     /// Runs it to its end.
@@ -226,9 +241,9 @@ impl World {
         self.clock.elapsed() < FAULTS
     }
 
-    /// A chance of one in so many, as long as faults happen.
+    /// A chance of one in about so many, as long as faults happen.
     pub(crate) fn mishap(&mut self, n: u64) -> bool {
-        self.is_faulty() && self.dice.one_in(n)
+        self.is_faulty() && self.dice.one_in((n * self.calm / 4).max(2))
     }
 
     /// Something is wrong that must never be.
