@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use flow_dataflow::{Barrier, Error};
 use flow_model::checkpoint::head::Wanted;
-use flow_model::checkpoint::{self, Incarnation, Manifest};
+use flow_model::checkpoint::{self, CheckpointId, Incarnation, Manifest};
 use flow_protocol::checkpoint::Settings as CheckpointSettings;
 use flow_protocol::job::{Action, Beginning, End, Event as JobEvent, Failure, Job, Settings};
 use flow_protocol::restart::{self, Kind};
@@ -37,14 +37,14 @@ pub(crate) fn checkpoints(dice: &mut Dice) -> CheckpointSettings {
     }
 }
 
-fn settings(leader: u32, checkpoints: CheckpointSettings) -> Settings {
+fn settings(leader: u32, checkpoints: CheckpointSettings, retained: usize) -> Settings {
     Settings {
         pipeline: "sim".parse().expect("a name"),
         key_groups: Default::default(),
         contributions: contributions(),
         checkpoints,
         restart: restart::Settings { attempts: u32::MAX, pause: 10, longest: 100 },
-        retained: 2,
+        retained,
         leader: format!("coordinator {leader}"),
     }
 }
@@ -71,18 +71,26 @@ impl World {
         self.counters.leaders += 1;
         let number = self.counters.leaders;
         let unique = u128::from(self.dice.roll(u64::MAX)) << 32 | u128::from(number);
-        let (job, actions) = Job::new(settings(number, self.checkpoints.clone()), beginning, unique, head);
+        let (job, actions) =
+            Job::new(settings(number, self.checkpoints.clone(), self.retained), beginning, unique, head);
         self.note(format_args!("coordinator {number} begins"));
         self.leaders.insert(number, Leader { job, asleep: 0, current: None, unwanted: BTreeSet::new() });
         self.perform(number, actions);
     }
 
     /// A coordinator hears of something.
-    pub(crate) fn heard(&mut self, number: u32, event: JobEvent) {
+    pub(crate) fn heard(&mut self, number: u32, mut event: JobEvent) {
         let now = self.clock.now();
         let Some(leader) = self.leaders.get_mut(&number) else { return };
         if leader.asleep > now {
             return self.agenda.at_waking(leader.asleep, Event::Heard(number, event));
+        }
+        if self.job.plant == Plant::TakesStaleAcknowledgements
+            && let JobEvent::Acknowledged { attempt, checkpoint, .. } = &mut event
+            && let Some(head) = leader.job.head()
+        {
+            *attempt = head.attempt;
+            *checkpoint = CheckpointId::new(head.attempt, checkpoint.counter());
         }
         let actions = leader.job.handle(now, event);
         self.perform(number, actions);
@@ -167,7 +175,7 @@ impl World {
         self.agenda.at(due, Event::Told(key, control));
     }
 
-    fn confirm(&mut self, number: u32, checkpoint: checkpoint::CheckpointId) {
+    fn confirm(&mut self, number: u32, checkpoint: CheckpointId) {
         let Some(key) = self.leaders.get(&number).and_then(|leader| leader.current) else { return };
         for lane in 0..LANES {
             let delay = if self.mishap(10) { self.dice.between(50, 800) } else { self.dice.between(0, 10) };

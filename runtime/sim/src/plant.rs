@@ -20,13 +20,15 @@ pub enum Plant {
     KeepsItsProducer,
     /// What no retained checkpoint names is deleted, however new it is.
     SweepsTheNew,
+    /// Acknowledgements are taken by the number of the checkpoint in its attempt, whichever attempt they come from.
+    TakesStaleAcknowledgements,
     /// A snapshot of a source says where it was before its last batch.
     ReadsBehind,
 }
 
 impl Plant {
     /// All that are wrong.
-    pub const ALL: [Plant; 8] = [
+    pub const ALL: [Plant; 9] = [
         Plant::ConfirmsBeforeTheSwap,
         Plant::TrustsItsMemory,
         Plant::ForgetsTheAborted,
@@ -34,6 +36,7 @@ impl Plant {
         Plant::ClaimsNothing,
         Plant::KeepsItsProducer,
         Plant::SweepsTheNew,
+        Plant::TakesStaleAcknowledgements,
         Plant::ReadsBehind,
     ];
 }

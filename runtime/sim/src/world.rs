@@ -106,6 +106,8 @@ pub struct Outcome {
 pub struct World {
     pub(crate) job: Job,
     pub(crate) checkpoints: CheckpointSettings,
+    /// So many of the last checkpoints stay.
+    pub(crate) retained: usize,
     pub(crate) dice: Dice,
     /// From one fault to the next, at most, milliseconds.
     pub(crate) pace: u64,
@@ -169,6 +171,7 @@ impl World {
             pace,
             calm: [1, 4, 4, 16][dice.roll(4) as usize],
             checkpoints: coordinator::checkpoints(&mut dice),
+            retained: dice.between(1, 3) as usize,
             dice,
         };
         world.agenda.after(0, Event::Supervise);
