@@ -8,7 +8,7 @@ use flow_dataflow::call::{Blame, FunctionOperator, OnError, Setup};
 use flow_dataflow::exchange::{Wake, channel};
 use flow_dataflow::input_gate::InputGate;
 use flow_dataflow::key_by::KeyBy;
-use flow_dataflow::lane::{Identity, Lane};
+use flow_dataflow::lane::Lane;
 use flow_dataflow::output_gate::{Edge, OutputGate, Partitioner};
 use flow_dataflow::report::{Level, Place, Rejected, Report};
 use flow_dataflow::state::{Cached, KeyedState};
@@ -26,7 +26,7 @@ use crate::clock::Clock;
 use crate::counter::MakeFunction;
 use crate::dice::Dice;
 use crate::input::{Input, Reader};
-use crate::lane::Client;
+use crate::lane::{Client, identity};
 use crate::outbox::{Names, Outbox, Wish};
 use crate::plant::Plant;
 use crate::sink::{self, LaneSink};
@@ -85,6 +85,8 @@ struct Placed {
 pub struct Attempt {
     /// Its number in the job.
     pub number: checkpoint::Attempt,
+    /// The life of the job.
+    pub incarnation: Incarnation,
     /// The coordinator that deployed it.
     pub leader: u32,
     /// The checkpoint that it goes on from.
@@ -208,6 +210,7 @@ impl Attempt {
         let lanes = lanes(job, incarnation, number, manifest);
         Ok(Attempt {
             number,
+            incarnation: incarnation.clone(),
             leader,
             from,
             tasks,
@@ -309,7 +312,7 @@ fn lanes(job: &Job, incarnation: &Incarnation, number: checkpoint::Attempt, from
     let confirmed = from.map_or(CheckpointId::NONE, |from| from.checkpoint);
     let mut lanes = Vec::new();
     for index in 0..LANES {
-        let identity = Identity { incarnation: incarnation.clone(), sink: name("out"), index };
+        let identity = identity(incarnation, index);
         let outputs = of_sink.subtasks.iter().zip(0..);
         let outputs = outputs.filter_map(|(snapshot, subtask)| Some((subtask, snapshot.output.as_ref()?)));
         let mine = outputs.filter(|(_, output)| output.lane == index);

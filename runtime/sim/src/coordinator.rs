@@ -13,6 +13,7 @@ use crate::attempt::{Attempt, LANES, contributions};
 use crate::dice::Dice;
 use crate::network::Request;
 use crate::plant::Plant;
+use crate::sink::incarnation;
 use crate::world::{Control, Event, World};
 
 /// A coordinator, or one that thinks that it is.
@@ -62,11 +63,16 @@ impl World {
     /// A process begins to lead, by what HEAD says now.
     pub(crate) fn lead(&mut self) {
         let head = self.store.head().cloned();
-        let incarnation = self.incarnation.clone();
-        let beginning = match &head {
-            None => Beginning::Deployed(incarnation),
-            Some((head, _)) if head.wanted == Wanted::Running => Beginning::Resumed(incarnation),
-            Some(_) => return,
+        let beginning = match head.as_ref().map(|(head, _)| (head.wanted, head.incarnation == self.incarnation)) {
+            // Canceled, and deployed again under its name: another life.
+            Some((Wanted::Canceled, true)) => {
+                self.counters.lives += 1;
+                self.incarnation = incarnation(self.seed, self.counters.lives);
+                Beginning::Deployed(self.incarnation.clone())
+            }
+            None | Some((Wanted::Canceled, false)) => Beginning::Deployed(self.incarnation.clone()),
+            Some((Wanted::Running, _)) => Beginning::Resumed(self.incarnation.clone()),
+            Some((Wanted::Finished | Wanted::Failed, _)) => return,
         };
         self.counters.leaders += 1;
         let number = self.counters.leaders;
@@ -132,7 +138,7 @@ impl World {
             }
             Action::StoreManifest(manifest) => self.send(Request::Manifest(number, manifest)),
             Action::Delete(objects) => self.send(Request::Delete(number, objects)),
-            Action::Sweep { until, kept, .. } => self.send(Request::Sweep(number, until, kept)),
+            Action::Sweep { incarnation, until, kept } => self.send(Request::Sweep(incarnation, until, kept)),
             Action::Deploy { incarnation, attempt, from } => {
                 let delay = self.dice.between(5, 80);
                 self.agenda.after(delay, Event::Deploy(number, incarnation, attempt, from));
@@ -158,6 +164,7 @@ impl World {
     fn ended(&mut self, number: u32, end: End) {
         match end {
             End::Finished | End::Deposed(_) | End::Refused(_) => {}
+            End::Canceled if self.canceled => {}
             End::Canceled => self.broken(format!("coordinator {number} canceled the job")),
             End::Failed(failure) => {
                 self.broken(format!("coordinator {number} gave the job up: {}", failure.reason));
@@ -210,7 +217,8 @@ impl World {
             return self.heard(number, JobEvent::Stopped { attempt });
         }
         let dice = self.dice.fork();
-        let verdict = self.oracle.deployed(attempt, from.as_deref(), self.store.head().map(|(head, _)| head));
+        let verdict =
+            self.oracle.deployed(incarnation, attempt, from.as_deref(), self.store.head().map(|(head, _)| head));
         self.check(verdict);
         let made = Attempt::deploy(&self.job, &self.store, (number, incarnation, attempt), from, dice);
         match made {
@@ -229,7 +237,7 @@ impl World {
                 self.heard(number, JobEvent::Started { attempt });
             }
             Err(error) => {
-                if self.is_current(attempt) {
+                if self.is_current(incarnation, attempt) {
                     self.broken(format!("attempt {attempt} can't be deployed: {error}"));
                 }
                 let failure = Failure { kind: kind(&error), reason: error.to_string() };
@@ -240,8 +248,8 @@ impl World {
     }
 
     /// Whether an attempt is the one that HEAD names.
-    pub(crate) fn is_current(&self, attempt: checkpoint::Attempt) -> bool {
-        self.store.head().is_some_and(|(head, _)| head.attempt == attempt)
+    pub(crate) fn is_current(&self, incarnation: &Incarnation, attempt: checkpoint::Attempt) -> bool {
+        self.store.head().is_some_and(|(head, _)| head.attempt == attempt && &head.incarnation == incarnation)
     }
 
     /// A coordinator has an attempt stopped. It may be out of reach, and live on.

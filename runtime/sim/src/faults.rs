@@ -5,6 +5,7 @@ use flow_protocol::job::{Event as JobEvent, Failure, State};
 use flow_protocol::restart::Kind;
 
 use crate::attempt::LANES;
+use crate::lane::identity;
 use crate::world::{Event, World};
 
 /// How often somebody looks whether the job has a coordinator, milliseconds.
@@ -37,13 +38,15 @@ pub enum Fault {
     Second,
     /// Somebody wants a checkpoint.
     Ask,
+    /// Somebody wants the job stopped, and deploys it again when it is.
+    Cancel,
 }
 
 impl World {
     pub(crate) fn plan_fault(&mut self, after: u64) {
         let nap = self.dice.between(20, 900);
         let alone = self.dice.one_in(2);
-        let fault = match self.dice.roll(20) {
+        let fault = match self.dice.roll(22) {
             0..=3 => Fault::Crash { alone },
             4..=6 => Fault::Lose { alone },
             7..=8 => Fault::SleepLeader(nap),
@@ -52,6 +55,7 @@ impl World {
             14..=15 => Fault::TimeOut,
             16 => Fault::Outage(nap / 2),
             17 => Fault::Second,
+            18 if !self.canceled && self.clock.elapsed() > 1_000 => Fault::Cancel,
             _ => Fault::Ask,
         };
         self.agenda.after(after, Event::Fault(fault));
@@ -74,7 +78,7 @@ impl World {
 
     /// The broker gives up what a lane has open. False if there is nothing.
     fn time_out(&mut self) -> bool {
-        let ids = (0..LANES).map(|lane| self.identity(lane).transactional_id());
+        let ids = (0..LANES).map(|lane| identity(&self.incarnation, lane).transactional_id());
         let Some(id) = ids.into_iter().find(|id| self.broker.open(id).is_some()) else { return false };
         self.note(format_args!("the broker gives up what {id} has open"));
         self.broker.time_out(&id);
@@ -142,6 +146,12 @@ impl World {
                 let question = JobEvent::Checkpoint(self.counters.questions);
                 if let Some(leader) = self.a_leader() {
                     self.heard(leader, question);
+                }
+            }
+            Fault::Cancel => {
+                if let Some(leader) = self.a_leader() {
+                    self.canceled = true;
+                    self.heard(leader, JobEvent::Cancel);
                 }
             }
         }

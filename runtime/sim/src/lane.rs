@@ -3,13 +3,20 @@
 use std::collections::VecDeque;
 
 use flow_dataflow::lane::{Action, Event, Identity, Lane, Outcome, Settled, Standing};
+use flow_model::checkpoint::Incarnation;
 use flow_model::checkpoint::snapshot::{Part, Progress};
 
+use crate::attempt::name;
 use crate::broker::{Error, Producer, Record, Seen};
 use crate::plant::Plant;
 
 /// The first partition of the progress topic; those before it are of the topic that is written.
 pub const PROGRESS: u32 = 100;
+
+/// Who a lane is.
+pub fn identity(incarnation: &Incarnation, index: u32) -> Identity {
+    Identity { incarnation: incarnation.clone(), sink: name("out"), index }
+}
 
 /// A request to the broker.
 #[derive(Clone, Debug)]

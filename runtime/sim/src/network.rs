@@ -30,7 +30,7 @@ pub enum Request {
     /// Delete objects.
     Delete(u32, BTreeSet<ObjectName>),
     /// Look for garbage and delete it.
-    Sweep(u32, CheckpointId, BTreeSet<ObjectName>),
+    Sweep(Incarnation, CheckpointId, BTreeSet<ObjectName>),
     /// An attempt uploads an object.
     Put(u32, Ticket, ObjectName, Body),
 }
@@ -113,9 +113,10 @@ impl World {
                 self.delete(|object| objects.contains(object));
                 self.back(heard, back, leader, JobEvent::Deleted);
             }
-            Request::Sweep(_, until, kept) => {
+            Request::Sweep(incarnation, until, kept) => {
                 let until = if self.job.plant == Plant::SweepsTheNew { CheckpointId(u64::MAX) } else { until };
-                self.delete(|object| is_garbage(object, &kept, until));
+                let is_its = |object: &ObjectName| object.as_str().starts_with(incarnation.as_str());
+                self.delete(|object| is_its(object) && is_garbage(object, &kept, until));
             }
             Request::Put(attempt, ticket, name, body) => {
                 self.store.put(name, body);

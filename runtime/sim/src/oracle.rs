@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use flow_dataflow::lane::{Identity, Standing};
+use flow_dataflow::lane::Standing;
 use flow_model::checkpoint::snapshot::{Part, Progress};
 use flow_model::checkpoint::{Attempt, CheckpointId, Head, Incarnation, Manifest};
 
@@ -12,8 +12,8 @@ use crate::Broker;
 use crate::attempt::{LANES, name};
 use crate::broker::Record;
 use crate::input::{Counts, Input};
-use crate::lane::PROGRESS;
-use crate::sink::PARTITIONS;
+use crate::lane::{PROGRESS, identity};
+use crate::sink::{PARTITIONS, first_partition};
 use crate::state;
 use crate::store::{Body, Store};
 
@@ -23,12 +23,14 @@ pub struct Oracle {
     confirmed: u64,
     /// What HEAD says.
     head: Option<Head>,
+    /// All lives that the job has had, the last one last.
+    lives: Vec<Incarnation>,
 }
 
 impl Oracle {
     /// Of a run with this input.
     pub fn new(input: Arc<Input>) -> Oracle {
-        Oracle { input, confirmed: 0, head: None }
+        Oracle { input, confirmed: 0, head: None, lives: Vec::new() }
     }
 
     /// How many checkpoints were confirmed.
@@ -48,8 +50,15 @@ impl Oracle {
         broker: &Broker,
     ) -> Result<(), String> {
         self.head = Some(head.clone());
+        if let Some(before) = before.filter(|before| before.term > head.term) {
+            return Err(format!("the term falls: {before:?} becomes {head:?}"));
+        }
+        let before = before.filter(|before| before.incarnation == head.incarnation);
+        if !self.lives.contains(&head.incarnation) {
+            self.lives.push(head.incarnation.clone());
+        }
         if let Some(before) = before {
-            let rises = head.term >= before.term && head.attempt >= before.attempt && head.latest >= before.latest;
+            let rises = head.attempt >= before.attempt && head.latest >= before.latest;
             if !rises {
                 return Err(format!("HEAD falls back: {before:?} becomes {head:?}"));
             }
@@ -87,8 +96,21 @@ impl Oracle {
     ///
     /// # Errors
     /// If HEAD does not say so.
-    pub fn deployed(&self, attempt: Attempt, from: Option<&Manifest>, head: Option<&Head>) -> Result<(), String> {
+    pub fn deployed(
+        &self,
+        incarnation: &Incarnation,
+        attempt: Attempt,
+        from: Option<&Manifest>,
+        head: Option<&Head>,
+    ) -> Result<(), String> {
         let Some(head) = head else { return Err(format!("attempt {attempt} is deployed without HEAD")) };
+        if !self.lives.contains(incarnation) {
+            return Err(format!("{incarnation} is deployed before HEAD names it"));
+        }
+        if &head.incarnation != incarnation {
+            // By somebody who is deposed and does not know it.
+            return Ok(());
+        }
         let from = from.map(|from| from.checkpoint);
         if attempt > head.attempt {
             return Err(format!("attempt {attempt} is deployed before HEAD names it"));
@@ -117,9 +139,9 @@ impl Oracle {
         if found != expected {
             return Err(format!("its state is {found:?}, and that of its positions {expected:?}"));
         }
-        let broker = decided(broker, &manifest.incarnation);
+        let broker = self.decided(broker);
         let mut last = Counts::new();
-        for partition in 0..PARTITIONS {
+        for partition in partitions(&manifest.incarnation) {
             follow(&mut last, &broker.read(partition).records)?;
         }
         for lane in 0..LANES {
@@ -140,7 +162,7 @@ impl Oracle {
     /// # Errors
     /// If it is not.
     pub fn settled(&self, manifest: &Manifest, broker: &Broker) -> Result<(), String> {
-        let broker = &decided(broker, &manifest.incarnation);
+        let broker = &self.decided(broker);
         for lane in 0..LANES {
             if let Some(part) = unwritten(manifest, lane, broker)?.first() {
                 let (checkpoint, object) = (manifest.checkpoint, &part.chunk.object);
@@ -157,9 +179,11 @@ impl Oracle {
     /// # Errors
     /// What is not so.
     pub fn committed(&self, broker: &Broker, head: Option<&Head>) -> Result<(), String> {
-        let mut last = Counts::new();
-        for partition in 0..PARTITIONS {
-            follow(&mut last, &broker.read(partition).records)?;
+        for life in &self.lives {
+            let mut last = Counts::new();
+            for partition in partitions(life) {
+                follow(&mut last, &broker.read(partition).records)?;
+            }
         }
         let Some(head) = head else { return Ok(()) };
         for lane in 0..LANES {
@@ -183,12 +207,24 @@ impl Oracle {
         Ok(())
     }
 
+    /// The broker when nothing is open any more: what is decided is visible, and what is not is aborted.
+    fn decided(&self, broker: &Broker) -> Broker {
+        let mut broker = broker.clone();
+        broker.settle();
+        for (life, lane) in self.lives.iter().flat_map(|life| (0..LANES).map(move |lane| (life, lane))) {
+            // Nothing is about to end, so it is not refused.
+            _ = broker.init(&identity(life, lane).transactional_id());
+        }
+        broker
+    }
+
     /// Records that are missing in the end, and such as are there more than once or should not be.
     pub fn compare(&self, broker: &Broker) -> (u64, u64) {
-        let incarnation = self.head.as_ref().map(|head| head.incarnation.clone());
-        let broker = incarnation.map_or_else(Broker::default, |incarnation| decided(broker, &incarnation));
+        let broker = self.decided(broker);
         let mut seen: BTreeMap<(String, String), u64> = BTreeMap::new();
-        for record in (0..PARTITIONS).flat_map(|partition| broker.read(partition).records) {
+        for record in
+            self.lives.last().into_iter().flat_map(partitions).flat_map(|partition| broker.read(partition).records)
+        {
             let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
             *seen.entry((text(record.key), text(record.value))).or_default() += 1;
         }
@@ -206,19 +242,10 @@ fn find<'a>(store: &'a Store, head: &Head, checkpoint: CheckpointId) -> Result<&
     store.manifest(&name).ok_or_else(|| format!("{name}, which HEAD names, is not in the store"))
 }
 
-fn identity(incarnation: &Incarnation, index: u32) -> Identity {
-    Identity { incarnation: incarnation.clone(), sink: name("out"), index }
-}
-
-/// The broker when nothing is open any more: what is decided is visible, and what is not is aborted.
-fn decided(broker: &Broker, incarnation: &Incarnation) -> Broker {
-    let mut broker = broker.clone();
-    broker.settle();
-    for lane in 0..LANES {
-        // Nothing is about to end, so it is not refused.
-        _ = broker.init(&identity(incarnation, lane).transactional_id());
-    }
-    broker
+/// The partitions that a life writes.
+fn partitions(incarnation: &Incarnation) -> std::ops::Range<u32> {
+    let first = first_partition(incarnation);
+    first..first + PARTITIONS
 }
 
 /// Takes records into what was seen: of each key the counts come one after the other.

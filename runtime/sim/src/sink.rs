@@ -16,8 +16,10 @@ use crate::outbox::{Names, Outbox, Ticket, Wish};
 use crate::plant::Plant;
 use crate::store::Body;
 
-/// Partitions of the topic that is written.
+/// Partitions that one life of the job writes.
 pub const PARTITIONS: u32 = 3;
+/// From the first partition of one life to that of the next: what a former one wrote is no output of this one.
+const LIFE: u32 = 10;
 /// What a record counts of a transaction's bytes: some parts fill one.
 const WEIGHT: u64 = 1 << 20;
 
@@ -114,8 +116,18 @@ impl Shared {
     }
 }
 
-/// The partition of a key.
-pub fn partition(key: &[u8]) -> u32 {
+/// An incarnation of a run: those of one run differ in their last digit.
+pub fn incarnation(seed: u64, life: u32) -> Incarnation {
+    Incarnation::of(u128::from(seed) << 4 | u128::from(life))
+}
+
+/// The first of the partitions that an incarnation writes.
+pub fn first_partition(incarnation: &Incarnation) -> u32 {
+    incarnation.as_str().chars().last().and_then(|digit| digit.to_digit(16)).unwrap_or(0) * LIFE
+}
+
+/// The partition of a key, among those of a life.
+fn partition(key: &[u8]) -> u32 {
     key.iter().map(|byte| u32::from(*byte)).sum::<u32>() % PARTITIONS
 }
 
@@ -129,9 +141,10 @@ impl Sink for LaneSink {
         let wrong = || Error::Fatal("output without keys or values".into());
         let keys = batch.bytes(id::KEY).ok_or_else(wrong)?;
         let values = batch.bytes(id::VALUE).ok_or_else(wrong)?;
+        let first = first_partition(&shared.owner.incarnation);
         for row in 0..batch.rows() {
             let record = Record { key: keys.raw(row).to_vec(), value: values.raw(row).to_vec() };
-            shared.part.push((partition(&record.key), record));
+            shared.part.push((first + partition(&record.key), record));
             if shared.part.len() >= shared.whole {
                 shared.close();
             }

@@ -2,16 +2,16 @@
 //! the answers.
 
 use flow_dataflow::Error;
-use flow_dataflow::lane::{Event as LaneEvent, Identity};
-use flow_model::checkpoint::CheckpointId;
+use flow_dataflow::lane::Event as LaneEvent;
 use flow_model::checkpoint::snapshot::{Part, Progress};
+use flow_model::checkpoint::{CheckpointId, Incarnation};
 use flow_protocol::job::{Event as JobEvent, Failure};
 use flow_protocol::restart::Kind;
 
 use crate::attempt::{Attempt, name};
 use crate::broker;
 use crate::coordinator::kind;
-use crate::lane::{Effect, PROGRESS, Reply, Step};
+use crate::lane::{Effect, PROGRESS, Reply, Step, identity};
 use crate::network::Request;
 use crate::outbox::{Ticket, Wish};
 use crate::store::Body;
@@ -27,6 +27,8 @@ const AGAIN: u64 = 15;
 /// A request of a lane.
 #[derive(Clone, Debug)]
 pub struct Ask {
+    /// The life of the job.
+    incarnation: Incarnation,
     attempt: u32,
     lane: u32,
     /// Which of its requests.
@@ -186,8 +188,8 @@ impl World {
         for part in parts {
             let object = &part.chunk.object;
             let Some(Body::Part(records)) = self.store.get(object) else {
-                let number = self.attempts.get(&key).map(|attempt| attempt.number);
-                if number.is_some_and(|number| self.is_current(number)) {
+                let attempt = self.attempts.get(&key);
+                if attempt.is_some_and(|attempt| self.is_current(&attempt.incarnation, attempt.number)) {
                     self.broken(format!("{object}, which lane {lane} has to write, is not in the store"));
                 }
                 return self.fail(key, Kind::Fatal, "a part is gone");
@@ -202,6 +204,7 @@ impl World {
     /// Sends the next request of a lane, if one is due.
     pub(crate) fn pump(&mut self, key: u32, lane: u32) {
         let Some(attempt) = self.attempts.get_mut(&key) else { return };
+        let incarnation = attempt.incarnation.clone();
         let client = &mut attempt.lanes[lane as usize];
         if client.is_over() {
             return;
@@ -211,7 +214,7 @@ impl World {
         let again = matches!(step, Step::Read(Some(_)));
         let pause = if rests { self.dice.roll(300) } else { 0 } + if again { AGAIN } else { 0 };
         let there = pause + self.dice.between(1, 6);
-        let ask = Ask { attempt: key, lane, number, step };
+        let ask = Ask { incarnation, attempt: key, lane, number, step };
         if !self.mishap(12) {
             return self.agenda.after(there, Event::Broker(ask, true));
         }
@@ -241,15 +244,14 @@ impl World {
     }
 
     pub(crate) fn at_broker(&mut self, ask: Ask, heard: bool) {
-        let identity = self.identity(ask.lane);
-        let id = identity.transactional_id();
+        let id = identity(&ask.incarnation, ask.lane).transactional_id();
         let done = |done: Result<(), broker::Error>| done.map_or_else(Reply::Refused, |()| Reply::Done);
         let reply = match &ask.step {
             Step::Init => self.broker.init(&id).map_or_else(Reply::Refused, Reply::Producer),
             Step::Read(_) => Reply::Seen(self.broker.read(PROGRESS + ask.lane)),
             Step::Produce(by, partition, records) => {
                 if self.broker.open(&id).is_none() {
-                    self.agenda.after(TRANSACTION, Event::TimedOut(ask.lane, *by));
+                    self.agenda.after(TRANSACTION, Event::TimedOut(id.clone(), *by));
                 }
                 done(self.broker.produce(&id, *by, *partition, records.clone()))
             }
@@ -269,17 +271,11 @@ impl World {
     }
 
     /// A transaction has been open for long.
-    pub(crate) fn timed_out(&mut self, lane: u32, by: broker::Producer) {
-        let id = self.identity(lane).transactional_id();
-        if self.broker.open(&id) == Some(by) {
+    pub(crate) fn timed_out(&mut self, id: &str, by: broker::Producer) {
+        if self.broker.open(id) == Some(by) {
             self.note(format_args!("the broker gives up what {id} has open"));
-            self.broker.time_out(&id);
+            self.broker.time_out(id);
         }
-    }
-
-    /// Who a lane is.
-    pub(crate) fn identity(&self, index: u32) -> Identity {
-        Identity { incarnation: self.incarnation.clone(), sink: name("out"), index }
     }
 
     pub(crate) fn answered(&mut self, ask: Ask, reply: Reply) {

@@ -19,11 +19,12 @@ use crate::counter::{Counter, MakeFunction};
 use crate::dice::Dice;
 use crate::faults::Fault;
 use crate::input::Input;
-use crate::lane::Reply;
+use crate::lane::{Reply, identity};
 use crate::network::Request;
 use crate::oracle::Oracle;
 use crate::outbox::{Names, Ticket};
 use crate::plant::Plant;
+use crate::sink::incarnation;
 use crate::store::Store;
 use crate::trace::Trace;
 use crate::worker::Ask;
@@ -75,8 +76,8 @@ pub enum Event {
     Broker(Ask, bool),
     /// A lane gets an answer.
     Answered(Ask, Reply),
-    /// A transaction of a lane was begun long ago by this producer.
-    TimedOut(u32, Producer),
+    /// A transaction of this id was begun long ago by this producer.
+    TimedOut(String, Producer),
     /// The broker writes the markers of what is decided.
     Settle,
     /// Something goes wrong.
@@ -116,7 +117,11 @@ pub struct World {
     pub(crate) clock: Clock,
     pub(crate) agenda: Agenda<Event>,
     pub(crate) trace: Trace,
+    /// The life of the job that is wanted.
     pub(crate) incarnation: Incarnation,
+    pub(crate) seed: u64,
+    /// Its user has canceled it, to deploy it again.
+    pub(crate) canceled: bool,
     pub(crate) store: Store,
     /// The store answers nobody until then.
     pub(crate) outage: u64,
@@ -134,6 +139,7 @@ pub struct World {
 pub(crate) struct Counters {
     pub(crate) leaders: u32,
     pub(crate) attempts: u32,
+    pub(crate) lives: u32,
     pub(crate) questions: u64,
 }
 
@@ -159,7 +165,9 @@ impl World {
             agenda: Agenda::new(clock.clone()),
             clock,
             trace: Trace::default(),
-            incarnation: Incarnation::of(u128::from(seed)),
+            incarnation: incarnation(seed, 0),
+            seed,
+            canceled: false,
             store: Store::default(),
             outage: 0,
             broker: Broker::default(),
@@ -184,7 +192,7 @@ impl World {
     /// Leaves a lane only some epochs of its producer id, in some runs: then it gets another one.
     fn burn_epochs(&mut self) {
         if self.dice.one_in(8) {
-            let id = self.identity(0).transactional_id();
+            let id = identity(&self.incarnation, 0).transactional_id();
             for _ in self.dice.between(1, 20)..LAST_EPOCH as u64 {
                 // Nothing of it is open, so it is not refused.
                 _ = self.broker.init(&id);
@@ -236,7 +244,8 @@ impl World {
 
     /// HEAD says that the job is done.
     fn is_finished(&self) -> bool {
-        self.store.head().is_some_and(|(head, _)| head.wanted == Wanted::Finished)
+        let (wanted, incarnation) = (Wanted::Finished, &self.incarnation);
+        self.store.head().is_some_and(|(head, _)| head.wanted == wanted && &head.incarnation == incarnation)
     }
 
     /// Faults may still happen.
@@ -291,7 +300,7 @@ impl World {
                 let verdict = self.oracle.committed(&self.broker, head.as_ref());
                 self.check(verdict);
             }
-            Event::TimedOut(lane, by) => self.timed_out(lane, by),
+            Event::TimedOut(id, by) => self.timed_out(&id, by),
             Event::Fault(fault) => self.fault(fault),
         }
     }

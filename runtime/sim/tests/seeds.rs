@@ -7,7 +7,7 @@ use flow_sim::world;
 const ENOUGH: u64 = 1000;
 
 /// What runs are for, and the words by which their traces tell of it.
-const SITUATIONS: [(&str, &str); 14] = [
+const SITUATIONS: [(&str, &str); 15] = [
     ("a zombie's lane reads that it has been taken over", "owns it"),
     ("a producer is fenced", "Refused(Fenced)"),
     ("a producer id runs out of epochs", "Producer { id: 2,"),
@@ -22,6 +22,7 @@ const SITUATIONS: [(&str, &str); 14] = [
     ("garbage is deleted", "1 objects are deleted"),
     ("an acknowledgement is lost", "lost: Acknowledged"),
     ("an attempt can't go on", "Failed {"),
+    ("the job is canceled, for another life", "Ended(Canceled)"),
 ];
 
 /// Runs these seeds, and shows each trace; one in which something is wrong leaves it in a file and says how to repeat it.
