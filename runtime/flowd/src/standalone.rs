@@ -9,7 +9,7 @@ use std::time::Duration;
 use anyhow::{Context, Result, anyhow};
 use flow_coordinator::jobs::Jobs;
 use flow_coordinator::rest::{self, Token};
-use flow_worker::{Options, Worker};
+use flow_worker::{Options, Worker, failpoint};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
@@ -37,6 +37,7 @@ pub fn run(args: &Standalone) -> Result<ExitCode> {
             return Ok(ExitCode::from(exit::INVALID));
         }
     };
+    failpoint::arm()?;
     let path = args.data.clone().map_or_else(data::default_dir, Ok)?;
     let data = DataDir::open(&path, "--data DIR")?;
     data.remove_address();

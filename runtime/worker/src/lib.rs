@@ -8,6 +8,7 @@
 //! - [`job`]: a running job; [`slot`]: the threads that step its tasks; [`cpu`]: who used their CPU time
 //! - [`log`], [`metrics`], [`report`]: what a job tells
 //! - [`connect`]: sources and sinks by name: [`kafka`], [`files`], [`generator`], [`stdout`], [`blackhole`]
+//! - [`failpoint`]: where tests have the process die
 //! - [`secrets`]: what a pipeline file refers to
 //! - [`objects`]: what checkpoints are made of, on its way to the store and back
 //! - [`rocks`]: keyed state on disk
@@ -20,6 +21,7 @@ mod connect;
 mod cpu;
 mod deploy;
 mod disk;
+pub mod failpoint;
 mod files;
 mod generator;
 pub mod job;

@@ -12,6 +12,7 @@ use flow_model::ids::OperatorName;
 use flow_store::Store;
 
 use crate::attempt::{Attempt, Told};
+use crate::failpoint::{self, Point};
 use crate::kafka::lane::{Got, PartStore, Stored};
 use crate::rocks::runs::{Acks, Fetch, Uploaded, Uploads};
 
@@ -31,7 +32,9 @@ impl Uploads for Objects {
     fn upload(&self, name: &ObjectName, file: &Path, uploaded: Uploaded) {
         let (store, name, file) = (self.0.clone(), name.clone(), file.to_owned());
         self.0.spawn(async move {
+            failpoint::reach(Point::StateUpload);
             let result = store.put_file(name.as_str(), &file).await;
+            failpoint::reach(Point::StateUploaded);
             uploaded(result.map(drop).map_err(|error| failure(&error)));
         });
     }
@@ -39,6 +42,7 @@ impl Uploads for Objects {
 
 impl Fetch for Objects {
     fn fetch(&self, object: &ObjectName, range: Range<u64>, into: &mut dyn Write) -> Result<(), Error> {
+        failpoint::reach(Point::StateFetch);
         let mut from = range.start;
         while from < range.end {
             let to = range.end.min(from + PIECE);
@@ -56,7 +60,9 @@ impl PartStore for Objects {
     fn put(&self, name: ObjectName, bytes: Bytes, done: Stored) {
         let store = self.0.clone();
         self.0.spawn(async move {
+            failpoint::reach(Point::PartUpload);
             let result = store.put(name.as_str(), bytes).await;
+            failpoint::reach(Point::PartUploaded);
             done(result.map_err(|error| failure(&error)));
         });
     }

@@ -3,6 +3,7 @@
 use flow_model::checkpoint::{Head, Manifest, ObjectName, head};
 use flow_protocol::head::Answer;
 use flow_store::{Store, Swap, Version};
+use flow_worker::failpoint::{self, Point};
 
 /// Why a job can't be kept.
 #[derive(Debug, thiserror::Error)]
@@ -37,7 +38,12 @@ pub async fn read_head(store: &Store) -> Result<Option<(Head, String)>, Error> {
 /// Asks for one swap of HEAD. With what to tell people, if it was not answered.
 pub async fn swap(store: &Store, head: &Head, expected: Option<String>) -> (Answer, Option<flow_store::Error>) {
     let expected = expected.map(Version::from);
-    match store.swap(head::NAME, expected.as_ref(), head.to_bytes()).await {
+    failpoint::reach(Point::HeadSwap);
+    let swapped = store.swap(head::NAME, expected.as_ref(), head.to_bytes()).await;
+    if failpoint::fails(Point::HeadSwapped) {
+        return (Answer::Again, None);
+    }
+    match swapped {
         Ok(Swap::Done(version)) => (Answer::Done(version.into()), None),
         Ok(Swap::Conflict) => (Answer::Conflict, None),
         Ok(Swap::Retry) => (Answer::Again, None),

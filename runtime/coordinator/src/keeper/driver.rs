@@ -13,6 +13,7 @@ use flow_protocol::restart::Kind;
 use flow_protocol::retention::is_garbage;
 use flow_store::Store;
 use flow_worker::attempt::Told;
+use flow_worker::failpoint::{self, Point};
 use flow_worker::{JobHandle, JobStatus, TaskError, attempt};
 
 use super::{Kept, Shared, Status, documents, settings, shown, unix_ms};
@@ -245,10 +246,12 @@ impl Driver {
             Action::LoadManifest(incarnation, checkpoint) => self.load(&incarnation, checkpoint),
             Action::StoreManifest(manifest) => self.store(*manifest),
             Action::Delete(objects) => self.beside(|store, tell| async move {
+                failpoint::reach(Point::Deletion);
                 while let Err(error) = store.delete(objects.iter().map(ObjectName::as_str)).await {
                     tracing::warn!("deleting in {}: {error}", store.place());
                     tokio::time::sleep(AGAIN).await;
                 }
+                failpoint::reach(Point::Deleted);
                 tell(Event::Deleted);
             }),
             Action::Sweep { incarnation, until, kept } => self.beside(|store, _| async move {
@@ -259,9 +262,11 @@ impl Driver {
             Action::Deploy { incarnation, attempt, from } => self.deploy(incarnation, attempt, from),
             Action::Release { .. } => self.running().iter().for_each(JobHandle::release),
             Action::Trigger { checkpoint, confirmed, .. } => {
+                failpoint::reach(Point::Triggered);
                 self.running().iter().for_each(|attempt| attempt.trigger(checkpoint, confirmed));
             }
             Action::Confirm { checkpoint, .. } => {
+                failpoint::reach(Point::Confirmed);
                 self.running().iter().for_each(|attempt| attempt.confirm(checkpoint));
             }
             Action::Finish { .. } => self.running().iter().for_each(JobHandle::finish),
@@ -305,18 +310,24 @@ impl Driver {
                 };
                 Failure { kind, reason: format!("the manifest of checkpoint {checkpoint}: {error}") }
             });
+            failpoint::reach(Point::ManifestRead);
             tell(Event::ManifestLoaded(checkpoint, loaded));
         });
     }
 
     fn store(&self, manifest: Manifest) {
         self.beside(|store, tell| async move {
+            failpoint::reach(Point::ManifestWrite);
             let stored = store.put(manifest.name().as_str(), manifest.to_bytes()).await;
-            tell(Event::ManifestStored(manifest.checkpoint, stored.map_err(|error| error.to_string())));
+            let stored = stored.map_err(|error| error.to_string());
+            let lost = failpoint::fails(Point::ManifestWritten);
+            let stored = if lost { Err("a failpoint says that it was not written".to_owned()) } else { stored };
+            tell(Event::ManifestStored(manifest.checkpoint, stored));
         });
     }
 
     fn deploy(&mut self, incarnation: Incarnation, attempt: Attempt, from: Option<Box<Manifest>>) {
+        failpoint::reach(Point::Deploy);
         if let Some(from) = &from {
             let text = format!("goes on from checkpoint {}", from.checkpoint);
             self.shared.log.add(flow_worker::log::Level::Info, None, text);

@@ -16,6 +16,7 @@ use flow_model::checkpoint::snapshot::{Part, Progress};
 use super::standing::{Failed as ReadFailed, Reader};
 use super::transaction::{Transaction, Trouble};
 use super::{LaneEvent, Message, Shared, topic};
+use crate::failpoint::{self, Point};
 use crate::kafka::opening::watch;
 use crate::kafka::raw::{Client, Failed, How};
 use crate::kafka::reader::c_topic;
@@ -156,13 +157,29 @@ impl Run {
             return Err(End::Stopped);
         }
         Ok(match action {
-            Action::Init => Some(Event::Initialised(self.init()?)),
-            Action::Read => Some(Event::Read(self.read()?)),
-            Action::Claim(attempt) => {
-                let record = self.identity.attempt(attempt);
-                Some(Event::Committed(self.commit(&[], &record)?))
+            Action::Init => {
+                let initialised = self.init()?;
+                failpoint::reach(Point::LaneInitialised);
+                Some(Event::Initialised(initialised))
             }
-            Action::Write { parts, progress } => Some(Event::Committed(self.write(&parts, progress)?)),
+            Action::Read => {
+                let read = self.read()?;
+                failpoint::reach(Point::ProgressRead);
+                Some(Event::Read(read))
+            }
+            Action::Claim(attempt) => {
+                failpoint::reach(Point::Claim);
+                let record = self.identity.attempt(attempt);
+                let committed = self.commit(&[], &record)?;
+                failpoint::reach(Point::Claimed);
+                Some(Event::Committed(committed))
+            }
+            Action::Write { parts, progress } => {
+                failpoint::reach(Point::CommitOrder);
+                let committed = self.write(&parts, progress)?;
+                failpoint::reach(Point::Committed);
+                Some(Event::Committed(committed))
+            }
             Action::Tell(settled) => {
                 for subtask in self.shared.subtasks(self.identity.index) {
                     subtask.written(settled.through, &self.shared);

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use crate::failpoint::{self, Point};
 use crate::kafka::raw::{Failed, How, Producer, Record, describe, is_never, is_unknown_topic};
 use crate::kafka::reader::c_topic;
 use crate::kafka::segment::{Block, Broken, Reader};
@@ -15,6 +16,8 @@ use crate::kafka::{Error, Settings};
 const RECORDS: usize = 1024;
 /// How long to wait for room in librdkafka's queue.
 const ROOM: Duration = Duration::from_millis(1);
+/// How long a test waits for records to be stored before it harms the process.
+const FLUSH: Duration = Duration::from_secs(5);
 
 /// Why a transaction is not known to be committed.
 #[derive(Debug)]
@@ -79,12 +82,18 @@ impl Transaction {
         stopped: &dyn Fn() -> bool,
     ) -> Result<(), Trouble> {
         self.producer.begin_transaction()?;
+        if !parts.is_empty() {
+            failpoint::reach(Point::TransactionBegun);
+        }
         for part in parts {
             self.part(part, stopped)?;
         }
         let number = self.number(&topic.to_string_lossy()).map_err(refused)?;
         let record = Record { key: Some(key.as_bytes()), value: Some(value.as_bytes()), ..Record::default() };
         self.produce((number, partition), &[record], stopped)?;
+        if !parts.is_empty() {
+            self.ending();
+        }
         loop {
             match self.producer.commit_transaction() {
                 Ok(()) => return Ok(()),
@@ -92,6 +101,15 @@ impl Transaction {
                 Err(failed) => return Err(self.explain(failed)),
             }
         }
+    }
+
+    /// The end of a transaction with parts of segments is next.
+    fn ending(&self) {
+        if failpoint::is_armed(Point::ProgressFlushed) {
+            self.producer.flush(FLUSH);
+            failpoint::reach(Point::ProgressFlushed);
+        }
+        failpoint::reach(Point::EndTransaction);
     }
 
     fn part(&mut self, part: &[u8], stopped: &dyn Fn() -> bool) -> Result<(), Trouble> {
@@ -110,6 +128,7 @@ impl Transaction {
                     let topic = *topics.get(topic).ok_or_else(|| broken(Broken::Cut))?;
                     while reader.records(RECORDS, &mut records).map_err(broken)? {
                         self.produce((topic, partition as i32), &records, stopped)?;
+                        failpoint::reach(Point::MidProduce);
                     }
                 }
             }

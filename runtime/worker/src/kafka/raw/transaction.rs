@@ -49,6 +49,12 @@ impl Producer {
         unsafe { self.judge(rd::rd_kafka_commit_transaction(self.client().handle(), TRANSACTION)) }
     }
 
+    /// Waits until all that was given is stored, or is known not to be, or for so long.
+    pub(in crate::kafka) fn flush(&self, timeout: Duration) {
+        // SAFETY: the handle is live.
+        _ = unsafe { rd::rd_kafka_flush(self.client().handle(), millis(timeout)) };
+    }
+
     /// # Safety
     /// An error that is not null is live and nobody else's.
     unsafe fn judge(&self, error: *mut rd::rd_kafka_error_t) -> Result<(), Failed> {

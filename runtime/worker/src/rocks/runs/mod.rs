@@ -27,6 +27,7 @@ use flow_model::checkpoint::{CheckpointId, Incarnation, ObjectName};
 
 use self::files::Local;
 use crate::disk;
+use crate::failpoint::{self, Point};
 
 /// Called once with what came of an upload, by any thread.
 pub type Uploaded = Box<dyn FnOnce(Result<(), Error>) + Send>;
@@ -122,6 +123,7 @@ impl Runs {
                 let failed = |e| disk::failure(&e, "writing", &path);
                 changes.sorted().try_for_each(|(key, stored)| run.push(key, stored)).map_err(failed)
             })?;
+            failpoint::reach(Point::RunSaved);
             self.shared.step(|state| {
                 let (number, actions) = state.ledger.sealed(name, &written);
                 state.files.insert(number, Local::written(path, &written));
@@ -210,10 +212,12 @@ impl Shared {
         let inputs = merge.inputs.iter().filter_map(|number| state.files.get(number).cloned()).collect::<Vec<_>>();
         let (shared, number) = (self.clone(), merge.number);
         let run = move || {
+            failpoint::reach(Point::MergeBegins);
             let written = shared.merge(&merge, &inputs).inspect_err(|error| {
                 // Nothing is lost: its inputs stay in the chain.
                 tracing::warn!("runs of state are not merged: {error}");
             });
+            failpoint::reach(Point::Merged);
             let merged = shared.step(|state| {
                 if let Ok(Some((path, written))) = &written {
                     state.files.insert(merge.number, Local::written(path.clone(), written));

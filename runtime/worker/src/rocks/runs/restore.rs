@@ -20,6 +20,7 @@ use rocksdb::{DB, IngestExternalFileOptions, Options, SstFileWriter};
 use super::files::{Local, remove};
 use super::{Checkpoints, Fetch, Runs, Shared, State, is_dropped};
 use crate::disk;
+use crate::failpoint::{self, Point};
 use crate::rocks::failure::failure;
 use crate::rocks::store;
 
@@ -56,6 +57,9 @@ pub(in crate::rocks) fn open(
     let db = store::open(options, &rocks_dir)?;
     let filling = Filling { db: &db, options, dir: &rocks_dir, checkpoints };
     let longest = filling.fill(&parts, &locals)?;
+    if checkpoints.restored.is_some() {
+        failpoint::reach(Point::StateRestored);
+    }
     let mut files = std::collections::BTreeMap::new();
     for (part, local) in parts.into_iter().zip(locals) {
         let whole = part.groups == checkpoints.groups;
