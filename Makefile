@@ -14,6 +14,8 @@ test-all: setup ## the tests and the long ones
 	@deployment/test.sh all
 sim: ## whole jobs in one thread under faults (SEEDS=1000; SEED=7 for one, with its trace)
 	@SEEDS=$(SEEDS) SEED=$(SEED) FROM=$(FROM) deployment/sim.sh
+chaos: ## kill everything again and again and count what is lost (ROUNDS=300 SEED=7 MODE=naive)
+	@deployment/chaos.sh $(or $(ROUNDS),50) $(or $(SEED),1) $(MODE)
 verify: setup ## format, lints, doctests, tidiness, licences
 	@deployment/verify.sh
 advisories: setup ## known vulnerabilities of dependencies; fetches a database

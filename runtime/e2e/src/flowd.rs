@@ -15,6 +15,9 @@ use serde_json::Value;
 /// How long a job of a test may take.
 const PATIENCE: Duration = Duration::from_secs(120);
 
+/// Where it says where it listens.
+const ADDRESS: &str = "data/flowd.address";
+
 /// Removes a directory when its standard input ends, which it does however the test ends.
 const KEEPER: &str = r#"cat >/dev/null; rm -rf "$0""#;
 
@@ -32,12 +35,16 @@ pub struct Flowd {
     environment: Vec<(String, String)>,
 }
 
-/// Starts a daemon in a directory, and waits until it says where it listens.
-fn launch(
-    directory: &Path,
-    options: &[String],
-    environment: &[(String, String)],
-) -> (Child, BufReader<ChildStdout>, String) {
+/// A directory, and who removes it.
+fn directory() -> (PathBuf, Child) {
+    let directory = tempfile::tempdir().expect("a directory").keep();
+    let mut keeper = Command::new("sh");
+    keeper.args(["-c", KEEPER]).arg(&directory).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
+    (directory, keeper.process_group(0).spawn().expect("sh starts"))
+}
+
+/// Starts a daemon in a directory.
+fn spawn(directory: &Path, options: &[String], environment: &[(String, String)]) -> (Child, BufReader<ChildStdout>) {
     let mut command = Command::new(binary("flowd"));
     command.args(["standalone", "--listen", "127.0.0.1:0", "--die-with-parent", "--data"]);
     command.arg(directory.join("data")).args(options).current_dir(directory);
@@ -45,7 +52,17 @@ fn launch(
     let log = fs::OpenOptions::new().create(true).append(true).open(directory.join("flowd.log")).expect("a file");
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().expect("flowd starts");
     // A small buffer, so that what is not read stays in the pipe.
-    let mut stdout = BufReader::with_capacity(1 << 10, child.stdout.take().expect("piped"));
+    let stdout = BufReader::with_capacity(1 << 10, child.stdout.take().expect("piped"));
+    (child, stdout)
+}
+
+/// The same, and waits until it says where it listens.
+fn launch(
+    directory: &Path,
+    options: &[String],
+    environment: &[(String, String)],
+) -> (Child, BufReader<ChildStdout>, String) {
+    let (child, mut stdout) = spawn(directory, options, environment);
     let mut line = String::new();
     stdout.read_line(&mut line).expect("text");
     let url = line.trim_end().strip_prefix("flowd listens on ").expect("the line that says where").to_owned();
@@ -81,10 +98,7 @@ impl Flowd {
     }
 
     fn start(options: &[&str], environment: &[(&str, &str)]) -> Flowd {
-        let directory = tempfile::tempdir().expect("a directory").keep();
-        let mut keeper = Command::new("sh");
-        keeper.args(["-c", KEEPER]).arg(&directory).stdin(Stdio::piped()).stdout(Stdio::null()).stderr(Stdio::null());
-        let keeper = keeper.process_group(0).spawn().expect("sh starts");
+        let (directory, keeper) = directory();
         let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
         let environment: Vec<(String, String)> =
             environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
@@ -101,6 +115,64 @@ impl Flowd {
     /// Starts it again, on another port, with what it has on its disk.
     pub fn start_again(&mut self) {
         (self.child, self.stdout, self.url) = launch(&self.directory, &self.options, &self.environment);
+    }
+
+    /// Sets a variable of its environment, from its next start on.
+    pub fn set_env(&mut self, name: &str, value: &str) {
+        self.environment.retain(|(other, _)| other != name);
+        self.environment.push((name.to_owned(), value.to_owned()));
+    }
+
+    /// Starts it again and waits for nothing: it may die or stop before it listens.
+    pub fn launch_again(&mut self) {
+        _ = fs::remove_file(self.path(ADDRESS));
+        self.url.clear();
+        (self.child, self.stdout) = spawn(&self.directory, &self.options, &self.environment);
+    }
+
+    /// A second daemon, as on another machine: it knows of the jobs what it takes to let them go on, and has none of their state.
+    /// Waits for nothing.
+    pub fn twin(&self) -> Flowd {
+        let (directory, keeper) = directory();
+        let (from, to) = (self.path("data/jobs"), directory.join("data/jobs"));
+        for job in fs::read_dir(from).expect("a directory").map(|entry| entry.expect("a job")) {
+            fs::create_dir_all(to.join(job.file_name())).expect("a directory");
+            for file in fs::read_dir(job.path()).expect("a directory").map(|entry| entry.expect("a file")) {
+                if file.path().is_file() {
+                    fs::copy(file.path(), to.join(job.file_name()).join(file.file_name())).expect("copied");
+                }
+            }
+        }
+        fs::write(directory.join("data/flowd.lock"), "").expect("a file");
+        let (options, environment) = (self.options.clone(), self.environment.clone());
+        let (child, stdout) = spawn(&directory, &options, &environment);
+        Flowd { url: String::new(), stdout, directory, child, keeper, options, environment }
+    }
+
+    /// Whether one that was not waited for listens: from then on it can be asked.
+    pub fn listens(&mut self) -> bool {
+        if let Ok(address) = fs::read_to_string(self.path(ADDRESS)) {
+            self.url = format!("http://{}", address.trim());
+        }
+        !self.url.is_empty()
+    }
+
+    /// Whether its process has ended.
+    pub fn is_dead(&mut self) -> bool {
+        self.child.try_wait().expect("it is ours").is_some()
+    }
+
+    /// Whether SIGSTOP has stopped its process.
+    pub fn is_stopped(&self) -> bool {
+        let status = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).unwrap_or_default();
+        status.rsplit_once(") ").is_some_and(|(_, rest)| rest.starts_with('T'))
+    }
+
+    /// Removes the keyed state that it has on its disk, as if it came back on another one.
+    pub fn lose_state(&self) {
+        for job in fs::read_dir(self.path("data/jobs")).into_iter().flatten().flatten() {
+            _ = fs::remove_dir_all(job.path().join("state"));
+        }
     }
 
     /// A path in the directory that pipelines lie in.
@@ -268,7 +340,9 @@ fn home() -> PathBuf {
 /// The program of that name.
 pub fn binary(name: &str) -> PathBuf {
     let own = env::current_exe().expect("a test program has a path");
-    let path = own.parent().and_then(Path::parent).expect("it lies in deps").join(name);
+    // A program of Cargo's lies beside it, a test program one directory below.
+    let beside = own.parent().expect("it lies in a directory");
+    let path = if beside.ends_with("deps") { beside.parent().expect("it has one") } else { beside }.join(name);
     assert!(path.is_file(), "{} is missing: cargo build --release --workspace --bins", path.display());
     path
 }

@@ -3,6 +3,7 @@
 
 pub mod authority;
 pub mod broker;
+pub mod chaos;
 pub mod chromium;
 pub mod flowd;
 mod keeper;

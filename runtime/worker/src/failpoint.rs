@@ -94,9 +94,9 @@ points! {
     Claim = "claim",
     /// That record is committed, and the lane does not know yet.
     Claimed = "claimed",
-    /// A lane takes over the segments that the manifest names. A failure drops them, as a broker drops what a transaction holds that
-    /// a crash left open: for trying whether the tests would find that.
-    SegmentsRestored = "segments-restored",
+    /// A lane is to write what the checkpoint that the job goes on from has for it. A failure leaves it out, as a broker drops what
+    /// a transaction holds that a crash left open: for trying whether the tests find that.
+    Replay = "replay",
 }
 
 /// What happens there.
@@ -256,14 +256,13 @@ mod tests {
     fn the_variable_names_places_and_what_happens_there() {
         assert_eq!(parsed(""), Ok(Vec::new()));
         assert_eq!(parsed("claim"), Ok(vec![(Point::Claim, Action::Kill(1))]));
-        let several =
-            "head-swapped=fail:2, confirmed=kill:3,run-saved=delay:20,commit-order=stop,segments-restored=fail:always";
+        let several = "head-swapped=fail:2, confirmed=kill:3,run-saved=delay:20,commit-order=stop,replay=fail:always";
         let wanted = vec![
             (Point::HeadSwapped, Action::Fail(2)),
             (Point::Confirmed, Action::Kill(3)),
             (Point::RunSaved, Action::Delay(20)),
             (Point::CommitOrder, Action::Stop(1)),
-            (Point::SegmentsRestored, Action::FailAlways),
+            (Point::Replay, Action::FailAlways),
         ];
         assert_eq!(parsed(several), Ok(wanted));
         assert!(

@@ -32,7 +32,6 @@ use super::opening::{Troubles, Warn};
 use super::raw::Producer;
 use super::writer::Writing;
 use super::{Connection, Error, Share};
-use crate::failpoint::{self, Point};
 
 pub use shelf::{Got, PartStore, Stored};
 pub use sink::LaneSink;
@@ -175,9 +174,6 @@ impl LaneSet {
             let segments = mine
                 .flat_map(|(subtask, output)| output.segments.iter().map(move |segment| (subtask, segment.clone())));
             let progress = laying.node.lanes.get(&index).copied();
-            // Given up only where a test wants to see that this loses output.
-            let replay = !failpoint::fails(Point::SegmentsRestored);
-            let segments = segments.filter(|_| replay);
             let lane = Lane::open(laying.attempt, laying.restored, progress, segments);
             let (messages, inbox) = channel();
             thread::start(shared.clone(), identity, lane, inbox)?;

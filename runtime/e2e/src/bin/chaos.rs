@@ -1,0 +1,24 @@
+//! `make chaos ROUNDS=n SEED=s MODE=naive`: the proof of exactly once, as long as one wants. It ends with 0 if all went well.
+
+use std::process::ExitCode;
+
+use flow_e2e::chaos::{Options, run};
+
+const USAGE: &str = "usage: chaos ROUNDS SEED [naive]";
+
+fn main() -> ExitCode {
+    let arguments: Vec<String> = std::env::args().skip(1).collect();
+    let naive = match arguments.get(2).map(String::as_str) {
+        None | Some("") => Some(false),
+        Some("naive") => Some(true),
+        Some(_) => None,
+    };
+    let number = |at: usize| arguments.get(at).and_then(|text| text.parse::<u64>().ok());
+    let (Some(rounds), Some(seed), Some(naive)) = (number(0).and_then(|n| n.try_into().ok()), number(1), naive) else {
+        eprintln!("{USAGE}");
+        return ExitCode::from(2);
+    };
+    let tally = run(Options { rounds, seed, naive }, &mut |line| println!("{line}"));
+    println!("{tally}");
+    if tally.is_good() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
