@@ -11,6 +11,7 @@ const UNSAFE: &[&str] = &[
     "runtime/plugin/src/cache.rs",
     "runtime/plugin/src/interrupt/",
     "runtime/flowd/src/parent.rs",
+    "runtime/worker/src/failpoint.rs",
     "runtime/worker/src/kafka/raw/",
     "benches/src/child.rs",
 ];
