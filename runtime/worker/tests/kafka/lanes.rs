@@ -7,7 +7,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes as Buffer;
-use flow_dataflow::lane::Settled;
+use flow_dataflow::lane::{Identity, Settled};
 use flow_dataflow::{Barrier, Error, Sink};
 use flow_model::checkpoint::snapshot::{Node, Output, Progress, Snapshot};
 use flow_model::checkpoint::{Attempt, CheckpointId, Chunk, Incarnation, ObjectName};
@@ -16,6 +16,7 @@ use flow_worker::kafka::lane::{Got, LaneEvent, LaneSet, LaneSink, Laying, PartSt
 use flow_worker::kafka::{Settings, Share, Writing};
 
 use crate::broker::{Broker, TEN, free_port, wait};
+use crate::epochs::Burner;
 use crate::record::*;
 
 /// Objects in memory, stored and read at once.
@@ -280,6 +281,46 @@ fn an_attempt_that_wakes_late_leaves() {
     new.set.confirm(next);
     new.until_settled(next);
     job.expect_texts(20);
+}
+
+/// Where the epochs of a producer end, a broker gives a new producer. The lane gets there with output that is confirmed and not
+/// written, and goes on past it, in the same attempt and in a new one.
+#[test]
+#[ignore = "half a minute: there are 32,767 epochs"]
+fn epochs_that_end_lose_and_repeat_nothing() {
+    const LAST: i16 = i16::MAX - 8;
+    let broker = Broker::shared();
+    let mut job = Job::new(broker, "epochs", broker.topic(1, &[]));
+    let identity = Identity { incarnation: job.laying.incarnation.clone(), sink: job.laying.sink.clone(), index: 0 };
+    let mut burner = Burner::connect(&broker.address, &identity.transactional_id());
+    let (mut running, mut total) = (job.start(), 0);
+    running.until_settled(CheckpointId::NONE);
+    let first = burner.init();
+    let before = loop {
+        let producer = burner.init();
+        if producer.epoch >= LAST {
+            break producer;
+        }
+    };
+    assert_eq!(first.id, before.id);
+    for round in 0..24 {
+        if round % 6 == 5 {
+            drop(running);
+            running = job.start();
+            running.until_settled(job.laying.restored);
+        }
+        running.take_numbered(total..total + 10);
+        total += 10;
+        let checkpoint = job.checkpoint(&mut running);
+        running.set.confirm(checkpoint);
+        // A new attempt finds what the old one did not get to.
+        if round % 6 != 4 {
+            running.until_settled(checkpoint);
+        }
+    }
+    let after = burner.init();
+    assert!(after.id != before.id, "{before:?} and {after:?}: the end was not reached");
+    job.expect_texts(total);
 }
 
 /// What lies in memory is bounded: the rest is read back from the store, whole or not at all.

@@ -4,6 +4,7 @@ mod bounded;
 mod cluster;
 mod contract;
 mod destinations;
+mod epochs;
 mod failing;
 mod lanes;
 mod record;
