@@ -19,7 +19,7 @@ use crate::minio::Minio;
 use crate::toxic::{Toxic, Toxin};
 
 /// So long a daemon has time to reach a place; a quiet job does not reach each.
-const REACH: Duration = Duration::from_secs(6);
+const REACH: Duration = Duration::from_secs(8);
 /// So long nothing may come out of a job that has nothing to bear any more.
 const PATIENCE: Duration = Duration::from_secs(40);
 /// What has a process harm itself.
