@@ -105,6 +105,12 @@ impl Broker {
         assert!(made.iter().all(Result::is_ok), "{made:?}");
         name
     }
+
+    /// Deletes a topic.
+    pub fn delete(&self, topic: &str) {
+        let deleted = wait(self.admin().delete_topics(&[topic], &AdminOptions::new())).expect("the broker answers");
+        assert!(deleted.iter().all(Result::is_ok), "{deleted:?}");
+    }
 }
 
 /// Long enough for anything that a broker does.

@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use flow_model::checkpoint::snapshot::{Node, Piece, Snapshot, StateName};
-use flow_model::checkpoint::{Attempt, CheckpointId};
+use flow_model::checkpoint::{Attempt, CheckpointId, Manifest};
 use flow_model::ids::OperatorName;
 
 use crate::Time;
@@ -29,8 +29,8 @@ pub struct Settings {
 pub struct Contribution {
     /// Its subtasks.
     pub parallelism: u32,
-    /// Its states: empty unless it is an operator with keyed state, whose subtasks each acknowledge a chain.
-    pub states: Vec<StateName>,
+    /// Its states by name and kind: empty unless it is an operator with keyed state, whose subtasks each acknowledge a chain.
+    pub states: Vec<(String, String)>,
     /// Its subtasks each acknowledge output: it is a sink that writes exactly once.
     pub output: bool,
 }
@@ -82,6 +82,8 @@ pub struct Checkpoints {
     settings: Settings,
     attempt: Attempt,
     contributions: Contributions,
+    /// The states of operators that have any, with their numbers.
+    states: BTreeMap<OperatorName, Vec<StateName>>,
     counter: u32,
     pending: BTreeMap<CheckpointId, Pending>,
     /// When the last one began.
@@ -94,9 +96,20 @@ pub struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// Of an attempt that has taken none.
-    pub fn new(settings: Settings, attempt: Attempt, contributions: Contributions) -> Checkpoints {
+    /// Of an attempt that has taken none, and goes on from the checkpoint of that manifest, if from one.
+    pub fn new(
+        settings: Settings,
+        attempt: Attempt,
+        contributions: Contributions,
+        from: Option<&Manifest>,
+    ) -> Checkpoints {
+        let states = contributions.iter().filter_map(|(name, of)| {
+            let before = from.and_then(|from| from.nodes.get(name)).map_or(&[][..], |node| &node.states);
+            // The worker refuses to run an operator for which there are no numbers left.
+            Some((name.clone(), StateName::number(&of.states, before)?))
+        });
         Checkpoints {
+            states: states.collect(),
             settings,
             attempt,
             contributions,
@@ -163,7 +176,8 @@ impl Checkpoints {
                 }
             }
             let subtasks = vec![Snapshot::default(); of.parallelism as usize];
-            nodes.insert(name.clone(), Node { subtasks, states: of.states.clone(), lanes: BTreeMap::new() });
+            let states = self.states.get(name).cloned().unwrap_or_default();
+            nodes.insert(name.clone(), Node { subtasks, states, lanes: BTreeMap::new() });
         }
         let purposes = std::mem::take(&mut self.wanted);
         let purposes = if purposes.is_empty() { vec![Purpose::Periodic] } else { purposes };

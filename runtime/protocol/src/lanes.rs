@@ -23,6 +23,11 @@ pub fn required(nodes: &BTreeMap<OperatorName, Node>) -> BTreeMap<LaneId, Progre
     let mut required: BTreeMap<LaneId, Progress> = BTreeMap::new();
     for (name, node) in nodes {
         for output in node.subtasks.iter().filter_map(|snapshot| snapshot.output.as_ref()) {
+            for file in &output.files {
+                let lane = (name.clone(), output.lane);
+                let last = required.entry(lane).or_insert(Progress { checkpoint: file.checkpoint, part: 0 });
+                last.checkpoint = last.checkpoint.max(file.checkpoint);
+            }
             for segment in &output.segments {
                 let parts = segment.parts.len() as u32;
                 let lane = (name.clone(), output.lane);

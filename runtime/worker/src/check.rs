@@ -9,7 +9,6 @@ use bytes::Bytes;
 use flow_dataflow::Function;
 use flow_dataflow::function::StateDescriptor;
 use flow_dataflow::report::{Level, Place, Rejected, Report};
-use flow_model::checkpoint::snapshot::StateName;
 use flow_model::diagnostic::{Code, Diagnostic, Error as Diagnostics};
 use flow_model::ids::{OperatorName, SubtaskIndex};
 use flow_model::plan::{Plan, plan};
@@ -39,24 +38,18 @@ impl Checked {
         &self.plan
     }
 
-    /// The states of a keyed operator; none of everything else.
-    pub fn states(&self, operator: &OperatorName) -> Vec<StateName> {
-        let Some(component) = self.components.get(operator) else { return Vec::new() };
-        let states = component.description().states.iter().enumerate();
-        let name = |(number, state): (usize, &StateDescriptor)| StateName {
-            name: state.name.clone(),
-            kind: format!("{:?}", state.kind).to_lowercase(),
-            number: number as u16,
-        };
-        states.map(name).collect()
+    /// The states of a keyed operator by name and kind, none of everything else.
+    pub fn states(&self, operator: &OperatorName) -> Vec<(String, String)> {
+        self.components.get(operator).map_or_else(Vec::new, |component| declared(&component.description().states))
     }
 
-    /// Whether a node is a sink whose output checkpoints carry.
+    /// Whether a node is a sink whose output waits for its checkpoint to count, in a pipeline with checkpoints.
     pub fn is_exactly_once(&self, node: &OperatorName) -> bool {
         let sink = self.pipeline.sinks.iter().find(|sink| sink.name == *node);
         sink.is_some_and(|sink| match &sink.connector {
             SinkConnector::Kafka(kafka) => kafka.delivery.value == Delivery::ExactlyOnce,
-            SinkConnector::Files(_) | SinkConnector::Stdout(_) | SinkConnector::Blackhole => false,
+            SinkConnector::Files(_) => true,
+            SinkConnector::Stdout(_) | SinkConnector::Blackhole => false,
         })
     }
 
@@ -171,6 +164,11 @@ impl Worker {
             found => Err(Error::Pipeline(Diagnostics { diagnostics: found })),
         }
     }
+}
+
+/// States by name and kind, as checkpoints tell them.
+pub(crate) fn declared(states: &[StateDescriptor]) -> Vec<(String, String)> {
+    states.iter().map(|state| (state.name.clone(), format!("{:?}", state.kind).to_lowercase())).collect()
 }
 
 /// What a component asks for that this version does not give.

@@ -18,6 +18,7 @@ use crate::attempt::Attempt;
 use crate::blackhole::Blackhole;
 use crate::files::{FileList, FilesSource, OutputDirectory};
 use crate::generator::{Generator, clock};
+use crate::job::OnConfirm;
 use crate::kafka::lane::{LaneSet, Laying};
 use crate::kafka::{Connection, KafkaReader, KafkaWriter, Reading, Share, Splits, Warn, Writing, configured};
 use crate::objects::Objects;
@@ -128,6 +129,21 @@ pub(crate) enum SharedSink {
 }
 
 impl SharedSink {
+    /// What is to hear which checkpoints count, if something of it waits for them.
+    pub(crate) fn on_confirm(&self) -> Option<OnConfirm> {
+        match self {
+            SharedSink::Lanes(lanes) => {
+                let lanes = lanes.clone();
+                Some(Box::new(move |checkpoint| lanes.confirm(checkpoint)))
+            }
+            SharedSink::Files(directory) => {
+                let pending = directory.pending()?;
+                Some(Box::new(move |checkpoint| pending.confirm(checkpoint)))
+            }
+            SharedSink::Stdout(_) | SharedSink::Blackhole | SharedSink::Kafka(_) => None,
+        }
+    }
+
     /// Prepares what the subtasks share; `attempt` is there if there are checkpoints.
     pub(crate) fn open(
         spec: &spec::Sink,
@@ -141,7 +157,11 @@ impl SharedSink {
             SinkConnector::Files(files) => {
                 let value = place.path(&files.path).map_err(|error| crate::Error::Pipeline(error.into()))?;
                 let files = spec::FilesSink { path: Located { value, ..files.path.clone() }, ..files.clone() };
-                SharedSink::Files(OutputDirectory::prepare(&files).map_err(failed(&spec.name))?)
+                let directory = match attempt {
+                    Some(attempt) => OutputDirectory::of_attempt(&files, &spec.name, attempt, &warn),
+                    None => OutputDirectory::prepare(&files),
+                };
+                SharedSink::Files(directory.map_err(failed(&spec.name))?)
             }
             SinkConnector::Stdout(format) => SharedSink::Stdout(*format),
             SinkConnector::Blackhole => SharedSink::Blackhole,

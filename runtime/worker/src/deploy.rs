@@ -18,6 +18,7 @@ use flow_dataflow::output_gate::{Edge, OutputGate, Partitioner};
 use flow_dataflow::report::{Level, Report};
 use flow_dataflow::state::{Cached, KeyedState};
 use flow_dataflow::task::{BATCH_ROWS, Head, Link, Tail, Task};
+use flow_model::checkpoint::snapshot::StateName;
 use flow_model::ids::{ExchangeId, OperatorName, SubtaskIndex};
 use flow_model::key_selector::KeySelector;
 use flow_model::plan::{ChainElement, Head as PlannedHead, Partitioning, Plan, Tail as PlannedTail, Task as Planned};
@@ -25,7 +26,7 @@ use flow_model::spec::{Operator, Pipeline, Then};
 
 use crate::Error;
 use crate::attempt::Attempt;
-use crate::check::Checked;
+use crate::check::{Checked, declared};
 use crate::connect::{At, SharedSink, SharedSource};
 use crate::job::{OnConfirm, Parts};
 use crate::log::{JobLog, unix_ms};
@@ -286,10 +287,7 @@ impl<'a> Deployment<'a> {
                         let report = at.blame.report.clone();
                         let warn = Arc::new(move |text: &str| report.log(Level::Warn, text));
                         let shared = SharedSink::open(&pipeline.sinks[number], pipeline, self.attempt.as_ref(), warn)?;
-                        if let SharedSink::Lanes(lanes) = &shared {
-                            let lanes = lanes.clone();
-                            self.on_confirm.push(Box::new(move |checkpoint| lanes.confirm(checkpoint)));
-                        }
+                        self.on_confirm.extend(shared.on_confirm());
                         new.insert(shared)
                     }
                 };
@@ -367,8 +365,14 @@ impl<'a> Deployment<'a> {
         Ok(())
     }
 
-    /// How the state of a subtask takes part in checkpoints.
-    fn checkpoints(&self, attempt: &Attempt, name: &OperatorName, subtask: u32) -> Result<Checkpoints, Error> {
+    /// How the state of a subtask takes part in checkpoints; numbers in `dropped` belong to states that it has no more.
+    fn checkpoints(
+        &self,
+        attempt: &Attempt,
+        name: &OperatorName,
+        subtask: u32,
+        dropped: Vec<u16>,
+    ) -> Result<Checkpoints, Error> {
         let parallelism = self.node(name)?.subtasks.len() as u32;
         let groups = self.checked.plan.key_groups.range(SubtaskIndex(subtask), parallelism);
         let last = groups.end.checked_sub(1).filter(|last| groups.start <= *last).ok_or_else(|| unkeyed(name))?;
@@ -380,7 +384,7 @@ impl<'a> Deployment<'a> {
             groups: groups.start..=last,
             confirmed: attempt.confirmed(),
             restored,
-            dropped: Vec::new(),
+            dropped,
             uploads: objects,
             acks: Arc::new(acks),
         })
@@ -391,25 +395,36 @@ impl<'a> Deployment<'a> {
             return Ok(KeyedState::default());
         }
         let dir = self.state_dir.join(name.as_str()).join(subtask.to_string());
+        let before = self.attempt.as_ref().map_or_else(Vec::new, |attempt| attempt.node(name).states);
+        let numbered = StateName::number(&declared(&description.states), &before).ok_or_else(|| too_many(name))?;
+        let (numbered, gone) = numbered.split_at(description.states.len());
         let store = match &self.attempt {
             None => self.rocks.open(&dir),
-            Some(attempt) => self.rocks.open_with(&dir, &self.checkpoints(attempt, name, subtask)?),
+            Some(attempt) => {
+                let dropped = gone.iter().map(|state| state.number).collect();
+                self.rocks.open_with(&dir, &self.checkpoints(attempt, name, subtask, dropped)?)
+            }
         };
         let store = store.map_err(|e| Error::Connector(name.clone(), e))?;
-        let states = description.states.iter().enumerate();
-        let scanned: Vec<u16> =
-            states.filter(|(_, s)| s.kind != StateKind::Value).map(|(number, _)| number as u16).collect();
+        let numbers: Vec<u16> = numbered.iter().map(|state| state.number).collect();
+        let states = description.states.iter().zip(&numbers);
+        let scanned: Vec<u16> = states.filter(|(s, _)| s.kind != StateKind::Value).map(|(_, number)| *number).collect();
         let size = store.size();
         let backend = Box::new(Cached::new(store, self.cache, &scanned));
         let seen = State { cache: backend.stats().clone(), store: size };
         // A subtask opens its state once.
         _ = self.node(name)?.subtasks[subtask as usize].state.set(seen);
-        Ok(KeyedState::new(backend, &description.states, self.checked.plan.key_groups))
+        Ok(KeyedState::new(backend, &description.states, self.checked.plan.key_groups).with_numbers(numbers))
     }
 }
 
 fn unkeyed(name: &OperatorName) -> Error {
     Error::Plan(format!("\"{name}\" has keyed state and no key groups"))
+}
+
+fn too_many(name: &OperatorName) -> Error {
+    let why = "it and the components before it have declared more states than there are numbers";
+    Error::Connector(name.clone(), flow_dataflow::Error::Fatal(why.to_owned()))
 }
 
 fn missing(name: &OperatorName) -> Error {

@@ -5,9 +5,11 @@
 //! - [`FileList`]: which files a source reads, found once for all its subtasks
 //! - [`FilesSource`]: the lines of one subtask's share of them
 //! - [`OutputDirectory`]: where a sink writes, made ready once for all its subtasks, which each open a part
+//! - [`pending`]: with checkpoints, parts that get their names when their checkpoint counts
 
 mod line_reader;
 mod list;
+mod pending;
 mod sink;
 mod source;
 

@@ -27,6 +27,11 @@ pub(crate) trait Target: Send + 'static {
 
     /// Makes what was written durable, as far as the target can.
     fn sync(&mut self) -> Result<(), Error>;
+
+    /// A barrier has passed: the same, for its checkpoint.
+    fn seal(&mut self, _barrier: Barrier) -> Result<(), Error> {
+        self.sync()
+    }
 }
 
 /// What happens with the thread when the sink is dropped.
@@ -47,6 +52,7 @@ struct Text {
 
 enum Work {
     Write(Text),
+    Seal(Barrier),
     Sync,
 }
 
@@ -118,9 +124,9 @@ impl TextSink {
         }
     }
 
-    fn sync(&mut self) {
+    fn sync(&mut self, work: Work) {
         self.flush();
-        self.hand_over(Work::Sync);
+        self.hand_over(work);
         self.syncing = true;
     }
 
@@ -168,8 +174,8 @@ impl Sink for TextSink {
         Ok(())
     }
 
-    fn snapshot(&mut self, _barrier: Barrier) -> Result<(), Error> {
-        self.sync();
+    fn snapshot(&mut self, barrier: Barrier) -> Result<(), Error> {
+        self.sync(Work::Seal(barrier));
         Ok(())
     }
 
@@ -179,7 +185,7 @@ impl Sink for TextSink {
 
     fn finish(&mut self) -> Result<bool, Error> {
         if !std::mem::replace(&mut self.finishing, true) {
-            self.sync();
+            self.sync(Work::Sync);
         }
         self.collect()?;
         Ok(self.in_flight == 0)
@@ -208,6 +214,7 @@ fn run(mut target: impl Target, work: &Receiver<Work>, tell: &Sender<Done>, wake
     for work in work {
         let done = match work {
             Work::Write(text) => target.write(&text.bytes).map(|()| Some(text)),
+            Work::Seal(barrier) => target.seal(barrier).map(|()| None),
             Work::Sync => target.sync().map(|()| None),
         };
         let failed = done.is_err();

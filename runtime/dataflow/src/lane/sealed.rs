@@ -46,7 +46,7 @@ impl Sealed {
         let parts = std::mem::take(&mut self.open);
         let segment = (!parts.is_empty()).then_some(Segment { checkpoint, parts });
         self.segments.extend(segment.clone());
-        let output = Output { lane: self.lane, segments: self.segments.clone() };
+        let output = Output { lane: self.lane, segments: self.segments.clone(), files: Vec::new() };
         self.waiting.push_back(Ack { checkpoint, output });
         segment
     }

@@ -1,6 +1,10 @@
 //! Jobs with checkpoints whose daemon is killed again and again: each record counts once, and each update of a count leaves once.
 
+mod damaged;
+
 use std::collections::BTreeMap;
+use std::fs;
+use std::path::Path;
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -20,8 +24,13 @@ fn records() -> Vec<Record> {
     (0..N).map(|n| Record::new(Some(&format!("k{}", n * 31 % KEYS)), Some("x"))).collect()
 }
 
-/// From one topic, counted by key, to another.
-fn counting(broker: &Broker, (from, to): (&str, &str), checkpoint: &str, delivery: &str) -> String {
+/// A sink of a topic.
+fn to_topic(broker: &Broker, to: &str, delivery: &str) -> String {
+    format!("kafka: {{brokers: '{}', topic: {to}, delivery: {delivery}}}", broker.address)
+}
+
+/// From a topic, counted by key, to a sink.
+fn counting(broker: &Broker, from: &str, checkpoint: &str, sink: &str) -> String {
     let brokers = &broker.address;
     format!(
         "parallelism: 2\n\
@@ -30,7 +39,7 @@ fn counting(broker: &Broker, (from, to): (&str, &str), checkpoint: &str, deliver
          sources:\n  in: {{kafka: {{brokers: '{brokers}', topic: {from}, stop: latest}}}}\n\
          operators:\n  slow: {{component: '{{plugins}}/identity.wasm', from: in}}\n  \
          counts: {{component: '{{plugins}}/counter.wasm', from: slow, key: $key}}\n\
-         sinks:\n  out: {{kafka: {{brokers: '{brokers}', topic: {to}, delivery: {delivery}}}, from: counts}}\n"
+         sinks:\n  out: {{{sink}, from: counts}}\n"
     )
 }
 
@@ -53,13 +62,30 @@ fn kill_and_finish(flowd: &mut Flowd, job: &str) {
 /// The counts of each key, in the order in which they were written.
 fn counts(broker: &Broker, topic: &str) -> BTreeMap<String, Vec<u64>> {
     let mut topic = Topic::open(broker, topic, PARTITIONS);
-    let mut counts: BTreeMap<String, Vec<u64>> = BTreeMap::new();
+    let mut counts = BTreeMap::new();
     while let Some((_, record)) = topic.next(Duration::from_secs(5)) {
-        let value: Value = serde_json::from_str(record.text()).expect("JSON");
-        let key = value["key"].as_str().expect("text").to_owned();
-        counts.entry(key).or_default().push(value["count"].as_u64().expect("a number"));
+        add(&mut counts, record.text());
     }
     counts
+}
+
+/// The same of files, of which those of a subtask follow each other by their names.
+fn counts_in(directory: &Path) -> BTreeMap<String, Vec<u64>> {
+    let entries = fs::read_dir(directory).expect("it was made").map(|entry| entry.expect("listed").path());
+    let mut files: Vec<_> = entries.collect();
+    files.sort();
+    let mut counts = BTreeMap::new();
+    for file in files {
+        let text = fs::read_to_string(file).expect("text");
+        text.lines().for_each(|line| add(&mut counts, line));
+    }
+    counts
+}
+
+fn add(counts: &mut BTreeMap<String, Vec<u64>>, line: &str) {
+    let value: Value = serde_json::from_str(line).expect("JSON");
+    let key = value["key"].as_str().expect("text").to_owned();
+    counts.entry(key).or_default().push(value["count"].as_u64().expect("a number"));
 }
 
 fn wanted() -> BTreeMap<String, Vec<u64>> {
@@ -78,7 +104,7 @@ fn a_killed_daemon_goes_on_from_a_directory() {
     let mut flowd = Flowd::new();
     let (from, to) = (broker.topic(PARTITIONS, &[]), broker.topic(PARTITIONS, &[]));
     topic::write(broker, &from, &records());
-    let pipeline = counting(broker, (&from, &to), "{interval: 100ms}", "at-least-once");
+    let pipeline = counting(broker, &from, "{interval: 100ms}", &to_topic(broker, &to, "at-least-once"));
     let job = flowd.deploy("at-least-once", &pipeline);
     kill_and_finish(&mut flowd, &job);
     // Some counts may stand there again; each is there, and none is wrong.
@@ -99,8 +125,26 @@ fn a_killed_daemon_writes_each_record_once() {
     let (bucket, endpoint) = (minio.bucket(), minio.endpoint());
     let checkpoint =
         format!("{{interval: 200ms, to: 's3://{bucket}/flow', endpoint: '{endpoint}', region: us-east-1}}");
-    let pipeline = counting(broker, (&from, &to), &checkpoint, "exactly-once");
+    let pipeline = counting(broker, &from, &checkpoint, &to_topic(broker, &to, "exactly-once"));
     let job = flowd.deploy("exactly-once", &pipeline);
     kill_and_finish(&mut flowd, &job);
     assert!(counts(broker, &to) == wanted(), "counts are missing, or stand there twice");
+}
+
+#[test]
+fn a_killed_daemon_writes_each_line_once() {
+    let broker = Broker::shared();
+    let mut flowd = Flowd::new();
+    let from = broker.topic(PARTITIONS, &[]);
+    topic::write(broker, &from, &records());
+    let directory = tempfile::tempdir().expect("a directory");
+    let out = directory.path().join("out");
+    let sink = format!("files: {{path: '{}'}}", out.display());
+    let job = flowd.deploy("files", &counting(broker, &from, "{interval: 100ms}", &sink));
+    kill_and_finish(&mut flowd, &job);
+    assert!(counts_in(&out) == wanted(), "counts are missing, or stand there twice");
+    // Nothing hidden is left.
+    let entries = fs::read_dir(&out).expect("there").map(|entry| entry.expect("listed").file_name());
+    let hidden: Vec<_> = entries.filter(|name| name.to_string_lossy().starts_with('.')).collect();
+    assert!(hidden.is_empty(), "{hidden:?}");
 }

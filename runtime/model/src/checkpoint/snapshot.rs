@@ -80,9 +80,12 @@ const NUMBERS: u16 = 0xff00;
 
 impl StateName {
     /// The states of a component, given by name and kind, with their numbers: those that were there before keep theirs, whatever their
-    /// place is now, and no number is used twice. They come first, in the component's order, then what it has no more, as dropped.
-    /// None where there are more than numbers.
-    pub fn number(states: &[(&str, &str)], before: &[StateName]) -> Option<Vec<StateName>> {
+    /// place is now, and no number is used twice. They come first, in the component's order, then what it has no more, as dropped;
+    /// a component without any state has none of those either. None where there are more than numbers.
+    pub fn number(states: &[(String, String)], before: &[StateName]) -> Option<Vec<StateName>> {
+        if states.is_empty() {
+            return Some(Vec::new());
+        }
         let known = |name: &str| before.iter().find(|state| state.name == name && state.kind != DROPPED);
         let taken: BTreeSet<u16> = before.iter().map(|state| state.number).collect();
         let mut free = (0..NUMBERS).filter(|number| !taken.contains(number));
@@ -92,7 +95,7 @@ impl StateName {
                 Some(state) => state.number,
                 None => free.next()?,
             };
-            numbered.push(StateName { name: (*name).to_owned(), kind: (*kind).to_owned(), number });
+            numbered.push(StateName { name: name.clone(), kind: kind.clone(), number });
         }
         let gone = before.iter().filter(|state| numbered.iter().all(|other| other.number != state.number));
         let gone: Vec<StateName> = gone.map(|state| StateName { kind: DROPPED.to_owned(), ..state.clone() }).collect();
@@ -122,6 +125,18 @@ pub struct Part {
     pub records: u64,
 }
 
+/// A file that a barrier has sealed, and that gets its name when its checkpoint counts.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct SealedFile {
+    /// The checkpoint whose barrier sealed it.
+    pub checkpoint: CheckpointId,
+    /// The name that it is to get, in the directory of its sink.
+    pub name: String,
+    /// How long it is.
+    pub bytes: u64,
+}
+
 /// What a sink subtask holds that is not written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -130,6 +145,9 @@ pub struct Output {
     pub lane: u32,
     /// Segments in the order in which they were sealed, those of aborted checkpoints included.
     pub segments: Vec<Segment>,
+    /// Of a files sink: files in the same order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<SealedFile>,
 }
 
 /// How far a lane is known to have written: all segments of checkpoints before `checkpoint`, and of that one the parts up
@@ -209,7 +227,9 @@ mod tests {
     #[test]
     fn states_keep_their_numbers() {
         let check = |states: &[(&str, &str)], before: &[StateName], expect: &[(&str, &str, u16)]| {
-            let numbered = StateName::number(states, before).expect("there are numbers");
+            let states: Vec<(String, String)> =
+                states.iter().map(|(name, kind)| ((*name).to_owned(), (*kind).to_owned())).collect();
+            let numbered = StateName::number(&states, before).expect("there are numbers");
             let found: Vec<_> = numbered.iter().map(|s| (s.name.as_str(), s.kind.as_str(), s.number)).collect();
             assert_eq!(found, expect);
             numbered
@@ -223,5 +243,7 @@ mod tests {
         let states = [("seen", "map"), ("sum", "value")];
         let again = check(&states, &less, &[("seen", "map", 1), ("sum", "value", 2), ("sum", DROPPED, 0)]);
         check(&states, &again, &[("seen", "map", 1), ("sum", "value", 2), ("sum", DROPPED, 0)]);
+        // Without any state nothing of them is kept.
+        check(&[], &again, &[]);
     }
 }

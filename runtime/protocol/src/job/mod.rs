@@ -292,6 +292,7 @@ impl Job {
         match loaded {
             Ok(manifest) => {
                 if let Err(reason) = self.fits(&manifest, checkpoint) {
+                    let reason = format!("{reason}{}", self.earlier());
                     return self.give_up(Failure { kind: restart::Kind::Fatal, reason });
                 }
                 self.retention.add(&manifest);
@@ -299,8 +300,23 @@ impl Job {
                 self.sweep();
                 self.start();
             }
+            Err(failure) if failure.kind == restart::Kind::Fatal => {
+                let reason = format!("{}{}", failure.reason, self.earlier());
+                self.judge(Failure { reason, ..failure });
+            }
             Err(failure) => self.judge(failure),
         }
+    }
+
+    /// What else the job could be begun again from, for people.
+    fn earlier(&self) -> String {
+        let Some(head) = self.register.current() else { return String::new() };
+        let earlier = head.retained.iter().rev().filter(|checkpoint| Some(**checkpoint) != head.latest);
+        let earlier: Vec<String> = earlier.map(ToString::to_string).collect();
+        if earlier.is_empty() {
+            return "; no earlier checkpoint is retained".to_owned();
+        }
+        format!("; earlier checkpoints that are retained: {}", earlier.join(", "))
     }
 
     /// Whether a manifest is the one that was asked for.
@@ -328,10 +344,13 @@ impl Job {
         });
     }
 
-    fn failed(&mut self, attempt: Attempt, failure: Failure) {
+    fn failed(&mut self, attempt: Attempt, mut failure: Failure) {
         let Phase::Running(running) = &self.phase else { return };
         if running.attempt != attempt {
             return;
+        }
+        if failure.kind == restart::Kind::Fatal && running.is_restoring() {
+            failure.reason += &self.earlier();
         }
         self.drop_requests();
         self.actions.push(Action::Tell(Level::Error, failure.reason.clone()));

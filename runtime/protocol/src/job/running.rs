@@ -61,7 +61,8 @@ pub(super) struct Running {
 
 impl Running {
     pub(super) fn new(settings: &Settings, attempt: Attempt, from: Option<&Manifest>, now: Time) -> Running {
-        let mut checkpoints = Checkpoints::new(settings.checkpoints.clone(), attempt, settings.contributions.clone());
+        let (taking, contributions) = (settings.checkpoints.clone(), settings.contributions.clone());
+        let mut checkpoints = Checkpoints::new(taking, attempt, contributions, from);
         if from.is_some() {
             checkpoints.restored(now);
         }
@@ -92,6 +93,11 @@ impl Running {
     pub(super) fn deadline(&self) -> Option<Time> {
         let canceled = if let Ending::Canceling(until) = self.ending { Some(until) } else { None };
         self.checkpoints.deadline(self.may_begin()).into_iter().chain(canceled).min()
+    }
+
+    /// It goes on from a checkpoint, and is not there yet.
+    pub(super) fn is_restoring(&self) -> bool {
+        self.restored.is_some() && !self.started
     }
 
     /// Its user wants it stopped.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use flow_model::checkpoint::head::Wanted;
-use flow_model::checkpoint::snapshot::{Chain, Output, Part, Piece, Progress, Run, Segment, StateName};
+use flow_model::checkpoint::snapshot::{Chain, Output, Part, Piece, Progress, Run, Segment};
 use flow_model::checkpoint::{Attempt, CheckpointId, Chunk, Head, Incarnation, Manifest, ObjectName};
 use flow_model::ids::OperatorName;
 use flow_protocol::checkpoint::{self, Contribution, Contributions};
@@ -94,7 +94,7 @@ fn name(text: &str) -> OperatorName {
 }
 
 fn contributions() -> Contributions {
-    let states = vec![StateName { name: "count".into(), kind: "value".into(), number: 0 }];
+    let states = vec![("count".into(), "value".into())];
     let plain = |parallelism| Contribution { parallelism, states: vec![], output: false };
     Contributions::from([
         (name("in"), plain(2)),
@@ -306,7 +306,7 @@ impl World {
         };
         let ended = running.drained;
         let passed = || Piece::Passed { ended, splits: vec![] };
-        ack("out", 0, Piece::Output(Output { lane: 0, segments }));
+        ack("out", 0, Piece::Output(Output { lane: 0, segments, files: vec![] }));
         ack("in", 0, passed());
         ack("in", 1, passed());
         ack("counts", 0, Piece::State(chain));

@@ -1,20 +1,28 @@
-//! One file a subtask in a directory.
+//! A directory to which a sink writes: one file a subtask, or with checkpoints one a subtask and checkpoint.
 
 use std::fs::{self, File, TryLockError};
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use flow_dataflow::Error;
 use flow_dataflow::exchange::Wake;
+use flow_model::ids::OperatorName;
 use flow_model::spec::{FilesSink, RecordFormat};
 
+use super::pending::{self, Laying, PendingOutput};
+use crate::attempt::Attempt;
 use crate::disk;
+use crate::kafka::Warn;
 use crate::text_sink::{OnDrop, Target, TextSink};
 
-/// The directory of a files sink. Subtask 3 writes `part-00003.txt`, or `.jsonl` for records.
+/// The directory of a files sink. Subtask 3 writes `part-00003.txt`, or `.jsonl` for records; with checkpoints
+/// `part-00003-CHECKPOINT-LIFE.txt`, which is there from when the checkpoint counts.
 pub struct OutputDirectory {
     path: PathBuf,
     format: RecordFormat,
+    /// With checkpoints.
+    pending: Option<Arc<PendingOutput>>,
 }
 
 impl OutputDirectory {
@@ -23,7 +31,7 @@ impl OutputDirectory {
     /// Refuses one that holds the output of a former run: a run with fewer subtasks would replace only some of it.
     pub fn prepare(spec: &FilesSink) -> Result<OutputDirectory, Error> {
         let path = &spec.path.value;
-        fs::create_dir_all(path).map_err(|e| disk::failure(&e, "making the directory", path))?;
+        make(path)?;
         let failed = |e| disk::failure(&e, "listing", path);
         for entry in fs::read_dir(path).map_err(failed)? {
             let entry = entry.map_err(failed)?;
@@ -40,18 +48,60 @@ impl OutputDirectory {
                 )));
             }
         }
-        Ok(OutputDirectory { path: path.clone(), format: spec.format })
+        Ok(OutputDirectory { path: path.clone(), format: spec.format, pending: None })
+    }
+
+    /// The same for an attempt of a job with checkpoints. Where it goes on from one, the directory may hold what was written before.
+    pub(crate) fn of_attempt(
+        spec: &FilesSink,
+        sink: &OperatorName,
+        attempt: &Attempt,
+        warn: &Warn,
+    ) -> Result<OutputDirectory, Error> {
+        let (path, format) = (spec.path.value.clone(), spec.format);
+        match &attempt.from {
+            Some(_) => make(&path)?,
+            None => _ = OutputDirectory::prepare(spec)?,
+        }
+        let laying = Laying {
+            directory: path.clone(),
+            format,
+            sink: sink.clone(),
+            incarnation: attempt.incarnation.clone(),
+            attempt: attempt.attempt,
+            restored: attempt.confirmed(),
+            node: attempt.node(sink),
+            listener: attempt.listener.clone(),
+        };
+        let pending = PendingOutput::restore(laying, warn)?;
+        Ok(OutputDirectory { path, format, pending: Some(Arc::new(pending)) })
+    }
+
+    /// With checkpoints: what is to hear which of them count.
+    pub(crate) fn pending(&self) -> Option<Arc<PendingOutput>> {
+        self.pending.clone()
     }
 
     /// Opens the part of one subtask.
     pub fn part(&self, subtask: u32, wake: Wake) -> Result<TextSink, Error> {
-        let extension = match self.format {
-            RecordFormat::Lines => "txt",
-            RecordFormat::Records => "jsonl",
-        };
-        let path = self.path.join(format!("part-{subtask:05}.{extension}"));
+        if let Some(pending) = &self.pending {
+            return pending.part(subtask, wake);
+        }
+        let path = self.path.join(format!("part-{subtask:05}.{}", extension(self.format)));
         let part = Part::open(path, &self.path)?;
         TextSink::start(self.format, part, wake, OnDrop::Join)
+    }
+}
+
+fn make(path: &Path) -> Result<(), Error> {
+    fs::create_dir_all(path).map_err(|e| disk::failure(&e, "making the directory", path))
+}
+
+/// What the names of parts end with.
+pub(super) fn extension(format: RecordFormat) -> &'static str {
+    match format {
+        RecordFormat::Lines => "txt",
+        RecordFormat::Records => "jsonl",
     }
 }
 
@@ -92,8 +142,7 @@ impl Target for Part {
     fn sync(&mut self) -> Result<(), Error> {
         self.file.sync_all().map_err(|e| disk::failure(&e, "syncing", &self.path))?;
         if let Some(directory) = &self.unsynced {
-            let synced = File::open(directory).and_then(|d| d.sync_all());
-            synced.map_err(|e| disk::failure(&e, "syncing", directory))?;
+            pending::sync(directory)?;
             self.unsynced = None;
         }
         Ok(())

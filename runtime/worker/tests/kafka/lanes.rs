@@ -208,6 +208,8 @@ fn records_come_as_they_are_when_their_checkpoint_is_confirmed() {
     running.take(0, &one);
     running.take(1, &two);
     assert_eq!(running.sinks.iter().map(Sink::unwritten).collect::<Vec<_>>(), [2, 1]);
+    // The end of the input does not wait for the barrier behind it.
+    assert!(running.sinks.iter_mut().all(|sink| sink.finish().expect("nothing failed")));
     let checkpoint = job.checkpoint(&mut running);
     job.expect(3, 0);
     running.set.confirm(checkpoint);
@@ -216,7 +218,6 @@ fn records_come_as_they_are_when_their_checkpoint_is_confirmed() {
     written.sort();
     assert_eq!(job.expect(3, 3), written);
     assert_eq!(running.sinks.iter().map(Sink::unwritten).collect::<Vec<_>>(), [0, 0]);
-    assert!(running.sinks.iter_mut().all(|sink| sink.finish().expect("nothing failed")));
     // A checkpoint without output is settled at once, and needs no transaction.
     let before = running.settled.and_then(|settled| settled.progress);
     let empty = job.checkpoint(&mut running);

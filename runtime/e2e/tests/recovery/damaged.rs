@@ -1,0 +1,193 @@
+//! Jobs whose checkpoints are not what they were: each is refused by name, and nothing is overwritten.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use flow_e2e::broker::Broker;
+use flow_e2e::flowd::{Flowd, state};
+use flow_e2e::topic;
+use serde_json::Value;
+
+use crate::{PARTITIONS, counting, records, to_topic};
+
+/// A job that counts made-up records for ever, and has some checkpoints.
+fn with_checkpoints(flowd: &Flowd) -> (String, PathBuf) {
+    let job = flowd.deploy(
+        "made-up",
+        "checkpoint: {interval: 50ms}\n\
+         sources:\n  in: {generator: {rate: 2000, keys: 100}}\n\
+         operators:\n  counts: {component: '{plugins}/counter.wasm', from: in, key: $key}\n\
+         sinks:\n  out: {blackhole: {}, from: counts}\n",
+    );
+    let place = flowd.path("data/checkpoints/made-up");
+    let begun = std::time::Instant::now();
+    while head(&place).is_none_or(|head| head["retained"].as_array().is_none_or(|all| all.len() < 3)) {
+        assert!(begun.elapsed().as_secs() < 60, "{}", flowd.log());
+        std::thread::sleep(std::time::Duration::from_millis(20));
+    }
+    (job, place)
+}
+
+/// What HEAD says.
+fn head(place: &Path) -> Option<Value> {
+    serde_json::from_slice(&fs::read(place.join("HEAD")).ok()?).ok()
+}
+
+/// The directory of the checkpoint that counts, its id, and that before it.
+fn latest(place: &Path) -> (PathBuf, String, String) {
+    let head = head(place).expect("there is one");
+    let text = |value: &Value| value.as_str().expect("text").to_owned();
+    let (incarnation, latest) = (text(&head["incarnation"]), text(&head["latest"]));
+    let retained = head["retained"].as_array().expect("a list");
+    (place.join(incarnation).join(&latest), latest, text(&retained[retained.len() - 2]))
+}
+
+/// A counter of an operator, which is not there before its first attempt.
+fn counted(description: &Value, operator: &str, counter: &str) -> u64 {
+    let there =
+        description["operators"].as_array().is_some_and(|all| all.iter().any(|one| one["operator"] == operator));
+    if there { flow_e2e::flowd::counter(description, operator, counter) } else { 0 }
+}
+
+/// The checkpoint up to which the lane of the sink had written when the last one was taken.
+fn progress(place: &Path) -> Option<String> {
+    let manifest = fs::read(latest(place).0.join("manifest")).ok()?;
+    let manifest: Value = serde_json::from_slice(&manifest).ok()?;
+    Some(manifest["nodes"]["out"]["lanes"]["0"]["checkpoint"].as_str()?.to_owned())
+}
+
+/// Why a job failed.
+#[track_caller]
+fn failure(flowd: &Flowd, job: &str) -> String {
+    let ended = flowd.ended(job);
+    assert_eq!(state(&ended), "failed", "{ended:#}");
+    ended["error"].as_str().expect("text").to_owned()
+}
+
+#[test]
+fn a_manifest_of_a_later_version_is_named() {
+    let mut flowd = Flowd::new();
+    let (job, place) = with_checkpoints(&flowd);
+    flowd.kill();
+    let (directory, id, earlier) = latest(&place);
+    let path = directory.join("manifest");
+    let mut manifest: Value = serde_json::from_slice(&fs::read(&path).expect("it is there")).expect("JSON");
+    manifest["format"] = 7.into();
+    fs::write(&path, manifest.to_string()).expect("written");
+    flowd.start_again();
+    let failure = failure(&flowd, &job);
+    for part in [&id, &earlier, "/manifest", "7"] {
+        assert!(failure.contains(part), "{part} in: {failure}");
+    }
+}
+
+#[test]
+fn a_missing_manifest_is_named() {
+    let mut flowd = Flowd::new();
+    let (job, place) = with_checkpoints(&flowd);
+    flowd.kill();
+    let (directory, id, earlier) = latest(&place);
+    fs::remove_file(directory.join("manifest")).expect("it was there");
+    flowd.start_again();
+    let failure = failure(&flowd, &job);
+    for part in [&id, &earlier, "/manifest"] {
+        assert!(failure.contains(part), "{part} in: {failure}");
+    }
+}
+
+#[test]
+fn a_truncated_run_is_named() {
+    let mut flowd = Flowd::new();
+    let (job, place) = with_checkpoints(&flowd);
+    flowd.kill();
+    let (directory, _, earlier) = latest(&place);
+    let manifest: Value = serde_json::from_slice(&fs::read(directory.join("manifest")).expect("there")).expect("JSON");
+    let run = &manifest["nodes"]["counts"]["subtasks"][0]["state"]["runs"][0];
+    let object = run["object"].as_str().expect("text");
+    let path = place.join(object);
+    let length = fs::metadata(&path).expect("there").len();
+    fs::File::options().write(true).open(&path).and_then(|file| file.set_len(length / 2)).expect("cut off");
+    // Copies of its own would do.
+    fs::remove_dir_all(flowd.path("data/jobs").join(&job).join("state")).expect("it was there");
+    flowd.start_again();
+    let failure = failure(&flowd, &job);
+    for part in [object, &earlier] {
+        assert!(failure.contains(part), "{part} in: {failure}");
+    }
+}
+
+#[test]
+fn two_daemons_do_not_run_one_job() {
+    let (one, other) = (Flowd::new(), Flowd::new());
+    let shared = tempfile::tempdir().expect("a directory");
+    let pipeline = |flowd: &Flowd, name: &str| {
+        let body = format!(
+            "checkpoint: {{interval: 50ms, to: '{}'}}\n\
+             sources:\n  in: {{generator: {{rate: 100}}}}\n\
+             sinks:\n  out: {{blackhole: {{}}, from: in}}\n",
+            shared.path().display()
+        );
+        flowd.pipeline(name, &body)
+    };
+    let file = pipeline(&one, "shared");
+    assert_eq!(one.ctl(&["deploy", &file]).code, 0);
+    let file = pipeline(&other, "shared");
+    let refused = other.ctl(&["deploy", &file]);
+    assert_ne!(refused.code, 0, "{}", refused.stdout);
+    let leader = one.url.trim_start_matches("http://");
+    assert!(refused.stderr.contains(leader), "{}", refused.stderr);
+    assert!(refused.stderr.contains("cancel it there"), "{}", refused.stderr);
+    // It still runs, undisturbed.
+    let jobs = one.json(&["list"]);
+    assert_eq!(jobs["jobs"][0]["state"], "running", "{jobs:#}");
+}
+
+#[test]
+fn a_checkpoint_older_than_the_progress_is_refused() {
+    let broker = Broker::shared();
+    let mut flowd = Flowd::new();
+    let (from, to) = (broker.topic(PARTITIONS, &[]), broker.topic(PARTITIONS, &[]));
+    topic::write(broker, &from, &records());
+    let sink = to_topic(broker, &to, "exactly-once");
+    let unbounded = counting(broker, &from, "{interval: 50ms}", &sink).replace(", stop: latest", "");
+    let job = flowd.deploy("older", &unbounded);
+    let place = flowd.path("data/checkpoints/older");
+    let out = |description: &Value| counted(description, "out", "records-in");
+    flowd.until(&job, |description| {
+        out(description) > 1000 && head(&place).is_some_and(|head| head["retained"][1].is_string())
+    });
+    // Put away while it runs: HEAD first, so that what it names is still there.
+    let old = tempfile::tempdir().expect("a directory");
+    let copied = std::process::Command::new("cp").arg("-r").arg(&place).arg(old.path()).status();
+    // What is deleted meanwhile is not needed.
+    copied.expect("cp runs");
+    let (_, copied, _) = latest(&old.path().join("older"));
+    // Until the lane is known to have written something that the copy does not know of.
+    let begun = std::time::Instant::now();
+    while progress(&place).is_none_or(|progress| progress <= copied) {
+        topic::write(broker, &from, &records()[..100]);
+        assert!(begun.elapsed().as_secs() < 60, "{}", flowd.log());
+        std::thread::sleep(std::time::Duration::from_millis(50));
+    }
+    flowd.kill();
+    fs::remove_dir_all(&place).expect("there");
+    fs::rename(old.path().join("older"), &place).expect("moved");
+    flowd.start_again();
+    let failure = failure(&flowd, &job);
+    assert!(failure.contains("progress"), "{failure}");
+}
+
+#[test]
+fn a_topic_that_goes_under_a_running_job_is_told() {
+    let broker = Broker::shared();
+    let flowd = Flowd::new();
+    let (from, to) = (broker.topic(PARTITIONS, &[]), broker.topic(PARTITIONS, &[]));
+    topic::write(broker, &from, &records());
+    let sink = to_topic(broker, &to, "exactly-once");
+    let unbounded = counting(broker, &from, "{interval: 100ms}", &sink).replace(", stop: latest", "");
+    let job = flowd.deploy("gone", &unbounded);
+    flowd.until(&job, |description| counted(description, "in", "records-out") > 0);
+    broker.delete(&from);
+    let failure = failure(&flowd, &job);
+    assert!(failure.contains(&from), "{failure}");
+}
