@@ -9,7 +9,7 @@ kind=${1:-}
 shift || true
 case "$kind" in
   parts) parts="build rocksdb wasm" ;;
-  kafka) parts="build rocksdb wasm java kafka" ;;
+  kafka) parts="build rocksdb wasm java kafka minio" ;;
   *) die "usage: deployment/bench.sh parts | kafka [ARGUMENT...]" ;;
 esac
 

@@ -6,6 +6,7 @@
 use std::hint::black_box;
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
+use flow_benches::random::{Random, Zipf};
 use flow_dataflow::state::{Cached, MemoryBackend, StateBackend, key};
 use flow_frame::BytesBuilder;
 use flow_model::key_group::KeyGroups;
@@ -16,51 +17,6 @@ const ROWS: usize = 1024;
 /// Room for all keys, and for a tenth of them.
 const FITTING: usize = 256 << 20;
 const TIGHT: usize = 16 << 20;
-
-/// SplitMix64 (Steele, Lea, Flood 2014).
-struct Random(u64);
-
-impl Random {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
-    }
-
-    fn unit(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1u64 << 53) as f64
-    }
-}
-
-/// Ranks by the quick zipf of Gray and others (SIGMOD 1994), scattered over the keys.
-struct Zipf {
-    theta: f64,
-    zeta: f64,
-    alpha: f64,
-    eta: f64,
-}
-
-impl Zipf {
-    fn new(theta: f64) -> Zipf {
-        let zeta = |n: u64| (1..=n).map(|i| (i as f64).powf(-theta)).sum::<f64>();
-        let (two, all) = (zeta(2), zeta(KEYS));
-        let eta = (1.0 - (2.0 / KEYS as f64).powf(1.0 - theta)) / (1.0 - two / all);
-        Zipf { theta, zeta: all, alpha: 1.0 / (1.0 - theta), eta }
-    }
-
-    fn rank(&self, random: &mut Random) -> u64 {
-        let u = random.unit();
-        let uz = u * self.zeta;
-        if uz < 1.0 {
-            0
-        } else if uz < 1.0 + 0.5f64.powf(self.theta) {
-            1
-        } else {
-            ((KEYS as f64 * (self.eta * u - self.eta + 1.0).powf(self.alpha)) as u64).min(KEYS - 1)
-        }
-    }
-}
 
 fn keys(numbers: impl Iterator<Item = u64>) -> BytesBuilder {
     let mut keys = BytesBuilder::default();
@@ -100,13 +56,13 @@ fn state(criterion: &mut Criterion) {
         ("rocksdb, cache for a tenth", cached("tenth", TIGHT)),
         ("rocksdb, no cache", cached("none", 0)),
     ];
-    let zipf = Zipf::new(0.99);
+    let zipf = Zipf::new(KEYS, 0.99);
     let mut random = Random(7);
     // Enough different calls that a small cache can't hold the keys of all of them.
     let mut calls = |skew: &str| -> Vec<BytesBuilder> {
         let mut number = || match skew {
             "uniform" => random.next() % KEYS,
-            _ => zipf.rank(&mut random).wrapping_mul(0x9e37_79b9_7f4a_7c15) % KEYS,
+            _ => zipf.key(random.next()),
         };
         let one = |_| {
             let mut all: Vec<u64> = (0..ROWS).map(|_| number()).collect();

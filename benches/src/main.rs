@@ -4,20 +4,22 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`orders`] | the input, and what is right as output |
-//! | [`broker`], [`topics`], [`settings`] | Kafka |
+//! | [`server`], [`topics`], [`settings`] | Kafka and the store of checkpoints |
 //! | [`floor`] | the loop by hand |
 //! | [`job`], [`measure`], [`child`] | the jobs, one run of one, its process |
+//! | [`latency`] | how late records leave at a fixed rate |
 //! | [`machine`], [`result`], [`profile`] | the machine's noise, the figures, where the CPU goes |
 
-mod broker;
 mod child;
 mod floor;
 mod job;
+mod latency;
 mod machine;
 mod measure;
 mod orders;
 mod profile;
 mod result;
+mod server;
 mod settings;
 mod topics;
 
@@ -26,10 +28,11 @@ use std::path::{Path, PathBuf};
 use anyhow::Context;
 use clap::{Parser, Subcommand};
 
-use broker::Broker;
 use job::{Job, PARALLELISM, Setup};
 use measure::{Bench, Run};
+use orders::Skew;
 use result::Results;
+use server::Server;
 
 /// CPU per million records of Flow's jobs and of a loop written by hand, through a real Kafka
 #[derive(Debug, Parser)]
@@ -42,7 +45,12 @@ struct Args {
     #[arg(long, default_value_t = 3)]
     rounds: usize,
     /// Which jobs, separated by commas
-    #[arg(long, value_enum, value_delimiter = ',', default_value = "floor,simple,simple-in-one,keyed-count")]
+    #[arg(
+        long,
+        value_enum,
+        value_delimiter = ',',
+        default_value = "floor,simple,simple-in-one,simple-once,keyed-count,keyed-count-once,keyed-count-once-zipf"
+    )]
     jobs: Vec<Job>,
     /// A running Kafka; else one is started and gone with this process
     #[arg(long, value_name = "HOST:PORT")]
@@ -66,9 +74,13 @@ struct Args {
     step: Option<Step>,
 }
 
-/// Steps that run as processes of their own.
+/// The bucket of checkpoints.
+const BUCKET: &str = "checkpoints";
+
+/// Other figures, and steps that run as processes of their own.
 #[derive(Debug, Subcommand)]
 enum Step {
+    Latency(latency::Args),
     #[command(hide = true)]
     Floor(floor::Args),
     #[command(hide = true)]
@@ -79,6 +91,8 @@ enum Step {
         topic: String,
         #[arg(long)]
         records: u64,
+        #[arg(long, value_enum)]
+        skew: Skew,
     },
     #[command(hide = true)]
     Contents {
@@ -93,12 +107,12 @@ fn main() -> anyhow::Result<()> {
     let args = Args::parse();
     match &args.step {
         Some(Step::Floor(args)) => floor::run(args),
-        Some(Step::Fill { brokers, topic, records }) => topics::fill(brokers, topic, *records),
+        Some(Step::Fill { brokers, topic, records, skew }) => topics::fill(brokers, topic, *records, *skew),
         Some(Step::Contents { brokers, topic }) => {
             println!("{}", serde_json::to_string(&topics::contents(brokers, topic)?)?);
             Ok(())
         }
-        None => run(&args),
+        Some(Step::Latency(_)) | None => run(&args),
     }
 }
 
@@ -113,24 +127,49 @@ fn run(args: &Args) -> anyhow::Result<()> {
         plugins: args.plugins.clone().map_or_else(plugins, Ok)?,
         cache: args.cache.clone(),
         brokers: String::new(),
-        input: format!("flow-bench-{}", std::process::id()),
+        prefix: format!("flow-bench-{}", std::process::id()),
+        checkpoints: Default::default(),
+        interval: "1s".to_owned(),
     };
-    setup.check(&args.jobs)?;
+    let jobs = match &args.step {
+        Some(Step::Latency(_)) => &vec![Job::Simple, Job::SimpleOnce],
+        _ => &args.jobs,
+    };
+    setup.check(jobs)?;
     std::fs::create_dir_all(&out)?;
     let work = tempfile::Builder::new().prefix("work-").tempdir_in(&out)?;
     let broker = match &args.kafka {
-        Some(address) => Broker::given(address),
-        None => Broker::start(&work.path().join("kafka"))?,
+        Some(address) => Server::given(address),
+        None => Server::kafka(&work.path().join("kafka"))?,
     };
+    let store = match jobs.iter().any(|job| job.is_once()) {
+        true => Some(Server::minio(&work.path().join("minio"), BUCKET)?),
+        false => None,
+    };
+    if let Some(store) = &store {
+        let more = format!(", endpoint: \"http://{}\", region: us-east-1", store.address);
+        setup.checkpoints = (format!("s3://{BUCKET}"), more);
+    }
     setup.brokers.clone_from(&broker.address);
+    if let (Some(Step::Latency(args)), Some(store)) = (&args.step, &store) {
+        return latency::run(args, &setup, store, work.path());
+    }
     let bench = Bench { setup, broker: &broker, records: args.records, dir: work.path() };
-    let input = bench.setup.input.clone();
-    topics::create(&broker.address, &input)?;
-    eprintln!("writing {} records", args.records);
-    bench.own(&["fill", "--topic", &input, "--records", &args.records.to_string()])?;
+    let mut skews: Vec<Skew> = Vec::new();
+    for job in &args.jobs {
+        if !skews.contains(&job.skew()) {
+            skews.push(job.skew());
+        }
+    }
+    for skew in &skews {
+        let input = bench.setup.input(*skew);
+        topics::create(&broker.address, &input)?;
+        eprintln!("writing {} records ({})", args.records, skew.name());
+        bench.own(&["fill", "--topic", &input, "--records", &args.records.to_string(), "--skew", skew.name()])?;
+    }
     let measured = rounds(args, &bench).and_then(|runs| tell(args, &bench, &runs, &out));
     if args.kafka.is_some() {
-        topics::delete(&broker.address, &input)?;
+        skews.iter().try_for_each(|skew| topics::delete(&broker.address, &bench.setup.input(*skew)))?;
     }
     measured
 }
@@ -144,7 +183,7 @@ fn rounds(args: &Args, bench: &Bench<'_>) -> anyhow::Result<Vec<Run>> {
             let run = bench.run(job, round, round == 0, |command| command)?;
             let (cpu, millions) = (run.usage.cpu(), args.records as f64 / 1e6);
             eprintln!(
-                "round {round}  {:<13} {:6.3} CPU-s per million  {:5.1} s  {:>4} MiB  (beside it: Kafka {:.2}, other {:.2} cores)",
+                "round {round}  {:<21} {:6.3} CPU-s per million  {:5.1} s  {:>4} MiB  (beside it: Kafka {:.2}, other {:.2} cores)",
                 job.name(),
                 cpu / millions,
                 run.usage.wall,

@@ -4,6 +4,8 @@
 use std::borrow::Cow;
 use std::hash::{DefaultHasher, Hasher};
 
+use clap::ValueEnum;
+use flow_benches::random::{Random, Zipf};
 use serde::{Deserialize, Serialize};
 
 /// Distinct customers, which are the keys.
@@ -45,9 +47,30 @@ pub struct Order<'a> {
     pub note: Cow<'a, str>,
 }
 
+/// How often each customer orders.
+#[derive(Clone, Copy, Debug, Deserialize, Eq, PartialEq, Serialize, ValueEnum)]
+#[serde(rename_all = "kebab-case")]
+pub enum Skew {
+    /// All alike.
+    Uniform,
+    /// As zipf with an exponent of 0.99: the most frequent one makes every fifteenth order.
+    Zipf,
+}
+
+impl Skew {
+    /// As on the command line.
+    pub fn name(self) -> &'static str {
+        match self {
+            Skew::Uniform => "uniform",
+            Skew::Zipf => "zipf",
+        }
+    }
+}
+
 /// Makes up orders by a generator of fixed seed.
 pub struct Orders {
-    state: u64,
+    random: Random,
+    zipf: Option<Zipf>,
     next: u64,
     end: u64,
     customer: String,
@@ -56,16 +79,9 @@ pub struct Orders {
 
 impl Orders {
     /// So many orders.
-    pub fn new(count: u64) -> Orders {
-        Orders { state: 0x5eed, next: 0, end: count, customer: String::new(), note: String::new() }
-    }
-
-    /// SplitMix64 (Steele, Lea, Flood 2014).
-    fn random(&mut self) -> u64 {
-        self.state = self.state.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let z = (self.state ^ (self.state >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        z ^ (z >> 31)
+    pub fn new(count: u64, skew: Skew) -> Orders {
+        let zipf = (skew == Skew::Zipf).then(|| Zipf::new(CUSTOMERS.into(), 0.99));
+        Orders { random: Random(0x5eed), zipf, next: 0, end: count, customer: String::new(), note: String::new() }
     }
 
     /// The next order with the number of its customer, none after the last.
@@ -73,9 +89,12 @@ impl Orders {
         if self.next == self.end {
             return None;
         }
-        let (id, random, mut words) = (self.next, self.random(), self.random());
+        let (id, random, mut words) = (self.next, self.random.next(), self.random.next());
         self.next += 1;
-        let customer = (random % u64::from(CUSTOMERS)) as u32;
+        let customer = match &self.zipf {
+            Some(zipf) => zipf.key(random) as u32,
+            None => (random % u64::from(CUSTOMERS)) as u32,
+        };
         let cents = (random >> 32) % CENTS + 1;
         self.customer.clear();
         push_customer(&mut self.customer, customer);
@@ -122,7 +141,7 @@ impl Contents {
 
 /// What parse → double the amount → keep what is at least [`LEAST`] makes of so many orders.
 pub fn simple(count: u64) -> serde_json::Result<Contents> {
-    let (mut orders, mut contents, mut value) = (Orders::new(count), Contents::default(), Vec::new());
+    let (mut orders, mut contents, mut value) = (Orders::new(count, Skew::Uniform), Contents::default(), Vec::new());
     while let Some((_, mut order)) = orders.next() {
         order.amount *= 2.0;
         if order.amount >= LEAST {
@@ -135,8 +154,8 @@ pub fn simple(count: u64) -> serde_json::Result<Contents> {
 }
 
 /// What a count by customer that tells every update makes of so many orders.
-pub fn keyed_count(count: u64) -> Contents {
-    let (mut orders, mut contents) = (Orders::new(count), Contents::default());
+pub fn keyed_count(count: u64, skew: Skew) -> Contents {
+    let (mut orders, mut contents) = (Orders::new(count, skew), Contents::default());
     let mut counts = vec![0_u32; CUSTOMERS as usize];
     while let Some((customer, order)) = orders.next() {
         let count = &mut counts[customer as usize];
@@ -153,7 +172,7 @@ mod tests {
 
     #[test]
     fn orders_have_the_promised_size_and_spread() {
-        let (mut orders, mut bytes, mut passing) = (Orders::new(10_000), 0, 0);
+        let (mut orders, mut bytes, mut passing) = (Orders::new(10_000, Skew::Uniform), 0, 0);
         let mut customers = std::collections::HashSet::new();
         while let Some((customer, order)) = orders.next() {
             bytes += serde_json::to_vec(&order).expect("an order is JSON").len();

@@ -12,7 +12,7 @@ use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use rdkafka::{Offset, TopicPartitionList};
 
 use crate::child::check_interrupted;
-use crate::orders::{Contents, Orders};
+use crate::orders::{Contents, Orders, Skew};
 use crate::settings::{self, PATIENCE};
 
 /// Partitions of every topic.
@@ -66,9 +66,9 @@ pub fn records(brokers: &str, topic: &str) -> anyhow::Result<u64> {
 }
 
 /// Writes so many orders, each with its customer as key.
-pub fn fill(brokers: &str, topic: &str, count: u64) -> anyhow::Result<()> {
+pub fn fill(brokers: &str, topic: &str, count: u64, skew: Skew) -> anyhow::Result<()> {
     let producer: BaseProducer = settings::writing(brokers)?.create()?;
-    let (mut orders, mut value) = (Orders::new(count), Vec::new());
+    let (mut orders, mut value) = (Orders::new(count, skew), Vec::new());
     let mut sent = 0_u64;
     while let Some((_, order)) = orders.next() {
         value.clear();

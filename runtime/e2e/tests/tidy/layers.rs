@@ -57,7 +57,11 @@ pub const RUNTIME: &[Layer] = &[
     layer("flow-sim", &["flow-dataflow", "flow-frame", "flow-model", "flow-protocol"], SHELL),
     layer("flow-e2e", &[], &[]),
     layer("flow-demo", &["flow-model"], &["rocksdb", "wasmtime"]),
-    layer("flow-benches", &["flow-dataflow", "flow-frame", "flow-model", "flow-plugin", "flow-worker"], &[]),
+    layer(
+        "flow-benches",
+        &["flow-dataflow", "flow-e2e", "flow-frame", "flow-model", "flow-plugin", "flow-worker"],
+        &[],
+    ),
 ];
 
 /// Violations in the metadata of a workspace whose crates all stand in `layers`.
