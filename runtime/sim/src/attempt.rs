@@ -14,7 +14,7 @@ use flow_dataflow::report::{Level, Place, Rejected, Report};
 use flow_dataflow::state::{Cached, KeyedState};
 use flow_dataflow::task::{Head, Link, Tail, Task};
 use flow_dataflow::{Barrier, Error};
-use flow_model::checkpoint::snapshot::{Node, Piece, Run, StateName};
+use flow_model::checkpoint::snapshot::{Node, Piece, Run};
 use flow_model::checkpoint::{self, CheckpointId, Incarnation, Manifest};
 use flow_model::ids::{OperatorName, SubtaskIndex};
 use flow_model::key_group::KeyGroups;
@@ -47,7 +47,7 @@ pub fn name(text: &str) -> OperatorName {
 
 /// What the nodes contribute to a checkpoint.
 pub fn contributions() -> Contributions {
-    let states = vec![StateName { name: "count".into(), kind: "value".into(), number: 0 }];
+    let states = vec![("count".into(), "value".into())];
     let node = |parallelism: usize| Contribution { parallelism: parallelism as u32, states: vec![], output: false };
     Contributions::from([
         (name("in"), node(READERS)),

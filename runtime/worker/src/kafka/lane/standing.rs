@@ -4,7 +4,7 @@
 
 use std::ffi::CString;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flow_dataflow::lane::{Identity, Standing};
 
@@ -15,6 +15,9 @@ use crate::kafka::{Error, Settings};
 
 /// How long one wait for records takes.
 const WAIT: Duration = Duration::from_millis(200);
+/// A consumer that gives nothing for so long, though there is something, is given up: a new one begins with new connections and
+/// knows nothing of the leaders of before.
+const STUCK: Duration = Duration::from_secs(5);
 
 /// Why it can't be told.
 pub(super) enum Failed {
@@ -26,6 +29,7 @@ pub(super) enum Failed {
 
 pub(super) struct Reader {
     consumer: Consumer,
+    reading: Settings,
     topic: CString,
     identity: Identity,
     /// Everything before it was read.
@@ -38,10 +42,11 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn open(shared: &Shared, identity: &Identity, topic: CString) -> Result<Reader, Error> {
-        let settings = Settings::reading(&shared.laying.connection, "flow-progress")?;
+        let reading = Settings::reading(&shared.laying.connection, "flow-progress")?;
         let asking = shared.laying.writing.settings.clone();
         let mut reader = Reader {
-            consumer: Consumer::new(&settings, Arc::new(|| ()))?,
+            consumer: Consumer::new(&reading, Arc::new(|| ()))?,
+            reading,
             topic,
             identity: identity.clone(),
             position: 0,
@@ -80,12 +85,23 @@ impl Reader {
             // It is shorter than it was: what it says now counts, and is judged.
             self.rewind();
         }
+        let (mut begun, mut from) = (Instant::now(), self.position);
         while self.position < high {
             if stopped() {
                 return Ok(None);
             }
             self.consumer.wait(WAIT);
             self.drain()?;
+            if from < self.position {
+                (begun, from) = (Instant::now(), self.position);
+            } else if begun.elapsed() > STUCK {
+                if let Ok(consumer) = Consumer::new(&self.reading, Arc::new(|| ())) {
+                    self.consumer = consumer;
+                    self.rewind();
+                }
+                let cause = format!("nothing comes of what is before offset {high}");
+                return Err(Failed::Passing(cause));
+            }
         }
         Ok(Some(self.standing))
     }
