@@ -418,6 +418,8 @@ fn a_broker_that_dies_in_a_transaction_is_waited_for() {
         std::thread::sleep(Duration::from_millis(300));
         broker.start_again();
         running.until_settled(checkpoint);
+        // A broker that is killed between a commit and its markers forgets these when it is alone (Kafka 4.3 and 4.4): a coordinator
+        // that is just starting takes partitions without a leader for deleted ones, and the transaction hangs for ever.
+        job.expect_texts((round + 1) * 2000);
     }
-    job.expect_texts(6000);
 }

@@ -95,11 +95,16 @@ impl Reader {
             if from < self.position {
                 (begun, from) = (Instant::now(), self.position);
             } else if begun.elapsed() > STUCK {
+                let cause = format!(
+                    "of its partition {}, offsets {} to {high} do not come; if that stays so, a transaction hangs there, which \
+                     `kafka-transactions.sh find-hanging` tells",
+                    self.partition(),
+                    self.position
+                );
                 if let Ok(consumer) = Consumer::new(&self.reading, Arc::new(|| ())) {
                     self.consumer = consumer;
                     self.rewind();
                 }
-                let cause = format!("nothing comes of what is before offset {high}");
                 return Err(Failed::Passing(cause));
             }
         }
