@@ -156,8 +156,9 @@ impl Troubles {
         Troubles { random: Rng::with_seed(seed), drawn: 0, deaths, recoveries, stops }
     }
 
-    /// The next one: in ten rounds each kind comes.
+    /// The next one: in twenty rounds each kind comes.
     pub fn draw(&mut self) -> Trouble {
+        let first = (self.drawn / 10).is_multiple_of(2);
         self.drawn += 1;
         let random = &mut self.random;
         match self.drawn % 10 {
@@ -172,14 +173,14 @@ impl Troubles {
             }
             3 => Trouble::Zombie(self.stops.next(random)),
             4 | 0 => Trouble::Redeploy,
-            5 if random.bool() => Trouble::Store(random.u64(0..1500), random.bool()),
+            5 if !first => Trouble::Store(random.u64(0..1500), random.bool()),
             5 => {
                 let ways = [Way::LosesAnswers, Way::Slow, Way::Stalls];
                 Trouble::Way(ways[random.usize(0..ways.len())], random.u64(300..1500), random.bool())
             }
-            8 if random.bool() => Trouble::Kill(random.u64(50..1500)),
+            8 if first => Trouble::Kill(random.u64(50..1500)),
             8 => Trouble::Pause(self.stops.next(random)),
-            _ => Trouble::Broker(random.u64(0..1500), random.bool()),
+            _ => Trouble::Broker(random.u64(0..1500), !first),
         }
     }
 }
