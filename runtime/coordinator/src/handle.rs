@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use flow_model::api::CheckpointSummary;
 use flow_model::plan::Plan;
 use flow_worker::JobHandle;
 use flow_worker::log::JobLog;
@@ -41,6 +42,14 @@ impl Handle {
         match self {
             Handle::Plain(job) => job.plan(),
             Handle::Kept(keeper) => keeper.plan(),
+        }
+    }
+
+    /// Its checkpoints in short; none if it takes none.
+    pub fn checkpoints(&self) -> Option<CheckpointSummary> {
+        match self {
+            Handle::Plain(_) => None,
+            Handle::Kept(keeper) => Some(keeper.summary()),
         }
     }
 

@@ -14,6 +14,8 @@
 //! | `GET /jobs/{id or name}/logs?tail=n` | [`LogLine`]s, one a line |
 //! | `GET /jobs/{id or name}/logs?tail=n&follow=true` | the same as server-sent events, then one event `end` with the [`Job`] |
 //! | `POST /jobs/{id or name}/cancel` | [`Job`] |
+//! | `GET /jobs/{id or name}/checkpoints` | [`Checkpoints`] |
+//! | `POST /jobs/{id or name}/checkpoints` | [`CheckpointAsked`] |
 //! | `GET /healthz` | [`Health`] |
 //! | `GET /metrics` | OpenMetrics text, for Prometheus |
 //!
@@ -27,6 +29,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::diagnostic::Diagnostic;
 pub use crate::figures::{CALL_BOUNDS_US, CallFigures, Figures, PartitionFigures, StateFigures};
+pub use crate::history::{Checkpoint, CheckpointAsked, CheckpointState, CheckpointSummary, Checkpoints};
 use crate::ids::{JobId, OperatorName, PipelineName};
 use crate::plan::Plan;
 
@@ -126,6 +129,9 @@ pub struct Description {
     pub now: u64,
     /// Sources, operators and sinks in topological order, with what they have done so far.
     pub operators: Vec<Counters>,
+    /// Its checkpoints in short; absent if it takes none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub checkpoints: Option<CheckpointSummary>,
     /// How it runs.
     pub plan: Plan,
     /// What looks wrong in its pipeline.
@@ -265,7 +271,7 @@ pub enum RefusalCode {
     NotFound,
     /// The path takes another method. Status 405.
     MethodNotAllowed,
-    /// A job of that name runs, or the job has ended. Status 409.
+    /// A job of that name runs, or the job has ended or can't do this. Status 409.
     Conflict,
     /// More than the server takes. Status 413.
     TooLarge,

@@ -17,6 +17,7 @@
 //! | [`key_group`] | key → key group → subtask |
 //! | [`checkpoint`] | ids of checkpoints, names of their objects, manifests and HEAD |
 //! | [`figures`] | what a part of a running job has done so far |
+//! | [`history`] | what became of a job's checkpoints |
 //! | [`ids`] | names and numbers that must not be mixed up |
 //! | [`api`] | what the REST API and its clients say to each other |
 //! | [`trial`] | a `*.test.yaml`, and what flowctl and flowd say to each other about it |
@@ -55,6 +56,7 @@ pub mod checkpoint;
 pub mod diagnostic;
 pub mod figures;
 pub mod graph;
+pub mod history;
 pub mod ids;
 pub mod key_group;
 pub mod key_selector;

@@ -45,8 +45,8 @@ pub enum Purpose {
     Periodic,
     /// All input was read and passed: what is left of the output has to be committed.
     Final,
-    /// Somebody asked for it, under this number.
-    Asked(u64),
+    /// Somebody asked for it.
+    Asked,
 }
 
 struct Pending {
@@ -122,20 +122,16 @@ impl Checkpoints {
         }
     }
 
-    /// Wants one beside the periodic ones: it begins as soon as one may.
-    pub fn want(&mut self, purpose: Purpose) {
+    /// Wants one beside the periodic ones: it begins as soon as one may. Says which it will be; should that one fail, a later one is
+    /// taken in its place.
+    pub fn want(&mut self, purpose: Purpose) -> CheckpointId {
         self.wanted.push(purpose);
+        CheckpointId::new(self.attempt, self.counter + 1)
     }
 
     /// The attempt begins with a checkpoint that was restored: the next is due after an interval.
     pub fn restored(&mut self, now: Time) {
         self.begun = Some(now);
-    }
-
-    /// All that was asked for and is not complete.
-    pub fn take_purposes(&mut self) -> Vec<Purpose> {
-        let pending = std::mem::take(&mut self.pending).into_values().flat_map(|pending| pending.purposes);
-        std::mem::take(&mut self.wanted).into_iter().chain(pending).collect()
     }
 
     /// When the next may begin, if none of those under way ends before.

@@ -156,7 +156,7 @@ impl World {
                 self.agenda.after(delay, Event::Stop(number, attempt));
             }
             Action::Ended(end) => self.ended(number, end),
-            Action::Answer(..) | Action::Tell(..) => {}
+            Action::Answer(..) | Action::Abandoned(..) | Action::Tell(..) => {}
         }
     }
 

@@ -10,7 +10,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{fs, io, thread};
 
-use flow_model::api::{self, Checked, Counters, Description, Job, Metrics};
+use flow_model::api::{self, Checked, CheckpointSummary, Checkpoints, Counters, Description, Job, Metrics};
+use flow_model::checkpoint::CheckpointId;
 use flow_model::diagnostic::Diagnostic;
 use flow_model::ids::{JobId, PipelineName};
 use flow_model::plan::Plan;
@@ -58,6 +59,12 @@ pub enum Error {
     /// The job can't be kept.
     #[error(transparent)]
     Keep(#[from] keeper::Error),
+    /// The job takes no checkpoints.
+    #[error("{0} takes no checkpoints")]
+    NoCheckpoints(JobId),
+    /// No checkpoint is taken now: why.
+    #[error("{0}: {1}")]
+    NotNow(JobId, String),
     /// No more jobs are taken: the process is stopping.
     #[error("the server is stopping")]
     Stopping,
@@ -78,6 +85,10 @@ pub struct Tally {
     pub job: Job,
     /// Its operators; none if it ended long ago.
     pub operators: Vec<Counters>,
+    /// Its checkpoints; none if it takes none, or ended long ago.
+    pub checkpoints: Option<CheckpointSummary>,
+    /// This process's clock.
+    pub now: u64,
 }
 
 /// All jobs of this process.
@@ -285,7 +296,8 @@ impl Jobs {
             let job = entry.job();
             let is_shown = job.ended.is_none_or(|ended| now.saturating_sub(ended) < ENDED_TOLD);
             let metrics = if is_shown { entry.handle.metrics() } else { Vec::new() };
-            Tally { job, operators: metrics.into_iter().filter_map(answer::counters).collect() }
+            let checkpoints = if is_shown { entry.handle.checkpoints() } else { None };
+            Tally { job, operators: metrics.into_iter().filter_map(answer::counters).collect(), checkpoints, now }
         };
         newest.map(tally).collect()
     }
@@ -300,6 +312,7 @@ impl Jobs {
             job: entry.job(),
             now: now(),
             operators: entry.handle.metrics().into_iter().filter_map(answer::counters).collect(),
+            checkpoints: entry.handle.checkpoints(),
             plan: entry.handle.plan().clone(),
             warnings: entry.warnings,
         })
@@ -330,6 +343,37 @@ impl Jobs {
     pub fn handle(&self, key: &str) -> Result<(Job, Handle), Error> {
         let entry = self.find(key)?;
         Ok((entry.job(), entry.handle))
+    }
+
+    /// The checkpoints of a job, by id or name.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], [`Error::NoCheckpoints`].
+    pub fn checkpoints(&self, key: &str) -> Result<Checkpoints, Error> {
+        let (entry, keeper) = self.kept(key)?;
+        let (job, summary, checkpoints) = (entry.job(), keeper.summary(), keeper.checkpoints());
+        Ok(Checkpoints { job, now: now(), summary, checkpoints })
+    }
+
+    /// Wants a checkpoint of a job, by id or name: it counts when the one that is told does, or a later one.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], [`Error::NoCheckpoints`], [`Error::Ended`], [`Error::NotNow`].
+    pub fn checkpoint(&self, key: &str) -> Result<CheckpointId, Error> {
+        let (entry, keeper) = self.kept(key)?;
+        let job = entry.job();
+        if job.state.is_terminal() {
+            return Err(Error::Ended(Box::new(job)));
+        }
+        keeper.checkpoint().map_err(|why| Error::NotNow(job.id, why))
+    }
+
+    fn kept(&self, key: &str) -> Result<(Entry, Keeper), Error> {
+        let entry = self.find(key)?;
+        match &entry.handle {
+            Handle::Kept(keeper) => Ok((entry.clone(), keeper.clone())),
+            Handle::Plain(_) => Err(Error::NoCheckpoints(entry.id)),
+        }
     }
 
     /// Asks a job to stop, by id or name. One that is stopping or was stopped stays so.

@@ -26,7 +26,7 @@ const IDLE: Duration = Duration::from_secs(60);
 /// Called once with how a job ended.
 type OnEnd = Box<dyn FnOnce(&Status) + Send>;
 
-/// Who waits for a checkpoint.
+/// Who asks for a checkpoint.
 type Answer = Sender<Result<CheckpointId, String>>;
 
 /// What reaches the thread.
@@ -34,7 +34,7 @@ pub(super) enum Message {
     Event(Event),
     /// An attempt was deployed, or could not be.
     Deployed(Attempt, Result<JobHandle, flow_worker::Error>),
-    /// Somebody waits for a checkpoint.
+    /// Somebody asks for a checkpoint.
     Checkpoint(Answer),
     /// The process ends.
     Leave,
@@ -135,6 +135,9 @@ impl Driver {
         if let Event::Failed { failure, .. } = &event {
             self.shared.status().error = Some(TaskError::Fatal(failure.reason.clone()));
         }
+        if let Event::ManifestLoaded(_, Ok(manifest)) = &event {
+            self.shared.history().found(manifest);
+        }
         tracing::debug!(job = %self.kept.id, "{event:?}");
         let actions = self.job.handle(self.now(), event);
         self.perform(actions);
@@ -158,6 +161,9 @@ impl Driver {
 
     /// Says what the job is doing.
     fn show(&self) {
+        if let Some(head) = self.job.head() {
+            self.shared.history().retained(head);
+        }
         let state = shown(&self.job.state());
         let mut status = self.shared.status();
         if !status.state.is_terminal() && !state.is_terminal() {
@@ -167,6 +173,7 @@ impl Driver {
 
     fn end(&mut self, state: JobState, error: Option<TaskError>) {
         self.asked.clear();
+        self.shared.history().attempt_over(self.now());
         if !self.leaving {
             self.kept.worker.forget(&self.kept.id);
         }
@@ -244,7 +251,11 @@ impl Driver {
                 }
             }),
             Action::LoadManifest(incarnation, checkpoint) => self.load(&incarnation, checkpoint),
-            Action::StoreManifest(manifest) => self.store(*manifest),
+            Action::StoreManifest(manifest) => {
+                let before = self.job.latest().map_or(CheckpointId::NONE, |latest| latest.checkpoint);
+                self.shared.history().sized(&manifest, before);
+                self.store(*manifest);
+            }
             Action::Delete(objects) => self.beside(|store, tell| async move {
                 failpoint::reach(Point::Deletion);
                 while let Err(error) = store.delete(objects.iter().map(ObjectName::as_str)).await {
@@ -263,10 +274,12 @@ impl Driver {
             Action::Release { .. } => self.running().iter().for_each(JobHandle::release),
             Action::Trigger { checkpoint, confirmed, .. } => {
                 failpoint::reach(Point::Triggered);
+                self.shared.history().begun(checkpoint, self.now());
                 self.running().iter().for_each(|attempt| attempt.trigger(checkpoint, confirmed));
             }
             Action::Confirm { checkpoint, .. } => {
                 failpoint::reach(Point::Confirmed);
+                self.shared.history().completed(checkpoint, self.now());
                 self.running().iter().for_each(|attempt| attempt.confirm(checkpoint));
             }
             Action::Finish { .. } => self.running().iter().for_each(JobHandle::finish),
@@ -275,6 +288,11 @@ impl Driver {
                 if let Some(asked) = self.asked.remove(&number) {
                     _ = asked.send(answer);
                 }
+            }
+            Action::Abandoned(checkpoint, reason) => {
+                self.shared.history().failed(checkpoint, self.now(), &reason);
+                let text = format!("checkpoint {checkpoint} can't be completed: {reason}");
+                self.shared.log.add(flow_worker::log::Level::Warn, None, text);
             }
             Action::Tell(level, text) => self.shared.log.add(log_level(level), None, text),
             Action::Ended(end) => {
@@ -328,6 +346,7 @@ impl Driver {
 
     fn deploy(&mut self, incarnation: Incarnation, attempt: Attempt, from: Option<Box<Manifest>>) {
         failpoint::reach(Point::Deploy);
+        self.shared.history().restored(from.as_ref().map(|from| from.checkpoint));
         if let Some(from) = &from {
             let text = format!("goes on from checkpoint {}", from.checkpoint);
             self.shared.log.add(flow_worker::log::Level::Info, None, text);
@@ -357,6 +376,7 @@ impl Driver {
     }
 
     fn cancel(&mut self, attempt: Attempt) {
+        self.shared.history().attempt_over(self.now());
         match self.running() {
             Some(running) if running.attempt() == Some(attempt) => {
                 if running.status().state.is_over() {

@@ -4,15 +4,17 @@
 //! - [`Keeper`]: the handle that others hold
 //! - `driver`: the thread
 //! - `documents`: HEAD and manifests in the store
+//! - `history`: what became of its checkpoints, for people
 
 mod documents;
 mod driver;
+mod history;
 
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use flow_model::api::JobState;
+use flow_model::api::{Checkpoint, CheckpointSummary, JobState};
 use flow_model::checkpoint::{CheckpointId, Incarnation};
 use flow_model::plan::Plan;
 use flow_model::spec::Checkpointing;
@@ -26,6 +28,7 @@ use flow_worker::{Checked, JobHandle, TaskError, Worker};
 
 pub use documents::Error;
 use driver::{Driver, Message};
+use history::History;
 
 /// What is known of a job that is kept.
 #[derive(Debug, Clone)]
@@ -44,6 +47,7 @@ struct Shared {
     over: Condvar,
     /// The attempt that runs.
     attempt: Mutex<Option<JobHandle>>,
+    history: Mutex<History>,
     log: Arc<JobLog>,
     plan: Plan,
 }
@@ -51,6 +55,10 @@ struct Shared {
 impl Shared {
     fn status(&self) -> MutexGuard<'_, Status> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn history(&self) -> MutexGuard<'_, History> {
+        self.history.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn attempt(&self) -> MutexGuard<'_, Option<JobHandle>> {
@@ -93,6 +101,7 @@ impl Keeper {
             status: Mutex::new(Status { state: JobState::Running, error: None, ended: None }),
             over: Condvar::new(),
             attempt: Mutex::default(),
+            history: Mutex::default(),
             log: Arc::default(),
             plan: kept.checked.plan().clone(),
         });
@@ -141,14 +150,24 @@ impl Keeper {
         self.tell(Message::Leave);
     }
 
-    /// Takes a checkpoint now and waits until it counts.
+    /// Wants a checkpoint as soon as one may begin. It counts when this one does, or a later one.
     ///
     /// # Errors
-    /// It won't: why.
+    /// None is taken: why.
     pub fn checkpoint(&self) -> Result<CheckpointId, String> {
         let (answer, answered) = channel();
         self.tell(Message::Checkpoint(answer));
         answered.recv().unwrap_or_else(|_| Err("the job is over".to_owned()))
+    }
+
+    /// Its checkpoints in short.
+    pub fn summary(&self) -> CheckpointSummary {
+        self.shared.history().summary()
+    }
+
+    /// The checkpoints that are known, newest first.
+    pub fn checkpoints(&self) -> Vec<Checkpoint> {
+        self.shared.history().newest_first()
     }
 
     /// Waits until it is over, or left.

@@ -9,7 +9,9 @@ use std::fmt;
 use axum::extract::State;
 use axum::http::header::CONTENT_TYPE;
 use axum::response::{IntoResponse, Response};
-use flow_model::api::{CALL_BOUNDS_US, CallFigures, Counters, Figures, JobState, StateFigures};
+use flow_model::api::{
+    CALL_BOUNDS_US, CallFigures, Checkpoint, CheckpointSummary, Counters, Figures, JobState, StateFigures,
+};
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric, MetricEncoder, NoLabelSet, text};
 use prometheus_client::metrics::MetricType;
@@ -63,6 +65,24 @@ const ASKED: [Metric<StateFigures>; 2] = [
     ("flow_operator_state_cache_misses", "Keys looked up on disk", |s| s.misses),
 ];
 
+/// What became of a job's checkpoints.
+const CHECKPOINTS_COUNTED: [Metric<CheckpointSummary>; 2] = [
+    ("flow_checkpoint_completed", "Checkpoints that counted, since the process began to run the job", |s| s.completed),
+    ("flow_checkpoint_failed", "Checkpoints that were given up", |s| s.failed),
+];
+
+/// Of the last checkpoint that counts, at that time.
+type OfCheckpoint = (&'static str, &'static str, fn(&Checkpoint, u64) -> Option<f64>);
+
+const CHECKPOINT: [OfCheckpoint; 4] = [
+    ("flow_checkpoint_duration_seconds", "How long the last checkpoint took", |c, _| Some(c.took()? as f64 / 1e3)),
+    ("flow_checkpoint_age_seconds", "How long ago the last checkpoint counted", |c, now| {
+        Some(now.saturating_sub(c.ended?) as f64 / 1e3)
+    }),
+    ("flow_checkpoint_bytes", "Bytes that a restore reads", |c, _| c.bytes.map(|bytes| bytes as f64)),
+    ("flow_checkpoint_new_bytes", "Bytes that the last checkpoint added", |c, _| c.new_bytes.map(|bytes| bytes as f64)),
+];
+
 const STATES: [JobState; 6] = [
     JobState::Running,
     JobState::Finished,
@@ -95,6 +115,7 @@ impl Collector for Snapshot {
         let mut build = to.encode_descriptor("flow_build_info", "The server's version", None, MetricType::Gauge)?;
         ConstGauge::new(1u64).encode(build.encode_family(&labels)?)?;
         self.jobs(&mut to)?;
+        self.checkpoints(&mut to)?;
         for (name, help, count) in COUNTS {
             self.counter(&mut to, name, help, |figures| Some(ConstCounter::new(count(figures))))?;
         }
@@ -130,6 +151,31 @@ impl Snapshot {
             ConstGauge::new(tally.job.submitted as f64 / 1000.0).encode(family.encode_family(&labels)?)?;
         }
         Ok(())
+    }
+
+    /// Of jobs that take some.
+    fn checkpoints(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
+        for (name, help, count) in CHECKPOINTS_COUNTED {
+            let mut family = to.encode_descriptor(name, help, None, MetricType::Counter)?;
+            for (tally, summary) in self.with_checkpoints() {
+                let labels = [("pipeline", tally.job.name.as_str())];
+                ConstCounter::new(count(summary)).encode(family.encode_family(&labels)?)?;
+            }
+        }
+        for (name, help, value) in CHECKPOINT {
+            let mut family = to.encode_descriptor(name, help, None, MetricType::Gauge)?;
+            for (tally, summary) in self.with_checkpoints() {
+                let labels = [("pipeline", tally.job.name.as_str())];
+                if let Some(value) = summary.latest.as_ref().and_then(|latest| value(latest, tally.now)) {
+                    ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn with_checkpoints(&self) -> impl Iterator<Item = (&Tally, &CheckpointSummary)> {
+        self.0.iter().filter_map(|tally| Some((tally, tally.checkpoints.as_ref()?)))
     }
 
     fn calls(&self, to: &mut DescriptorEncoder<'_>) -> fmt::Result {
@@ -258,7 +304,7 @@ mod tests {
             ended: None,
             error: None,
         };
-        let text = render(vec![Tally { job, operators: vec![node] }]);
+        let text = render(vec![Tally { job, operators: vec![node], checkpoints: None, now: 1 }]);
         let of_source = r#"{pipeline="large",operator="in"}"#;
         assert!(text.contains(&format!("\nflow_source_lag_records{of_source} 4497\n")), "{text}");
         assert!(text.contains(&format!("\nflow_source_partitions{of_source} 1500\n")), "{text}");

@@ -5,7 +5,7 @@
 //! | `connections.rs`, `body.rs` | how many clients there may be, how slow and how large what they send |
 //! | `pieces.rs`, `gathered.rs` | how much of it waits in the parser, and in memory |
 //! | `access.rs`, `token.rs` | who is let in |
-//! | `jobs.rs`, `submit.rs`, `logs.rs` | the API |
+//! | `jobs.rs`, `submit.rs`, `logs.rs`, `checkpoints.rs` | the API |
 //! | `metrics.rs`, `page.rs` | for Prometheus; for people |
 //! | `refusal.rs` | which error has which status |
 //!
@@ -26,6 +26,7 @@ use crate::jobs::Jobs;
 
 mod access;
 mod body;
+mod checkpoints;
 mod connections;
 mod gathered;
 mod jobs;
@@ -118,6 +119,8 @@ fn router(jobs: Arc<Jobs>, options: Options, loopback: bool) -> Router {
         .route("/jobs/{job}/metrics", get(jobs::metrics))
         .route("/jobs/{job}/logs", get(logs::logs))
         .route("/jobs/{job}/cancel", post(jobs::cancel))
+        .route("/jobs/{job}/checkpoints", get(checkpoints::list))
+        .route("/jobs/{job}/checkpoints", post(checkpoints::take))
         .route("/metrics", get(metrics::metrics))
         .fallback(|| async { Refused(Refusal::new(RefusalCode::NotFound, "no such path").hint(PATHS)) })
         .layer(DefaultBodyLimit::max(body_max))
@@ -134,8 +137,8 @@ fn router(jobs: Arc<Jobs>, options: Options, loopback: bool) -> Router {
 }
 
 const PATHS: &str = "there are GET /jobs, POST /jobs/submit, POST /jobs/check, GET /jobs/{job}, GET /jobs/{job}/plan, \
-                     GET /jobs/{job}/metrics, GET /jobs/{job}/logs, POST /jobs/{job}/cancel, GET /metrics, \
-                     GET /healthz, and the page at /";
+                     GET /jobs/{job}/metrics, GET /jobs/{job}/logs, POST /jobs/{job}/cancel, \
+                     GET and POST /jobs/{job}/checkpoints, GET /metrics, GET /healthz, and the page at /";
 
 async fn healthz() -> Json<Health> {
     Json(Health { status: "ok".into(), version: env!("CARGO_PKG_VERSION").into() })

@@ -51,6 +51,9 @@ impl From<jobs::Error> for Refused {
             Error::Keep(keeper::Error::Refused(_)) => Refusal::new(RefusalCode::Conflict, message),
             Error::Keep(_) => Refusal::new(RefusalCode::Internal, message),
             Error::Ended(_) => Refusal::new(RefusalCode::Conflict, message),
+            Error::NoCheckpoints(_) => Refusal::new(RefusalCode::Conflict, message)
+                .hint("write `checkpoint: {interval: 10s}` into its pipeline file and deploy it again"),
+            Error::NotNow(..) => Refusal::new(RefusalCode::Conflict, message),
             Error::Stopping => Refusal::new(RefusalCode::Unavailable, message),
             Error::Directory { .. } => Refusal::new(RefusalCode::Internal, message),
         })

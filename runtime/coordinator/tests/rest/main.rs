@@ -2,6 +2,7 @@
 
 mod access;
 mod bodies;
+mod checkpoints;
 mod jobs;
 mod logs;
 mod metrics;

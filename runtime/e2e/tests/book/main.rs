@@ -75,6 +75,7 @@ pages! {
     troubleshooting_kafka: "docs/src/guide/troubleshooting.md",
     observe: "docs/src/guide/observe.md",
     security: "docs/src/guide/security.md",
+    checkpoints: "docs/src/guide/checkpoints.md",
     store: "docs/src/guide/store.md",
     pipeline: "docs/src/reference/pipeline.md",
     exit_codes: "docs/src/reference/exit-codes.md",

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use flow_model::api::{Counters, Description, JobState, printable};
+use flow_model::api::{CheckpointSummary, Counters, Description, JobState, printable};
 
 use crate::cli::Remote;
 use crate::exit::{Exit, Failure};
@@ -54,6 +54,7 @@ fn text(description: &Description, output: &Output) -> String {
     ];
     lines.extend(job.ended.map(|ended| ("ended", time::utc(ended))));
     lines.push(("ran", ran));
+    lines.extend(description.checkpoints.as_ref().map(|all| ("checkpoint", checkpoints(all, description.now))));
     lines.extend(job.error.as_ref().map(|error| ("error", printable(error))));
     lines.extend(description.warnings.iter().map(|warning| ("warning", printable(&warning.to_string()))));
     let mut text = String::new();
@@ -89,6 +90,18 @@ fn text(description: &Description, output: &Output) -> String {
         _ = writeln!(text, "{}\n", table(&titles, operators.iter().flat_map(partitions)));
     }
     text + &description.plan.to_string()
+}
+
+/// The last checkpoint that counts, and how many there were.
+fn checkpoints(all: &CheckpointSummary, now: u64) -> String {
+    let latest = all.latest.as_ref().map_or("none yet".into(), |latest| {
+        let age = latest.ended.map_or(String::new(), |at| format!(", {} ago", time::duration(now.saturating_sub(at))));
+        let took = latest.took().map_or(String::new(), |took| format!(", took {}", time::duration(took)));
+        let bytes = latest.bytes.map_or(String::new(), |bytes| format!(", {}", size(bytes)));
+        format!("{}{age}{took}{bytes}", latest.id)
+    });
+    let restored = all.restored.map_or(String::new(), |id| format!("; restored from {id}"));
+    format!("{latest}; {} completed, {} failed{restored}", all.completed, all.failed)
 }
 
 fn row(counters: &Counters, has_lag: bool, is_wide: bool) -> Vec<String> {

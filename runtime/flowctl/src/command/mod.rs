@@ -3,6 +3,7 @@
 pub mod build;
 pub mod cancel;
 pub mod check;
+pub mod checkpoint;
 pub mod completion;
 pub mod context;
 pub mod deploy;
@@ -39,6 +40,7 @@ pub fn run(cli: Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Describe(args) => describe::run(&args, output),
         Command::Logs(args) => logs::run(&args, output),
         Command::Cancel(args) => cancel::run(&args, output),
+        Command::Checkpoint(args) => checkpoint::run(&args, output),
         Command::Build(args) => build::run(args, output),
         Command::Graph(args) => graph::run(&args, output),
         Command::Plugin(args) => plugin::run(&args, output),

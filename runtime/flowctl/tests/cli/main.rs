@@ -2,6 +2,7 @@
 //! coordinator in this process, on a free port.
 
 mod build;
+mod checkpoints;
 mod contexts;
 mod cut;
 mod dev;

@@ -88,7 +88,7 @@ pub enum Event {
     },
     /// Its user wants it stopped.
     Cancel,
-    /// Its user wants a checkpoint now; the answer carries this number.
+    /// Its user wants a checkpoint now. Answered by [`Action::Answer`] with this number.
     Checkpoint(u64),
     /// The deadline has come.
     Tick,
@@ -173,8 +173,10 @@ pub enum Action {
         /// Which.
         attempt: Attempt,
     },
-    /// A checkpoint that was asked for under this number is confirmed, or won't be: why.
+    /// A checkpoint was asked for under this number. It counts as soon as this one or a later one does; or none is taken: why.
     Answer(u64, Result<CheckpointId, String>),
+    /// A checkpoint was given up: tell people why.
+    Abandoned(CheckpointId, String),
     /// Tell people.
     Tell(Level, String),
     /// It is over.

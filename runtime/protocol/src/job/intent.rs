@@ -4,7 +4,6 @@ use flow_model::checkpoint::head::Wanted;
 use flow_model::checkpoint::{Attempt, Head, Manifest};
 
 use super::{End, Job, Phase, Then};
-use crate::checkpoint::Purpose;
 use crate::head::Step;
 use crate::job::event::{Action, Level};
 
@@ -15,7 +14,7 @@ pub(super) enum Intent {
     /// Another attempt may act.
     Attempt,
     /// A checkpoint counts.
-    Complete(Box<Manifest>, Vec<Purpose>),
+    Complete(Box<Manifest>),
     /// The job is not wanted to run any more.
     End(End),
 }
@@ -55,7 +54,7 @@ impl Job {
         match intent {
             Intent::Lead(_) => {}
             Intent::Attempt => head.attempt = Attempt(head.attempt.0 + 1),
-            Intent::Complete(manifest, _) => {
+            Intent::Complete(manifest) => {
                 let Phase::Running(running) = &self.phase else { return None };
                 if running.attempt != manifest.attempt() {
                     return None;
@@ -83,7 +82,7 @@ impl Job {
     pub(super) fn changed(&mut self) {
         match self.changing.take() {
             Some(Intent::Lead(_) | Intent::Attempt) => self.load_or_start(),
-            Some(Intent::Complete(manifest, purposes)) => self.completed(*manifest, purposes),
+            Some(Intent::Complete(manifest)) => self.completed(*manifest),
             Some(Intent::End(end)) => self.end_told(end),
             None => {}
         }
@@ -104,19 +103,13 @@ impl Job {
         }
     }
 
-    fn completed(&mut self, manifest: Manifest, purposes: Vec<Purpose>) {
-        let checkpoint = manifest.checkpoint;
+    fn completed(&mut self, manifest: Manifest) {
         self.failures.over();
         self.retention.add(&manifest);
         if let Phase::Running(running) = &mut self.phase
             && running.attempt == manifest.attempt()
         {
             running.confirmed(&manifest, &mut self.actions);
-        }
-        for purpose in purposes {
-            if let Purpose::Asked(number) = purpose {
-                self.actions.push(Action::Answer(number, Ok(checkpoint)));
-            }
         }
         self.latest = Some(manifest);
         let Some(head) = self.register.current() else { return };
@@ -133,7 +126,6 @@ impl Job {
         match &self.phase {
             Phase::Running(running) => {
                 let attempt = running.attempt;
-                self.drop_requests();
                 self.actions.push(match end {
                     End::Finished => Action::Finish { attempt },
                     _ => Action::Cancel { attempt },
@@ -147,27 +139,6 @@ impl Job {
             }
             Phase::Leading | Phase::Loading(_) | Phase::Pausing(_) => self.over(end),
             Phase::Stopping(_, Then::End(_)) | Phase::Over(_) => {}
-        }
-    }
-
-    /// Nobody gets the checkpoints that were asked for.
-    pub(super) fn drop_requests(&mut self) {
-        let mut purposes: Vec<Purpose> = Vec::new();
-        if let Phase::Running(running) = &mut self.phase {
-            purposes.extend(running.take_purposes());
-        }
-        self.waiting.retain_mut(|intent| match intent {
-            Intent::Complete(_, asked) => {
-                purposes.append(asked);
-                false
-            }
-            _ => true,
-        });
-        for purpose in purposes {
-            if let Purpose::Asked(number) = purpose {
-                let why = "the job stopped before the checkpoint was complete; ask again when it runs".to_owned();
-                self.actions.push(Action::Answer(number, Err(why)));
-            }
         }
     }
 

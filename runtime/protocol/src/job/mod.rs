@@ -352,7 +352,6 @@ impl Job {
         if failure.kind == restart::Kind::Fatal && running.is_restoring() {
             failure.reason += &self.earlier();
         }
-        self.drop_requests();
         self.actions.push(Action::Tell(Level::Error, failure.reason.clone()));
         self.actions.push(Action::Cancel { attempt });
         self.phase = Phase::Stopping(attempt, Then::Judge(failure));
@@ -419,7 +418,6 @@ impl Job {
     }
 
     fn over(&mut self, end: End) {
-        self.drop_requests();
         self.phase = Phase::Over(end.clone());
         self.actions.push(Action::Ended(end));
     }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use flow_model::checkpoint::{Attempt, CheckpointId, Manifest};
 
-use super::event::{Action, Event, Failure, Level};
+use super::event::{Action, Event, Failure};
 use super::intent::Intent;
 use super::{End, Job, Phase, Settings};
 use crate::Time;
@@ -122,11 +122,8 @@ impl Running {
             let who = expired
                 .first
                 .map_or_else(String::new, |(node, subtask)| format!(", subtask {subtask} of \"{node}\" among them"));
-            let reason = format!(
-                "checkpoint {} was not complete in time: {} acknowledgements are missing{who}",
-                expired.checkpoint, expired.missing
-            );
-            actions.push(Action::Tell(Level::Warn, reason.clone()));
+            let reason = format!("not complete in time: {} acknowledgements are missing{who}", expired.missing);
+            actions.push(Action::Abandoned(expired.checkpoint, reason.clone()));
             self.carried.remove(&expired.checkpoint);
             if expired.too_many {
                 self.failed = Some(too_many(&reason));
@@ -162,14 +159,6 @@ impl Running {
         std::mem::take(&mut self.stored)
     }
 
-    /// What was asked for and is not answered.
-    pub(super) fn take_purposes(&mut self) -> Vec<Purpose> {
-        let mut purposes = self.checkpoints.take_purposes();
-        purposes.extend(self.storing.take().into_iter().flat_map(|(_, asked)| asked));
-        purposes.extend(self.next.take().into_iter().flat_map(|complete| complete.purposes));
-        purposes
-    }
-
     /// A checkpoint counts.
     pub(super) fn confirmed(&mut self, manifest: &Manifest, actions: &mut Vec<Action>) {
         let (attempt, checkpoint) = (self.attempt, manifest.checkpoint);
@@ -200,7 +189,7 @@ impl Job {
         let now = self.now;
         let Phase::Running(running) = &mut self.phase else {
             if let Event::Checkpoint(number) = event {
-                let why = "the job does not run at the moment".to_owned();
+                let why = "the job does not run at the moment; ask again when it does".to_owned();
                 self.actions.push(Action::Answer(number, Err(why)));
             }
             return;
@@ -224,7 +213,7 @@ impl Job {
                     if too_many_failed {
                         running.failed = Some(too_many(&reason));
                     }
-                    self.tell(Level::Warn, format!("checkpoint {checkpoint} can't be completed: {reason}"));
+                    self.actions.push(Action::Abandoned(checkpoint, reason));
                 }
             }
             Event::Progressed { attempt, lane, progress } if attempt == mine => {
@@ -234,7 +223,15 @@ impl Job {
                 running.ending = Ending::Drained;
                 running.checkpoints.want(Purpose::Final);
             }
-            Event::Checkpoint(number) => running.checkpoints.want(Purpose::Asked(number)),
+            Event::Checkpoint(number) => {
+                let is_open = running.started && matches!(running.ending, Ending::Open | Ending::Drained);
+                let answer = if is_open {
+                    Ok(running.checkpoints.want(Purpose::Asked))
+                } else {
+                    Err("the job is about to start or to end; ask again when it runs".to_owned())
+                };
+                self.actions.push(Action::Answer(number, answer));
+            }
             Event::ManifestStored(checkpoint, result) => self.stored(checkpoint, result),
             _ => {}
         }
@@ -265,13 +262,13 @@ impl Job {
             return;
         };
         match result {
-            Ok(()) => running.stored.push(Intent::Complete(manifest, purposes)),
+            Ok(()) => running.stored.push(Intent::Complete(manifest)),
             Err(reason) => {
                 running.carried.remove(&checkpoint);
                 if running.checkpoints.failed(purposes) {
                     running.failed = Some(too_many(&reason));
                 }
-                self.tell(Level::Warn, format!("checkpoint {checkpoint} can't be completed: {reason}"));
+                self.actions.push(Action::Abandoned(checkpoint, reason));
             }
         }
         self.store_next();

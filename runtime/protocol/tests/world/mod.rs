@@ -388,7 +388,7 @@ impl World {
                 }
             }
             Action::Ended(End::Finished) => self.over = true,
-            Action::Answer(..) | Action::Tell(..) | Action::Ended(_) => {}
+            Action::Answer(..) | Action::Abandoned(..) | Action::Tell(..) | Action::Ended(_) => {}
         }
     }
 
