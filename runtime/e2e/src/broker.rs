@@ -61,6 +61,11 @@ impl Broker {
         self.wait_until_it_answers();
     }
 
+    /// Sends it a signal, such as `STOP`.
+    pub fn signal(&self, name: &str) {
+        self.keeper.signal(name);
+    }
+
     fn wait_until_it_answers(&self) {
         let begun = Instant::now();
         while TcpStream::connect(&self.address).is_err() || self.admin().inner().fetch_metadata(None, TEN).is_err() {

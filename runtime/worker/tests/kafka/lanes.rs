@@ -403,6 +403,24 @@ fn lost_progress_is_told_and_nothing_is_written() {
     job.expect_texts(10);
 }
 
+/// The broker does not answer until the records of a transaction have waited as long as it may take.
+#[test]
+fn a_transaction_that_takes_too_long_is_made_anew() {
+    let broker = Broker::start(free_port());
+    let mut job = Job::new(&broker, "slow", broker.topic(1, &[]));
+    job.laying.connection = to(&broker.address, &[("transaction.timeout.ms", "2000")]);
+    let mut running = job.start();
+    running.until_settled(CheckpointId::NONE);
+    running.take_numbered(0..2000);
+    let checkpoint = job.checkpoint(&mut running);
+    broker.signal("STOP");
+    running.set.confirm(checkpoint);
+    std::thread::sleep(Duration::from_secs(5));
+    broker.signal("CONT");
+    running.until_settled(checkpoint);
+    job.expect_texts(2000);
+}
+
 #[test]
 fn a_broker_that_dies_in_a_transaction_is_waited_for() {
     let broker = Broker::start(free_port());

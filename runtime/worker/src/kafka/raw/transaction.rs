@@ -63,15 +63,21 @@ impl Producer {
         }
         // SAFETY: it is live until it is destroyed, once, and its text ends in NUL. Its code is one of those that librdkafka handles
         // in transactions.
-        let (code, again, text) = unsafe {
+        let (code, again, over, text) = unsafe {
             let code = rd::rd_kafka_error_code(error) as i32;
             let again = rd::rd_kafka_error_is_retriable(error) != 0;
+            let over = rd::rd_kafka_error_txn_requires_abort(error) != 0;
             let text = owned(rd::rd_kafka_error_string(error));
             rd::rd_kafka_error_destroy(error);
-            (code, again, text)
+            (code, again, over, text)
         };
         let cause = self.client().told().scrub(text);
-        Err(Failed { how: how(code, again), cause })
+        // Records that have timed out say so with the code of a call that has, which may be called again.
+        let how = match how(code, again) {
+            How::Again if over => How::Lost,
+            how => how,
+        };
+        Err(Failed { how, cause })
     }
 }
 
