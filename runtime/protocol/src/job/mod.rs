@@ -124,6 +124,8 @@ pub struct Job {
     failures: Failures,
     retention: Retention,
     now: Time,
+    /// Who asked for a checkpoint and has no answer yet.
+    asked: Vec<u64>,
     /// Objects of retired checkpoints are being deleted.
     deleting: bool,
     actions: Vec<Action>,
@@ -148,6 +150,7 @@ impl Job {
             failures: Failures::default(),
             retention,
             now: 0,
+            asked: Vec::new(),
             deleting: false,
             actions: Vec::new(),
         };
@@ -207,9 +210,11 @@ impl Job {
             Event::Stopped { attempt } => self.stopped(attempt),
             Event::Cancel => self.cancel(),
             Event::Deleted => self.deleting = false,
+            Event::Checkpoint(number) => self.asked.push(number),
             Event::Tick => {}
             of_attempt => self.of_attempt(of_attempt),
         }
+        self.answer_asked();
         self.advance();
         std::mem::take(&mut self.actions)
     }

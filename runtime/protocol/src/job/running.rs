@@ -86,8 +86,7 @@ impl Running {
     /// No barrier before every lane of the restored checkpoint is settled, nor while a lane is far behind.
     fn may_begin(&self) -> bool {
         let settled = self.restored.is_none_or(|restored| self.lanes.is_settled_at(restored));
-        let open = matches!(self.ending, Ending::Open | Ending::Drained);
-        self.started && settled && self.lanes.behind() <= BEHIND && open && self.next.is_none()
+        self.started && settled && self.lanes.behind() <= BEHIND && self.is_open() && self.next.is_none()
     }
 
     pub(super) fn deadline(&self) -> Option<Time> {
@@ -102,9 +101,14 @@ impl Running {
 
     /// Its user wants it stopped.
     pub(super) fn cancel(&mut self, now: Time) {
-        if matches!(self.ending, Ending::Open | Ending::Drained) {
+        if self.is_open() {
             self.ending = Ending::Canceling(now.saturating_add(LAST_OUTPUT));
         }
+    }
+
+    /// Checkpoints may still begin.
+    fn is_open(&self) -> bool {
+        matches!(self.ending, Ending::Open | Ending::Drained)
     }
 
     pub(super) fn is_canceling(&self) -> bool {
@@ -187,13 +191,7 @@ impl Job {
     /// What happened to the attempt that runs; what carries another one's number came late.
     pub(super) fn of_attempt(&mut self, event: Event) {
         let now = self.now;
-        let Phase::Running(running) = &mut self.phase else {
-            if let Event::Checkpoint(number) = event {
-                let why = "the job does not run at the moment; ask again when it does".to_owned();
-                self.actions.push(Action::Answer(number, Err(why)));
-            }
-            return;
-        };
+        let Phase::Running(running) = &mut self.phase else { return };
         let mine = running.attempt;
         match event {
             Event::Started { attempt } if attempt == mine => running.started = true,
@@ -223,17 +221,27 @@ impl Job {
                 running.ending = Ending::Drained;
                 running.checkpoints.want(Purpose::Final);
             }
-            Event::Checkpoint(number) => {
-                let is_open = running.started && matches!(running.ending, Ending::Open | Ending::Drained);
-                let answer = if is_open {
-                    Ok(running.checkpoints.want(Purpose::Asked))
-                } else {
-                    Err("the job is about to start or to end; ask again when it runs".to_owned())
-                };
-                self.actions.push(Action::Answer(number, answer));
-            }
             Event::ManifestStored(checkpoint, result) => self.stored(checkpoint, result),
             _ => {}
+        }
+    }
+
+    /// Answers those who want a checkpoint. Who asks while the job is about to run waits until it does.
+    pub(super) fn answer_asked(&mut self) {
+        let is_coming = match &self.phase {
+            Phase::Leading | Phase::Loading(_) => true,
+            Phase::Running(running) => !running.started && running.is_open(),
+            _ => false,
+        };
+        if is_coming {
+            return;
+        }
+        for number in std::mem::take(&mut self.asked) {
+            let answer = match &mut self.phase {
+                Phase::Running(running) if running.is_open() => Ok(running.checkpoints.want(Purpose::Asked)),
+                _ => Err("the job is about to end or to start again; ask again when it runs".to_owned()),
+            };
+            self.actions.push(Action::Answer(number, answer));
         }
     }
 
