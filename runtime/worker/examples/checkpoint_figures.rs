@@ -3,6 +3,8 @@
 //!
 //! `cargo run --release -p flow-worker --example checkpoint_figures -- DIRECTORY`
 
+mod measure;
+
 use std::io::{Read, Seek, SeekFrom, Write};
 use std::ops::{Range, RangeInclusive};
 use std::path::{Path, PathBuf};
@@ -19,31 +21,9 @@ use flow_model::key_group::KeyGroups;
 use flow_worker::rocks::runs::{Acks, Checkpoints, Fetch, Restored, Uploaded, Uploads};
 use flow_worker::rocks::{RocksStore, SharedRocks};
 
+use measure::{next, process_cpu, thread_cpu};
+
 const BATCH: u64 = 1024;
-
-/// splitmix64: the same numbers in every run.
-fn next(seed: &mut u64) -> u64 {
-    *seed = seed.wrapping_add(0x9e37_79b9_7f4a_7c15);
-    let mut z = *seed;
-    z = (z ^ z >> 30).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-    z = (z ^ z >> 27).wrapping_mul(0x94d0_49bb_1331_11eb);
-    z ^ z >> 31
-}
-
-/// CPU seconds of this thread so far.
-fn thread_cpu() -> f64 {
-    let stat = std::fs::read_to_string("/proc/thread-self/schedstat").expect("Linux has it");
-    let nanoseconds = stat.split(' ').next().and_then(|n| n.parse::<u64>().ok()).expect("it begins with a number");
-    nanoseconds as f64 / 1e9
-}
-
-/// CPU seconds of all threads of this process so far, those that have ended included.
-fn process_cpu() -> f64 {
-    let stat = std::fs::read_to_string("/proc/self/stat").expect("Linux has it");
-    // User and system time are the 14th and 15th field, in hundredths of a second; the 2nd is in brackets.
-    let fields = stat.rsplit(") ").next().unwrap_or_default().split(' ');
-    fields.skip(11).take(2).filter_map(|n| n.parse::<f64>().ok()).sum::<f64>() / 100.0
-}
 
 /// An object store that costs nothing.
 struct Objects {

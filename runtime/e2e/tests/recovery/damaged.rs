@@ -56,12 +56,15 @@ fn progress(place: &Path) -> Option<String> {
     Some(manifest["nodes"]["out"]["lanes"]["0"]["checkpoint"].as_str()?.to_owned())
 }
 
-/// Why a job failed.
+/// Waits until a job has failed, for a reason that names all of these.
 #[track_caller]
-fn failure(flowd: &Flowd, job: &str) -> String {
+fn fails_naming(flowd: &Flowd, job: &str, parts: &[&str]) {
     let ended = flowd.ended(job);
     assert_eq!(state(&ended), "failed", "{ended:#}");
-    ended["error"].as_str().expect("text").to_owned()
+    let failure = ended["error"].as_str().expect("text");
+    for part in parts {
+        assert!(failure.contains(part), "{part} in: {failure}");
+    }
 }
 
 #[test]
@@ -75,10 +78,7 @@ fn a_manifest_of_a_later_version_is_named() {
     manifest["format"] = 7.into();
     fs::write(&path, manifest.to_string()).expect("written");
     flowd.start_again();
-    let failure = failure(&flowd, &job);
-    for part in [&id, &earlier, "/manifest", "7"] {
-        assert!(failure.contains(part), "{part} in: {failure}");
-    }
+    fails_naming(&flowd, &job, &[&id, &earlier, "/manifest", "7"]);
 }
 
 #[test]
@@ -89,10 +89,7 @@ fn a_missing_manifest_is_named() {
     let (directory, id, earlier) = latest(&place);
     fs::remove_file(directory.join("manifest")).expect("it was there");
     flowd.start_again();
-    let failure = failure(&flowd, &job);
-    for part in [&id, &earlier, "/manifest"] {
-        assert!(failure.contains(part), "{part} in: {failure}");
-    }
+    fails_naming(&flowd, &job, &[&id, &earlier, "/manifest"]);
 }
 
 #[test]
@@ -110,10 +107,7 @@ fn a_truncated_run_is_named() {
     // Copies of its own would do.
     fs::remove_dir_all(flowd.path("data/jobs").join(&job).join("state")).expect("it was there");
     flowd.start_again();
-    let failure = failure(&flowd, &job);
-    for part in [object, &earlier] {
-        assert!(failure.contains(part), "{part} in: {failure}");
-    }
+    fails_naming(&flowd, &job, &[object, &earlier]);
 }
 
 #[test]
@@ -173,8 +167,7 @@ fn a_checkpoint_older_than_the_progress_is_refused() {
     fs::remove_dir_all(&place).expect("there");
     fs::rename(old.path().join("older"), &place).expect("moved");
     flowd.start_again();
-    let failure = failure(&flowd, &job);
-    assert!(failure.contains("progress"), "{failure}");
+    fails_naming(&flowd, &job, &["progress"]);
 }
 
 #[test]
@@ -188,6 +181,5 @@ fn a_topic_that_goes_under_a_running_job_is_told() {
     let job = flowd.deploy("gone", &unbounded);
     flowd.until(&job, |description| counted(description, "in", "records-out") > 0);
     broker.delete(&from);
-    let failure = failure(&flowd, &job);
-    assert!(failure.contains(&from), "{failure}");
+    fails_naming(&flowd, &job, &[&from]);
 }
