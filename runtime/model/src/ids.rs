@@ -101,6 +101,11 @@ name! {
     JobId
 }
 
+name! {
+    /// The name of a savepoint, unique in its job.
+    SavepointName
+}
+
 macro_rules! number {
     ($(#[$doc:meta])* $type:ident($int:ty)) => {
         $(#[$doc])*

@@ -4,9 +4,13 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Attempt, CheckpointId, Error, Incarnation};
+use crate::ids::{PipelineName, SavepointName};
 
 /// The format that is written and read.
 const FORMAT: u64 = 1;
+
+/// So many former lives are remembered. What is left of a life is looked for at the beginning of each later one.
+const FORMER: usize = 16;
 
 /// The name of HEAD below a job's root.
 pub const NAME: &str = "HEAD";
@@ -25,14 +29,39 @@ pub enum Wanted {
     Failed,
 }
 
-/// A savepoint: a checkpoint that its user owns.
+/// The savepoint that a new life makes of the latest checkpoint of the former one. No user's may have this name.
+pub const PREVIOUS: &str = "previous";
+
+/// A savepoint: a checkpoint that stays until its user gives it up. All output that it carries is written.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Savepoint {
     /// How people name it.
-    pub name: String,
+    pub name: SavepointName,
+    /// The life of the job that took it.
+    pub incarnation: Incarnation,
     /// The checkpoint.
     pub checkpoint: CheckpointId,
+    /// Since when it is one, milliseconds since the Unix epoch.
+    pub time: u64,
+}
+
+/// The checkpoint that a life of a job begins with, and what is taken of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Origin {
+    /// The job that took it.
+    pub job: PipelineName,
+    /// In which of its lives.
+    pub incarnation: Incarnation,
+    /// The checkpoint.
+    pub checkpoint: CheckpointId,
+    /// Its objects are not copied: they are the new life's from then on.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub claim: bool,
+    /// What of it is given up: `operator/state`, or an operator or source as a whole.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub dropped: Vec<String>,
 }
 
 /// What HEAD says.
@@ -56,9 +85,18 @@ pub struct Head {
     pub retained: Vec<CheckpointId>,
     /// Checkpoints whose objects may be deleted and may not be yet.
     pub retired: Vec<CheckpointId>,
-    /// Those of them that users own: they stay until they are given up.
+    /// Checkpoints of this life and of former ones that stay until somebody gives them up, oldest first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub savepoints: Vec<Savepoint>,
+    /// The checkpoint that this life began with. As long as there is no latest one, its objects are still to be copied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// The job is over, and not all output of its latest checkpoint is known to be written.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unwritten: bool,
+    /// Former lives of which objects may be left, oldest first.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub former: Vec<Incarnation>,
     /// 128 random bits in hexadecimal, new with each swap: who finds its own there knows that its swap was done.
     pub nonce: String,
 }
@@ -77,8 +115,32 @@ impl Head {
             retained: Vec::new(),
             retired: Vec::new(),
             savepoints: Vec::new(),
+            origin: None,
+            unwritten: false,
+            former: Vec::new(),
             nonce,
         }
+    }
+
+    /// That of the job's next life. The latest checkpoint of this one becomes the savepoint [`PREVIOUS`]; savepoints stay.
+    pub fn next_life(&self, leader: String, incarnation: Incarnation, origin: Option<Origin>, now: u64) -> Head {
+        let mut next = Head::new(self.term + 1, leader, incarnation, String::new());
+        next.savepoints = self.savepoints.clone();
+        if let Some(checkpoint) = self.latest {
+            next.savepoints.retain(|savepoint| savepoint.name.as_str() != PREVIOUS);
+            let name = SavepointName::new(PREVIOUS).expect("it is a name");
+            next.savepoints.push(Savepoint { name, incarnation: self.incarnation.clone(), checkpoint, time: now });
+        }
+        next.former = self.former.iter().chain([&self.incarnation]).cloned().collect();
+        let surplus = next.former.len().saturating_sub(FORMER);
+        next.former.drain(..surplus);
+        next.origin = origin;
+        next
+    }
+
+    /// The savepoint of that name.
+    pub fn savepoint(&self, name: &SavepointName) -> Option<&Savepoint> {
+        self.savepoints.iter().find(|savepoint| savepoint.name == *name)
     }
 
     /// As it is stored.

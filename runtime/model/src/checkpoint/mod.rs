@@ -73,6 +73,8 @@ pub struct CheckpointId(pub u64);
 impl CheckpointId {
     /// Before all checkpoints.
     pub const NONE: CheckpointId = CheckpointId(0);
+    /// Of a life that begins with a checkpoint of another one: that one's copy. It is before all that its attempts take.
+    pub const ADOPTED: CheckpointId = CheckpointId(1);
 
     /// The `counter`th checkpoint of an attempt.
     pub const fn new(attempt: Attempt, counter: u32) -> CheckpointId {
