@@ -11,7 +11,7 @@ use async_trait::async_trait;
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-use crate::{Error, Objects, Page, Swap, Version};
+use crate::{Content, Error, Objects, Origin, Page, Swap, Version, content};
 use files::Files;
 
 /// How many files are written or read at once.
@@ -68,6 +68,25 @@ impl Objects for Directory {
     async fn put_file(&self, name: &str, file: &Path) -> Result<u64, Error> {
         let (name, file) = (name.to_owned(), file.to_owned());
         self.in_turn(move |files| files.put_file(&name, &file)).await
+    }
+
+    async fn put_content(&self, name: &str, content: Arc<dyn Content>) -> Result<u64, Error> {
+        let _turn = self.turns.acquire().await.expect("never closed");
+        let (length, wanted) = (content.length(), name.to_owned());
+        let (new, file) = self.at_once(move |files| files.begin(&wanted)).await?;
+        content::write(content, file.clone(), &new.0).await?;
+        let name = name.to_owned();
+        self.at_once(move |files| files.end(&name, &new, &file)).await?;
+        Ok(length)
+    }
+
+    fn origin(&self, name: &str) -> Origin {
+        Origin::File(self.files.path(name))
+    }
+
+    async fn copy(&self, from: &Origin, name: &str, _: u64) -> Result<bool, Error> {
+        let (Origin::File(from), name) = (from.clone(), name.to_owned()) else { return Ok(false) };
+        self.at_once(move |files| files.link(&from, &name)).await
     }
 
     async fn get(&self, name: &str) -> Result<Bytes, Error> {

@@ -11,6 +11,7 @@
 
 #![warn(missing_docs)]
 
+mod content;
 mod directory;
 mod error;
 mod location;
@@ -21,7 +22,9 @@ mod probe;
 mod s3;
 mod store;
 
+pub use content::Content;
 pub use error::Error;
 pub use location::{Encryption, Keys, Location, Settings};
-pub use objects::{Listed, Objects, Page, Swap, Version};
+pub use objects::{Listed, Objects, Origin, Page, Swap, Version};
+pub use s3::Address;
 pub use store::Store;

@@ -1,12 +1,15 @@
 //! What a kind of store has to be able to do. Names and contents have been checked by [`Store`](crate::Store) when they come here.
 
 use std::ops::Range;
-use std::path::Path;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use bytes::Bytes;
 
 use crate::Error;
+use crate::content::{Content, OfFile};
+use crate::s3::Address;
 
 /// What tells one content of an object from another: S3's ETag, a digest in a directory.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,6 +62,15 @@ pub struct Page {
     pub more: bool,
 }
 
+/// Where an object lies, for a store that may be able to copy it from there by itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Origin {
+    /// An object of S3.
+    S3(Address),
+    /// A file of this machine.
+    File(PathBuf),
+}
+
 /// A kind of store. What it answers is durable: once `Ok`, a power cut of this machine takes nothing back. All but
 /// [`swap`](Objects::swap) try again by themselves, for a bounded time, when that may help.
 #[async_trait]
@@ -67,7 +79,19 @@ pub trait Objects: Send + Sync {
     async fn put(&self, name: &str, content: Bytes) -> Result<(), Error>;
 
     /// The same with the content of a file, in bounded memory. Returns its length.
-    async fn put_file(&self, name: &str, file: &Path) -> Result<u64, Error>;
+    async fn put_file(&self, name: &str, file: &Path) -> Result<u64, Error> {
+        self.put_content(name, Arc::new(OfFile::open(file)?)).await
+    }
+
+    /// The same with a content that may be large, in bounded memory. Returns its length.
+    async fn put_content(&self, name: &str, content: Arc<dyn Content>) -> Result<u64, Error>;
+
+    /// Where an object of that name lies.
+    fn origin(&self, name: &str) -> Origin;
+
+    /// Writes an object that is like one elsewhere, which has that length and does not change, without its bytes passing through
+    /// this process, over what has the name. `false`, and nothing done, where that can't be.
+    async fn copy(&self, from: &Origin, name: &str, length: u64) -> Result<bool, Error>;
 
     /// A whole object.
     async fn get(&self, name: &str) -> Result<Bytes, Error>;

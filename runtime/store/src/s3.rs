@@ -7,11 +7,12 @@
 
 mod client;
 mod connection;
+mod copy;
 mod failure;
 mod upload;
 
+use std::future::Future;
 use std::ops::Range;
-use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -25,7 +26,7 @@ use aws_sdk_s3::types::{ChecksumAlgorithm, Delete, ObjectIdentifier, ServerSideE
 use bytes::Bytes;
 use tokio::sync::Semaphore;
 
-use crate::{Encryption, Error, Listed, Objects, Page, Settings, Swap, Version};
+use crate::{Content, Encryption, Error, Listed, Objects, Origin, Page, Settings, Swap, Version};
 
 /// How many requests with large contents are under way at once.
 const WIDE: usize = 8;
@@ -33,7 +34,7 @@ const WIDE: usize = 8;
 const DELETED: usize = 1000;
 /// How often a download is begun, if it breaks.
 const ATTEMPTS: u32 = 5;
-/// How often an upload that is denied is tried again.
+/// How often a write that is denied is tried again.
 const DENIED: u32 = 3;
 /// How long an answer to a conditional write is waited for: the caller sends it again.
 const SWAP: Duration = Duration::from_secs(10);
@@ -49,7 +50,17 @@ pub(crate) struct S3 {
     /// ` at ENDPOINT`, for people, if it is not Amazon's.
     at: String,
     encryption: Option<Encryption>,
+    /// That of the store, if it is not Amazon's.
+    endpoint: Option<String>,
     turns: Arc<Semaphore>,
+}
+
+/// Where an object lies, as another client of the same store finds it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Address {
+    endpoint: Option<String>,
+    bucket: String,
+    key: String,
 }
 
 impl S3 {
@@ -65,6 +76,7 @@ impl S3 {
             place,
             at: settings.endpoint.as_ref().map(|endpoint| format!(" at {endpoint}")).unwrap_or_default(),
             encryption: settings.encryption.clone(),
+            endpoint: settings.endpoint.clone(),
             turns: Arc::new(Semaphore::new(WIDE)),
         })
     }
@@ -136,9 +148,14 @@ impl S3 {
     }
 
     async fn upload(&self, name: &str, content: Bytes) -> Result<(), Error> {
+        self.not_denied(|| self.upload_once(name, content.clone())).await
+    }
+
+    /// Writes, again if that is denied.
+    async fn not_denied<F: Future<Output = Result<(), Error>>>(&self, write: impl Fn() -> F) -> Result<(), Error> {
         let mut left = DENIED;
         loop {
-            match self.upload_once(name, content.clone()).await {
+            match write().await {
                 // MinIO says so of a name whose folder it is just removing, since the last object in it was deleted.
                 Err(Error::Denied { .. }) if left > 0 => left -= 1,
                 done => return done,
@@ -164,8 +181,25 @@ impl Objects for S3 {
         self.upload(name, content).await
     }
 
-    async fn put_file(&self, name: &str, file: &Path) -> Result<u64, Error> {
-        upload::file(self, name, file).await
+    async fn put_content(&self, name: &str, content: Arc<dyn Content>) -> Result<u64, Error> {
+        upload::content(self, name, content).await
+    }
+
+    fn origin(&self, name: &str) -> Origin {
+        Origin::S3(Address { endpoint: self.endpoint.clone(), bucket: self.bucket.clone(), key: self.key(name) })
+    }
+
+    async fn copy(&self, from: &Origin, name: &str, length: u64) -> Result<bool, Error> {
+        let from = match from {
+            Origin::S3(from) if from.endpoint == self.endpoint => from,
+            Origin::S3(_) | Origin::File(_) => return Ok(false),
+        };
+        match copy::object(self, from, name, length).await {
+            Ok(()) => Ok(true),
+            // Who may write here may not be allowed to read there, and not every store can copy.
+            Err(Error::Denied { .. } | Error::Refused { .. } | Error::Region { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
     }
 
     async fn get(&self, name: &str) -> Result<Bytes, Error> {

@@ -3,7 +3,6 @@
 use std::fs::File;
 use std::future::Future;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -11,9 +10,10 @@ use bytes::Bytes;
 use tokio::runtime::Handle;
 use tokio::task::JoinHandle;
 
+use crate::content::{self, OfObject};
 use crate::directory::Directory;
 use crate::s3::S3;
-use crate::{Error, Listed, Location, Objects, Page, Settings, Swap, Version, name, pieces, probe};
+use crate::{Error, Listed, Location, Objects, Page, Settings, Swap, Version, name, probe};
 
 /// Objects below a location. Cheap to clone; all clones share connections, and the bound on what is in flight.
 ///
@@ -101,6 +101,26 @@ impl Store {
         self.objects.put_file(&self.key(name)?, file).await
     }
 
+    /// Writes an object `to` that is like `name` of the store `from`, over what has the name: the store itself does it where it
+    /// can, without the bytes coming here; else they pass through this process, in bounded memory. Returns its length. It may be
+    /// done again after an error or a crash.
+    ///
+    /// # Errors
+    /// [`Error::Missing`] names what is to be copied if that is not there.
+    pub async fn copy(&self, from: &Store, name: &str, to: &str) -> Result<u64, Error> {
+        let (name, to) = (from.key(name)?, self.key(to)?);
+        let listed = from.objects.list(&name, None).await?.objects.into_iter().next();
+        let Some(Listed { size: length, .. }) = listed.filter(|listed| listed.name == name) else {
+            return Err(Error::Missing { object: format!("{}/{name}", from.objects.place()) });
+        };
+        let origin = from.objects.origin(&name);
+        if origin == self.objects.origin(&to) || self.objects.copy(&origin, &to, length).await? {
+            return Ok(length);
+        }
+        let content = OfObject { objects: from.objects.clone(), key: name, range: 0..length };
+        self.objects.put_content(&to, Arc::new(content)).await
+    }
+
     /// A whole object, in memory.
     pub async fn get(&self, name: &str) -> Result<Bytes, Error> {
         self.objects.get(&self.key(name)?).await
@@ -118,19 +138,9 @@ impl Store {
     /// content is of no use. It is not made durable.
     pub async fn get_file(&self, name: &str, range: Range<u64>, file: &Path) -> Result<(), Error> {
         let key = self.key(name)?;
-        let failed = |error: &std::io::Error| Error::of_io(&file.display(), "write", error);
-        let target = Arc::new(File::create(file).map_err(|error| failed(&error))?);
-        let written = pieces::each(range.clone(), pieces::LENGTH, |_, piece| {
-            let (objects, key, target) = (self.objects.clone(), key.clone(), target.clone());
-            let (at, path) = (piece.start - range.start, file.to_owned());
-            async move {
-                let content = objects.get_range(&key, piece).await?;
-                let write = move || target.write_all_at(&content, at);
-                let written = tokio::task::spawn_blocking(write).await.expect("writing does not panic");
-                written.map_err(|error| Error::of_io(&path.display(), "write", &error))
-            }
-        });
-        written.await.map(drop)
+        let target = File::create(file).map_err(|error| Error::of_io(&file.display(), "write", &error))?;
+        let content = OfObject { objects: self.objects.clone(), key, range };
+        content::write(Arc::new(content), Arc::new(target), file).await
     }
 
     /// Objects whose names begin with `prefix`, at most 1,000, by the order of their names' bytes, those after `after`.

@@ -9,6 +9,7 @@ use std::io::{self, ErrorKind, Write};
 use std::ops::Range;
 use std::os::unix::fs::FileExt;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -33,7 +34,7 @@ pub(super) struct Files {
 }
 
 /// A file under a temporary name, which goes unless it was renamed.
-struct Temporary(PathBuf);
+pub(super) struct Temporary(pub(super) PathBuf);
 
 impl Drop for Temporary {
     fn drop(&mut self) {
@@ -69,7 +70,7 @@ impl Files {
         Ok(())
     }
 
-    fn path(&self, name: &str) -> PathBuf {
+    pub(super) fn path(&self, name: &str) -> PathBuf {
         self.root.join(name)
     }
 
@@ -94,11 +95,45 @@ impl Files {
         Ok(length)
     }
 
+    /// An empty file that is to become an object.
+    pub(super) fn begin(&self, name: &str) -> Result<(Temporary, Arc<File>), Error> {
+        let begun = self.create().map(|(new, file)| (new, Arc::new(file)));
+        begun.map_err(|error| self.error(name, "write", &error))
+    }
+
+    /// Makes it the object.
+    pub(super) fn end(&self, name: &str, new: &Temporary, file: &File) -> Result<(), Error> {
+        let written = file.sync_all().and_then(|()| self.place_at(new, name));
+        written.map_err(|error| self.error(name, "write", &error))
+    }
+
+    /// Gives the file of another object a further name: neither is ever changed in its place. `false` where the file system does
+    /// not do that, or there is such an object already.
+    pub(super) fn link(&self, from: &Path, name: &str) -> Result<bool, Error> {
+        for _ in 0..ATTEMPTS {
+            match fs::hard_link(from, self.path(name)) {
+                Ok(()) => return self.sync_folders(name).map(|()| true).map_err(|e| self.error(name, "write", &e)),
+                Err(error) if error.kind() == ErrorKind::NotFound && from.exists() => {
+                    self.make_folders(name).map_err(|error| self.error(name, "write", &error))?;
+                }
+                Err(error) if error.kind() == ErrorKind::NotFound => {
+                    return Err(Error::Missing { object: from.display().to_string() });
+                }
+                Err(_) => break,
+            }
+        }
+        Ok(false)
+    }
+
+    fn create(&self) -> io::Result<(Temporary, File)> {
+        let path = self.root.join(HIDDEN).join(format!("{:032x}.new", fastrand::u128(..)));
+        let file = File::create_new(&path)?;
+        Ok((Temporary(path), file))
+    }
+
     /// A durable file under a temporary name.
     fn write(&self, content: impl FnOnce(&mut File) -> io::Result<()>) -> io::Result<Temporary> {
-        let path = self.root.join(HIDDEN).join(format!("{:032x}.new", fastrand::u128(..)));
-        let mut file = File::create_new(&path)?;
-        let new = Temporary(path);
+        let (new, mut file) = self.create()?;
         content(&mut file)?;
         file.sync_all()?;
         Ok(new)

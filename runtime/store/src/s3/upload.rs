@@ -1,9 +1,5 @@
-//! Files on their way into S3: small ones in one request, others in parts, a few at once, each read when its turn comes.
+//! Contents on their way into S3: small ones in one request, others in parts, a few at once, each read when its turn comes.
 
-use std::fs::File;
-use std::ops::Range;
-use std::os::unix::fs::FileExt;
-use std::path::Path;
 use std::sync::Arc;
 
 use aws_sdk_s3::error::ProvideErrorMetadata;
@@ -12,58 +8,63 @@ use aws_sdk_s3::types::{ChecksumAlgorithm, CompletedMultipartUpload, CompletedPa
 use bytes::Bytes;
 
 use super::S3;
-use crate::{Error, pieces};
+use crate::{Content, Error, pieces};
 
-/// Up to this many bytes a file goes in one request.
+/// Up to this many bytes a content goes in one request.
 const ONE_REQUEST: u64 = 16 << 20;
 /// How many parts an upload may have.
-const PARTS: u64 = 10_000;
+pub(super) const PARTS: u64 = 10_000;
 
-/// Uploads a file under a name; returns its length.
-pub(super) async fn file(s3: &S3, name: &str, path: &Path) -> Result<u64, Error> {
-    let failed = |error| Error::of_io(&path.display(), "read", &error);
-    let file = Arc::new(File::open(path).map_err(failed)?);
-    let length = file.metadata().map_err(failed)?.len();
+/// Uploads a content under a name; returns its length.
+pub(super) async fn content(s3: &S3, name: &str, content: Arc<dyn Content>) -> Result<u64, Error> {
+    let length = content.length();
     if length <= ONE_REQUEST {
         let _turn = s3.turns.acquire().await.expect("never closed");
-        s3.upload(name, read(&file, 0..length, path).await?).await?;
+        let bytes = if length == 0 { Bytes::new() } else { content.read(0..length).await? };
+        s3.upload(name, bytes).await?;
         return Ok(length);
     }
-    let key = s3.key(name);
-    let (encryption, secret) = s3.encryption();
-    let begin = s3.client.create_multipart_upload().bucket(&s3.bucket).key(&key);
-    let begin = begin.set_server_side_encryption(encryption).set_ssekms_key_id(secret);
-    let begun = begin.checksum_algorithm(ChecksumAlgorithm::Crc32C).send().await;
-    let begun = begun.map_err(|error| s3.failure(name, "write", error))?;
-    let upload: Arc<str> = begun.upload_id.unwrap_or_default().into();
+    let upload = begin(s3, name, Some(ChecksumAlgorithm::Crc32C)).await?;
     let piece = pieces::LENGTH.max(length.div_ceil(PARTS));
     let parts = pieces::each(0..length, piece, |number, range| {
-        let (s3, name, path) = (s3.clone(), name.to_owned(), path.to_owned());
-        let (file, upload) = (file.clone(), upload.clone());
+        let (s3, name, content, upload) = (s3.clone(), name.to_owned(), content.clone(), upload.clone());
         async move {
             let _turn = s3.turns.acquire().await.expect("never closed");
-            let content = read(&file, range, &path).await?;
+            let content = content.read(range).await?;
             part(&s3, &name, &upload, number as i32 + 1, content).await
         }
     });
-    let done = match parts.await {
-        Ok(parts) => complete(s3, name, &upload, parts, length).await,
+    end(s3, name, &upload, parts.await, length).await?;
+    Ok(length)
+}
+
+/// Begins an upload in parts: its id. Without an algorithm the store chooses how it sums up the parts.
+pub(super) async fn begin(s3: &S3, name: &str, sums: Option<ChecksumAlgorithm>) -> Result<Arc<str>, Error> {
+    let (encryption, secret) = s3.encryption();
+    let begin = s3.client.create_multipart_upload().bucket(&s3.bucket).key(s3.key(name));
+    let begin = begin.set_server_side_encryption(encryption).set_ssekms_key_id(secret);
+    let begun = begin.set_checksum_algorithm(sums).send().await;
+    let begun = begun.map_err(|error| s3.failure(name, "write", error))?;
+    Ok(begun.upload_id.unwrap_or_default().into())
+}
+
+/// Makes an object of the parts of an upload, or gives it up if they are not all there.
+pub(super) async fn end(
+    s3: &S3,
+    name: &str,
+    upload: &str,
+    parts: Result<Vec<CompletedPart>, Error>,
+    length: u64,
+) -> Result<(), Error> {
+    let done = match parts {
+        Ok(parts) => complete(s3, name, upload, parts, length).await,
         Err(error) => Err(error),
     };
     if done.is_err() {
         // What can't be taken back now, the store clears away when its rule for unfinished uploads says so.
-        _ = s3.client.abort_multipart_upload().bucket(&s3.bucket).key(&key).upload_id(&*upload).send().await;
+        _ = s3.client.abort_multipart_upload().bucket(&s3.bucket).key(s3.key(name)).upload_id(upload).send().await;
     }
-    done.map(|()| length)
-}
-
-async fn read(file: &Arc<File>, range: Range<u64>, path: &Path) -> Result<Bytes, Error> {
-    let file = file.clone();
-    let reading = tokio::task::spawn_blocking(move || {
-        let mut content = vec![0; (range.end - range.start) as usize];
-        file.read_exact_at(&mut content, range.start).map(|()| Bytes::from(content))
-    });
-    reading.await.expect("reading does not panic").map_err(|error| Error::of_io(&path.display(), "read", &error))
+    done
 }
 
 async fn part(s3: &S3, name: &str, upload: &str, number: i32, content: Bytes) -> Result<CompletedPart, Error> {

@@ -6,7 +6,7 @@ use flow_store::{Error, Store};
 use tokio::runtime::Runtime;
 
 /// Bytes without a period that a mistake could hide in.
-fn bytes(length: usize) -> Vec<u8> {
+pub fn bytes(length: usize) -> Vec<u8> {
     let mut state = 0x9e37_79b9_7f4a_7c15_u64;
     let mut bytes = Vec::with_capacity(length + 8);
     while bytes.len() < length {

@@ -1,5 +1,6 @@
 //! What every kind of store has to do, asked of a directory and of a real MinIO.
 
+mod copies;
 mod large;
 mod objects;
 mod swaps;
@@ -28,6 +29,8 @@ const CASES: &[(&str, Case)] = &[
     ("ranges-of-files", large::ranges),
     ("missing-file", large::missing),
     ("many-at-once", large::many),
+    ("copy", copies::copy),
+    ("large-copy", copies::large),
 ];
 
 /// Asks all cases of the store at a location.
@@ -74,4 +77,28 @@ fn minio() {
     let settings = Settings { endpoint: Some(minio.endpoint()), keys, ..Settings::default() };
     ask(&format!("s3://{}", minio.bucket()), &settings);
     ask(&format!("s3://{}/some/prefix", minio.bucket()), &settings);
+}
+
+/// Copies between places of which neither can reach the other: they pass through this process.
+#[test]
+fn copies_between_kinds() {
+    let (minio, directory) = (Minio::shared(), tempfile::tempdir().expect("a directory"));
+    let keys = Some(Keys { id: KEY.to_owned(), secret: SECRET.to_owned() });
+    let settings = Settings { endpoint: Some(minio.endpoint()), keys, ..Settings::default() };
+    // The same store under another address is another store, as far as one can tell.
+    let aside = Settings { endpoint: Some(format!("{}/", minio.endpoint())), ..settings.clone() };
+    let bucket = minio.bucket();
+    let runtime = Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("a runtime");
+    let open = |location: &str, settings: &Settings| {
+        let location: Location = location.parse().expect("a location");
+        runtime.block_on(Store::open(&location, settings)).expect("it opens")
+    };
+    let stores = [
+        open(&format!("s3://{bucket}/a"), &settings),
+        open(&format!("s3://{bucket}/b"), &aside),
+        open(directory.path().to_str().expect("text"), &settings),
+    ];
+    for (from, to) in [(0, 1), (1, 2), (2, 0)] {
+        copies::between(&runtime, &stores[from], &stores[to]);
+    }
 }
