@@ -8,13 +8,14 @@ use flow_model::checkpoint::{Attempt, CheckpointId, Manifest};
 use flow_model::ids::OperatorName;
 
 use crate::Time;
+use crate::patience::Patience;
 
 /// How often and how patiently checkpoints are taken. Times in milliseconds.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Settings {
     /// From the beginning of one to that of the next.
     pub interval: Time,
-    /// After so long without all acknowledgements one is given up.
+    /// After so long without all acknowledgements one is given up; the next ones have more time ([`Patience`]).
     pub timeout: Time,
     /// From the end of one to the beginning of the next, at least.
     pub min_pause: Time,
@@ -80,6 +81,7 @@ pub struct Complete {
 /// The checkpoints of one attempt.
 pub struct Checkpoints {
     settings: Settings,
+    patience: Patience,
     attempt: Attempt,
     contributions: Contributions,
     /// The states of operators that have any, with their numbers.
@@ -96,9 +98,10 @@ pub struct Checkpoints {
 }
 
 impl Checkpoints {
-    /// Of an attempt that has taken none, and goes on from the checkpoint of that manifest, if from one.
+    /// Of an attempt that has taken none, and goes on from the checkpoint of that manifest, if from one. Its patience is what those
+    /// before it have learned.
     pub fn new(
-        settings: Settings,
+        (settings, patience): (Settings, Patience),
         attempt: Attempt,
         contributions: Contributions,
         from: Option<&Manifest>,
@@ -111,6 +114,7 @@ impl Checkpoints {
         Checkpoints {
             states: states.collect(),
             settings,
+            patience,
             attempt,
             contributions,
             counter: 0,
@@ -147,7 +151,7 @@ impl Checkpoints {
 
     /// When something is to be done without any event; `may_begin` says whether one may begin now.
     pub fn deadline(&self, may_begin: bool) -> Option<Time> {
-        let timeout = self.pending.values().map(|pending| pending.begun.saturating_add(self.settings.timeout)).min();
+        let timeout = self.pending.values().map(|pending| pending.begun.saturating_add(self.patience.get())).min();
         let due = if may_begin { self.due() } else { None };
         [timeout, due].into_iter().flatten().min()
     }
@@ -215,6 +219,7 @@ impl Checkpoints {
             purposes.extend(earlier.purposes);
         }
         self.over = Some(now);
+        self.patience.complete(now.saturating_sub(begun));
         Some(Complete { checkpoint, purposes, begun, nodes })
     }
 
@@ -237,22 +242,23 @@ impl Checkpoints {
         Some(self.failed(pending.purposes))
     }
 
-    /// Gives up what took too long: the ids, with an example of what did not come, and whether it was one too many.
-    pub fn expire(&mut self, now: Time) -> Vec<Expired> {
-        let timeout = self.settings.timeout;
-        let is_late = |pending: &Pending| pending.begun.saturating_add(timeout) <= now;
-        let late: Vec<CheckpointId> =
-            self.pending.iter().filter(|(_, pending)| is_late(pending)).map(|(id, _)| *id).collect();
-        let mut expired = Vec::new();
-        for checkpoint in late {
-            let Some(pending) = self.pending.remove(&checkpoint) else { continue };
-            self.over = Some(now);
-            let missing = pending.missing.len();
-            let first = pending.missing.into_iter().next().map(|(node, subtask, _)| (node, subtask));
-            let too_many = self.failed(pending.purposes);
-            expired.push(Expired { checkpoint, missing, first, too_many });
-        }
-        expired
+    /// How long one is waited for by now.
+    pub fn patience(&self) -> Patience {
+        self.patience
+    }
+
+    /// Gives up one that took too long, if there is any. Those that began after it have more time then.
+    pub fn expire(&mut self, now: Time) -> Option<Expired> {
+        let waited = self.patience.get();
+        let is_late = |pending: &Pending| pending.begun.saturating_add(waited) <= now;
+        let checkpoint = self.pending.iter().find(|(_, pending)| is_late(pending)).map(|(id, _)| *id)?;
+        let pending = self.pending.remove(&checkpoint)?;
+        self.over = Some(now);
+        self.patience.expired();
+        let missing = pending.missing.len();
+        let first = pending.missing.into_iter().next().map(|(node, subtask, _)| (node, subtask));
+        let too_many = self.failed(pending.purposes);
+        Some(Expired { checkpoint, waited, missing, first, too_many })
     }
 }
 
@@ -261,6 +267,8 @@ impl Checkpoints {
 pub struct Expired {
     /// Its id.
     pub checkpoint: CheckpointId,
+    /// For so long it was waited, in milliseconds.
+    pub waited: Time,
     /// How many acknowledgements did not come.
     pub missing: usize,
     /// Who owes one of them.

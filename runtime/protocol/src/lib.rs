@@ -6,6 +6,7 @@
 //! | [`job`] | the life of one job: lead, load, run, restart, stop |
 //! | [`head`] | the one document that counts: which swap is in flight, what an answer means |
 //! | [`checkpoint`] | when a checkpoint begins, when it is complete, when it is given up |
+//! | [`patience`] | how long a checkpoint is waited for |
 //! | [`lanes`] | which output is known to be written |
 //! | [`restart`] | whether and when a job that failed starts again |
 //! | [`retention`] | which checkpoints stay, and which objects nobody needs any more |
@@ -20,6 +21,7 @@ pub mod checkpoint;
 pub mod head;
 pub mod job;
 pub mod lanes;
+pub mod patience;
 pub mod restart;
 pub mod retention;
 

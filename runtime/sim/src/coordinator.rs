@@ -31,7 +31,7 @@ pub struct Leader {
 pub(crate) fn checkpoints(dice: &mut Dice) -> CheckpointSettings {
     CheckpointSettings {
         interval: dice.between(20, 150),
-        timeout: dice.between(600, 1_200),
+        timeout: dice.between(200, 600),
         min_pause: dice.between(0, 30),
         concurrent: dice.between(1, 3) as usize,
         tolerated: 3,

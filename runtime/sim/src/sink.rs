@@ -133,7 +133,7 @@ fn partition(key: &[u8]) -> u32 {
 
 impl Sink for LaneSink {
     fn ready(&mut self) -> Result<bool, Error> {
-        Ok(self.lock().uploading < 8)
+        Ok(self.lock().uploading < 4)
     }
 
     fn write(&mut self, batch: Batch) -> Result<(), Error> {

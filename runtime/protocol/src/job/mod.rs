@@ -15,6 +15,7 @@ use flow_model::key_group::KeyGroups;
 use crate::Time;
 use crate::checkpoint::{self, Contributions};
 use crate::head::{Outcome, Register, Step, Version, is_free};
+use crate::patience::Patience;
 use crate::restart::{self, Failures, Verdict};
 use crate::retention::Retention;
 
@@ -122,6 +123,8 @@ pub struct Job {
     /// The checkpoint that a next attempt goes on from.
     latest: Option<Manifest>,
     failures: Failures,
+    /// What attempts have learned of how long checkpoints take.
+    patience: Patience,
     retention: Retention,
     now: Time,
     /// Who asked for a checkpoint and has no answer yet.
@@ -140,6 +143,7 @@ impl Job {
         head: Option<(Head, Version)>,
     ) -> (Job, Vec<Action>) {
         let retention = Retention::new(settings.retained);
+        let patience = Patience::new(settings.checkpoints.timeout);
         let mut job = Job {
             register: Register::new(unique, head),
             settings,
@@ -148,6 +152,7 @@ impl Job {
             phase: Phase::Leading,
             latest: None,
             failures: Failures::default(),
+            patience,
             retention,
             now: 0,
             asked: Vec::new(),
@@ -276,7 +281,7 @@ impl Job {
     fn start(&mut self) {
         let Some(head) = self.register.current() else { return };
         let attempt = head.attempt;
-        let running = Running::new(&self.settings, attempt, self.latest.as_ref(), self.now);
+        let running = Running::new(&self.settings, attempt, self.latest.as_ref(), self.patience, self.now);
         self.phase = Phase::Running(Box::new(running));
         let incarnation = head.incarnation.clone();
         let from = self.latest.clone().map(Box::new);
@@ -357,6 +362,7 @@ impl Job {
         if failure.kind == restart::Kind::Fatal && running.is_restoring() {
             failure.reason += &self.earlier();
         }
+        self.patience = running.patience();
         self.actions.push(Action::Tell(Level::Error, failure.reason.clone()));
         self.actions.push(Action::Cancel { attempt });
         self.phase = Phase::Stopping(attempt, Then::Judge(failure));

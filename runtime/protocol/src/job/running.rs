@@ -8,8 +8,9 @@ use super::event::{Action, Event, Failure};
 use super::intent::Intent;
 use super::{End, Job, Phase, Settings};
 use crate::Time;
-use crate::checkpoint::{Checkpoints, Complete, Purpose};
+use crate::checkpoint::{Checkpoints, Complete, Expired, Purpose};
 use crate::lanes::Lanes;
+use crate::patience::Patience;
 use crate::restart::Kind;
 
 /// No checkpoint begins while more than so many confirmed ones have output that is not written.
@@ -60,8 +61,14 @@ pub(super) struct Running {
 }
 
 impl Running {
-    pub(super) fn new(settings: &Settings, attempt: Attempt, from: Option<&Manifest>, now: Time) -> Running {
-        let (taking, contributions) = (settings.checkpoints.clone(), settings.contributions.clone());
+    pub(super) fn new(
+        settings: &Settings,
+        attempt: Attempt,
+        from: Option<&Manifest>,
+        patience: Patience,
+        now: Time,
+    ) -> Running {
+        let (taking, contributions) = ((settings.checkpoints.clone(), patience), settings.contributions.clone());
         let mut checkpoints = Checkpoints::new(taking, attempt, contributions, from);
         if from.is_some() {
             checkpoints.restored(now);
@@ -94,6 +101,11 @@ impl Running {
         self.checkpoints.deadline(self.may_begin()).into_iter().chain(canceled).min()
     }
 
+    /// How long its checkpoints are waited for by now.
+    pub(super) fn patience(&self) -> Patience {
+        self.checkpoints.patience()
+    }
+
     /// It goes on from a checkpoint, and is not there yet.
     pub(super) fn is_restoring(&self) -> bool {
         self.restored.is_some() && !self.started
@@ -122,11 +134,15 @@ impl Running {
 
     /// What follows from time. Says why the attempt has failed, if it has.
     pub(super) fn advance(&mut self, now: Time, actions: &mut Vec<Action>) -> Option<Failure> {
-        for expired in self.checkpoints.expire(now) {
+        while let Some(expired) = self.checkpoints.expire(now) {
             let who = expired
                 .first
                 .map_or_else(String::new, |(node, subtask)| format!(", subtask {subtask} of \"{node}\" among them"));
-            let reason = format!("not complete in time: {} acknowledgements are missing{who}", expired.missing);
+            let Expired { waited, missing, .. } = expired;
+            let longer = self.checkpoints.patience().get();
+            let reason = format!(
+                "not complete in time ({waited} ms): {missing} acknowledgements are missing{who}; the next may take {longer} ms"
+            );
             actions.push(Action::Abandoned(expired.checkpoint, reason.clone()));
             self.carried.remove(&expired.checkpoint);
             if expired.too_many {
