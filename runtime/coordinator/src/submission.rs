@@ -12,6 +12,7 @@ use flow_model::diagnostic::{Code, Diagnostic, Error as Diagnostics, Position};
 use flow_model::ids::{OperatorName, PipelineName};
 use flow_model::quantity::ByteSize;
 use flow_model::spec::{self, COMPONENT_MAX, Pipeline, SinkConnector, SourceConnector};
+use flow_model::start::Start;
 use flow_worker::{Checked, Components, Worker};
 
 /// What was handed in.
@@ -28,6 +29,8 @@ pub struct Submission {
     pub name: Option<PipelineName>,
     /// Where relative paths of sources and sinks start from; the process's own directory if absent.
     pub directory: Option<PathBuf>,
+    /// What the job begins with.
+    pub start: Start,
 }
 
 /// Why a submission can't be accepted.
@@ -109,7 +112,7 @@ impl Submission {
         if !diagnostics.is_empty() {
             return Err(Diagnostics { diagnostics }.into());
         }
-        Ok(Self { file, text, components, name: None, directory: Some(directory) })
+        Ok(Self { file, text, components, name: None, directory: Some(directory), start: Start::default() })
     }
 
     /// Checks the whole of it. Loads the components, so it may take seconds; it blocks.

@@ -16,6 +16,10 @@
 //! | `POST /jobs/{id or name}/cancel` | [`Job`] |
 //! | `GET /jobs/{id or name}/checkpoints` | [`Checkpoints`] |
 //! | `POST /jobs/{id or name}/checkpoints` | [`CheckpointAsked`] |
+//! | `POST /jobs/{id or name}/savepoints`, [`SavepointWanted`] | [`Savepoint`] |
+//! | `GET /jobs/{id or name}/savepoints` | [`Savepoints`] |
+//! | `GET /jobs/{id or name}/savepoints/{savepoint}` | [`SavepointDetail`] |
+//! | `DELETE /jobs/{id or name}/savepoints/{savepoint}` | nothing, 204 |
 //! | `GET /healthz` | [`Health`] |
 //! | `GET /metrics` | OpenMetrics text, for Prometheus |
 //!
@@ -32,6 +36,10 @@ pub use crate::figures::{CALL_BOUNDS_US, CallFigures, Figures, PartitionFigures,
 pub use crate::history::{Checkpoint, CheckpointAsked, CheckpointState, CheckpointSummary, Checkpoints};
 use crate::ids::{JobId, OperatorName, PipelineName};
 use crate::plan::Plan;
+pub use crate::savepoint::{
+    SavedSplit, SavedState, Savepoint, SavepointDetail, SavepointNode, SavepointState, SavepointWanted, Savepoints,
+};
+pub use crate::start::Start;
 
 /// The parts of a submission that have a fixed name. Every other part is a component, named by the operator that it is
 /// for or by the path that the pipeline file gives for it.
@@ -42,6 +50,8 @@ pub mod part {
     pub const NAME: &str = "$name";
     /// Optional: the directory that relative paths of file sources and sinks start from; the daemon's own if absent.
     pub const DIRECTORY: &str = "$directory";
+    /// Optional: a [`Start`](super::Start) in JSON: what the job begins with. Without it nothing.
+    pub const START: &str = "$start";
 }
 
 /// How far a job is.

@@ -64,5 +64,7 @@ pub mod kind;
 mod nearest;
 pub mod plan;
 pub mod quantity;
+pub mod savepoint;
 pub mod spec;
+pub mod start;
 pub mod trial;

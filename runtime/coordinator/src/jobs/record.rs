@@ -12,6 +12,7 @@ use flow_model::checkpoint::Incarnation;
 use flow_model::diagnostic::Diagnostic;
 use flow_model::ids::{JobId, PipelineName};
 use flow_model::plan::Plan;
+use flow_model::start::Start;
 use serde::{Deserialize, Serialize};
 
 use crate::submission::Submission;
@@ -98,7 +99,9 @@ impl Record {
         }
         let (file, name) = (kept.file.clone(), kept.job.clone());
         let text = read(directory.join("pipeline.yaml"))?;
-        let submission = Submission { file, text, components, name, directory: kept.directory.clone() };
+        let directory = kept.directory.clone();
+        // What it began with HEAD says from then on.
+        let submission = Submission { file, text, components, name, directory, start: Start::default() };
         Ok((submission, kept.incarnation.clone()))
     }
 

@@ -49,6 +49,11 @@ impl Manifest {
         Manifest { format: FORMAT, pipeline, incarnation, checkpoint, time, key_groups, nodes }
     }
 
+    /// The format that it has.
+    pub fn format(&self) -> u64 {
+        self.format
+    }
+
     /// The attempt that took it.
     pub fn attempt(&self) -> Attempt {
         self.checkpoint.attempt()

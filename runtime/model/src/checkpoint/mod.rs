@@ -5,6 +5,7 @@
 //! - [`ObjectName`], [`Chunk`]: where bytes lie in the store
 //! - [`snapshot`]: what one subtask of one source, operator or sink contributes
 //! - [`manifest`]: a complete checkpoint, immutable
+//! - [`matching`]: a checkpoint held against the pipeline that is to begin with it
 //! - [`head`]: the one document of a job that changes, by compare-and-swap
 
 use std::fmt;
@@ -14,6 +15,7 @@ use serde::{Deserialize, Serialize};
 
 pub mod head;
 pub mod manifest;
+pub mod matching;
 pub mod snapshot;
 
 pub use head::Head;
@@ -180,6 +182,11 @@ impl ObjectName {
     /// The manifest of a checkpoint.
     pub fn manifest(incarnation: &Incarnation, checkpoint: CheckpointId) -> ObjectName {
         ObjectName(format!("{incarnation}/{checkpoint}/manifest"))
+    }
+
+    /// The same object in a life that begins with a checkpoint of another one.
+    pub fn adopted(&self, incarnation: &Incarnation) -> ObjectName {
+        ObjectName(format!("{incarnation}/{}/{}", CheckpointId::ADOPTED, self.unique()))
     }
 
     /// As text, relative to the job's root.
