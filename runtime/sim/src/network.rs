@@ -96,7 +96,7 @@ impl World {
             }
             Request::ReadHead(leader) => {
                 let head = self.store.head().cloned();
-                self.back(heard, back, leader, JobEvent::HeadRead(head));
+                self.back(heard, back, leader, JobEvent::HeadRead(Box::new(head)));
             }
             Request::Load(leader, incarnation, checkpoint) => {
                 let name = ObjectName::manifest(&incarnation, checkpoint);

@@ -244,7 +244,7 @@ impl Driver {
             Action::ReadHead => self.beside(|store, tell| async move {
                 loop {
                     match documents::read_head(&store).await {
-                        Ok(head) => return tell(Event::HeadRead(head)),
+                        Ok(head) => return tell(Event::HeadRead(Box::new(head))),
                         Err(error) => tracing::warn!("HEAD in {}: {error}", store.place()),
                     }
                     tokio::time::sleep(AGAIN).await;

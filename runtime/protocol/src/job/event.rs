@@ -26,7 +26,7 @@ pub enum Event {
     /// The store answered [`Action::Swap`].
     Swapped(Answer),
     /// What [`Action::ReadHead`] found.
-    HeadRead(Option<(Head, Version)>),
+    HeadRead(Box<Option<(Head, Version)>>),
     /// What [`Action::LoadManifest`] found.
     ManifestLoaded(CheckpointId, Result<Box<Manifest>, Failure>),
     /// [`Action::StoreManifest`] is done, or can't be: why.

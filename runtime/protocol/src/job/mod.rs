@@ -207,7 +207,7 @@ impl Job {
                 self.head_settled(outcome);
             }
             Event::HeadRead(found) => {
-                let outcome = self.register.read(found);
+                let outcome = self.register.read(*found);
                 self.head_settled(outcome);
             }
             Event::ManifestLoaded(checkpoint, loaded) => self.loaded(checkpoint, loaded),

@@ -346,7 +346,7 @@ impl World {
             }
             Action::ReadHead => {
                 let read = self.head.clone();
-                self.leaders[which].inbox.push(Event::HeadRead(read));
+                self.leaders[which].inbox.push(Event::HeadRead(Box::new(read)));
             }
             Action::LoadManifest(_, checkpoint) => {
                 let loaded = self.manifests.get(&checkpoint).cloned().map(Box::new);
