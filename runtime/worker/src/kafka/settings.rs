@@ -48,6 +48,10 @@ const WRITING: [(&str, &str); 12] = [
     ("reconnect.backoff.max.ms", "2000"),
 ];
 
+/// What counts for the reader of a lane's progress, whatever the pipeline sets: what is not committed must not count, and that there is
+/// nothing more than what was read is told when a fetch has waited so long in vain.
+const STANDING: [(&str, &str); 2] = [("isolation.level", "read_committed"), ("fetch.wait.max.ms", "5")];
+
 /// How long a transaction may take.
 const TRANSACTION_TIMEOUT: &str = "transaction.timeout.ms";
 /// The same by default, in milliseconds.
@@ -80,6 +84,13 @@ impl Settings {
     /// For a source: `group` names the consumer group.
     pub fn reading(connection: &Connection, group: &str) -> Result<Settings, Error> {
         Self::of(connection, READING.into_iter().chain([("group.id", group)]))
+    }
+
+    /// For the progress of lanes.
+    pub(super) fn standing(connection: &Connection) -> Result<Settings, Error> {
+        let mut settings = Self::reading(connection, "flow-progress")?;
+        settings.all.extend(STANDING.map(|(name, value)| (name.to_owned(), value.to_owned())));
+        Ok(settings)
     }
 
     /// For a sink.
@@ -187,6 +198,13 @@ mod tests {
         };
         assert_eq!(told(&[]).as_deref(), Some("0"));
         assert_eq!(told(&[("message.timeout.ms", "5000")]).as_deref(), Some("5000"));
+    }
+
+    #[test]
+    fn progress_is_never_read_before_it_is_committed() {
+        let connection = connection(&[("isolation.level", "read_uncommitted")]);
+        assert!(!Settings::reading(&connection, "g").expect("allowed").reads_committed());
+        assert!(Settings::standing(&connection).expect("allowed").reads_committed());
     }
 
     #[test]

@@ -1,6 +1,9 @@
 //! Reading how far a lane came: its partition of the progress topic, to the high watermark of the moment of the question, as
 //! readers of committed records see it. Control records make the last offset another one than the last record's, so it is the
 //! position that has to get there.
+//!
+//! A broker tells that nothing lies behind the position only by a fetch that waits in vain, so fetches wait for milliseconds; and
+//! between two questions nothing is fetched.
 
 use std::ffi::CString;
 use std::sync::Arc;
@@ -10,7 +13,7 @@ use flow_dataflow::lane::{Identity, Standing};
 
 use super::Shared;
 use crate::kafka::opening::QUESTION;
-use crate::kafka::raw::{Consumer, LATEST, Producer, Taken, describe};
+use crate::kafka::raw::{Consumer, EARLIEST, LATEST, Producer, Taken, describe};
 use crate::kafka::{Error, Settings};
 
 /// How long one wait for records takes.
@@ -42,10 +45,13 @@ pub(super) struct Reader {
 
 impl Reader {
     pub(super) fn open(shared: &Shared, identity: &Identity, topic: CString) -> Result<Reader, Error> {
-        let reading = Settings::reading(&shared.laying.connection, "flow-progress")?;
+        let reading = Settings::standing(&shared.laying.connection)?;
         let asking = shared.laying.writing.settings.clone();
-        let mut reader = Reader {
-            consumer: Consumer::new(&reading, Arc::new(|| ()))?,
+        let mut consumer = Consumer::new(&reading, Arc::new(|| ()))?;
+        // Begun before there is a question: it takes librdkafka up to a second to find a topic that is new to it.
+        _ = consumer.fetch_only(&topic, identity.index as i32, EARLIEST);
+        Ok(Reader {
+            consumer,
             reading,
             topic,
             identity: identity.clone(),
@@ -53,9 +59,7 @@ impl Reader {
             standing: Standing::default(),
             asker: Producer::new(&asking)?,
             asking,
-        };
-        reader.rewind();
-        Ok(reader)
+        })
     }
 
     fn partition(&self) -> i32 {
@@ -64,8 +68,6 @@ impl Reader {
 
     fn rewind(&mut self) {
         (self.position, self.standing) = (0, Standing::default());
-        // It fails for a client that is no consumer only.
-        _ = self.consumer.rewind(&self.topic, self.identity.index as i32);
     }
 
     /// What stands there now, or none if `stopped` says so first.
@@ -85,10 +87,32 @@ impl Reader {
             // It is shorter than it was: what it says now counts, and is judged.
             self.rewind();
         }
+        if self.position < high {
+            // Begun anew it has no offset to begin with: records at the begin may be compacted away.
+            let from = if self.position == 0 { EARLIEST } else { self.position };
+            // These calls fail for a client that is no consumer only.
+            _ = self.consumer.fetch_only(&self.topic, self.partition(), from);
+            let reached = self.reach(high, stopped);
+            _ = self.consumer.fetch_none();
+            match reached {
+                Ok(true) => {}
+                Ok(false) => return Ok(None),
+                Err(failed) => {
+                    // Its position may be one that is no more.
+                    self.rewind();
+                    return Err(failed);
+                }
+            }
+        }
+        Ok(Some(self.standing))
+    }
+
+    /// Reads until everything before an offset was read. False if `stopped` says so first.
+    fn reach(&mut self, high: i64, stopped: impl Fn() -> bool) -> Result<bool, Failed> {
         let (mut begun, mut from) = (Instant::now(), self.position);
         while self.position < high {
             if stopped() {
-                return Ok(None);
+                return Ok(false);
             }
             self.consumer.wait(WAIT);
             self.drain()?;
@@ -103,12 +127,11 @@ impl Reader {
                 );
                 if let Ok(consumer) = Consumer::new(&self.reading, Arc::new(|| ())) {
                     self.consumer = consumer;
-                    self.rewind();
                 }
                 return Err(Failed::Passing(cause));
             }
         }
-        Ok(Some(self.standing))
+        Ok(true)
     }
 
     /// The offset behind everything, committed or not.

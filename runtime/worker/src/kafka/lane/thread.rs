@@ -6,7 +6,7 @@ use std::ffi::CString;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::SeqCst;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use flow_dataflow::Error as TaskError;
@@ -24,8 +24,13 @@ use crate::kafka::{Error, Settings};
 
 /// How long one wait for a broker takes before it is asked whether to stop.
 const SLICE: Duration = Duration::from_secs(2);
-/// With so many slices in vain a producer is given up: another one begins with new connections.
-const SLICES: u32 = 4;
+/// So many slices in vain are told and waited out; then a producer is given up: another one begins with new connections.
+const SLICES: u32 = 3;
+/// So long an init is called anew each [`TURN`]: librdkafka asks again half a second after a broker has said that it is still ending
+/// the transaction before, which takes milliseconds, and a call asks at once.
+const EAGER: Duration = Duration::from_secs(1);
+/// How long an eager call waits.
+const TURN: Duration = Duration::from_millis(10);
 /// Between two attempts at something that failed.
 const PAUSE: Duration = Duration::from_millis(250);
 /// At most so long rests a lane that was fenced: two that fence each other must not keep in step.
@@ -142,9 +147,7 @@ impl Run {
             if self.machine.is_over() {
                 return Ok(());
             }
-            if self.spare.is_none() {
-                self.spare = Some(self.make().map_err(|error| End::Failed(error.to_string()))?);
-            }
+            self.prepare()?;
             match inbox.recv() {
                 Ok(Message::Event(event)) => todo.extend(self.machine.handle(event)),
                 Ok(Message::Stop) | Err(_) => return Err(End::Stopped),
@@ -200,27 +203,42 @@ impl Run {
         Transaction::new(&self.settings, &self.topics)
     }
 
+    /// Has one ready: it connects while something else is done.
+    fn prepare(&mut self) -> Result<(), End> {
+        if self.spare.is_none() {
+            self.spare = Some(self.make().map_err(|error| End::Failed(error.to_string()))?);
+        }
+        Ok(())
+    }
+
     fn init(&mut self) -> Result<Outcome<()>, End> {
         self.current = None;
         if std::mem::take(&mut self.fenced) {
             std::thread::sleep(Duration::from_millis(fastrand::u64(0..FENCED_MS)));
         }
-        let next = self.spare.take().map_or_else(|| self.make(), Ok);
-        let next = next.map_err(|error| End::Failed(error.to_string()))?;
-        for slice in 1.. {
-            match next.producer.init_transactions(SLICE) {
+        self.prepare()?;
+        let Some(next) = self.spare.take() else { return Ok(Outcome::Unknown) };
+        let (begun, mut slices) = (Instant::now(), 0);
+        loop {
+            let eager = begun.elapsed() < EAGER;
+            match next.producer.init_transactions(if eager { TURN } else { SLICE }) {
                 Ok(()) => {
                     self.current = Some(next);
                     return Ok(Outcome::Done(()));
                 }
-                Err(Failed { how: How::Again, cause }) if slice < SLICES => {
+                Err(Failed { how: How::Again, .. }) if eager => {
+                    if self.stopped() {
+                        return Err(End::Stopped);
+                    }
+                }
+                Err(Failed { how: How::Again, cause }) if slices < SLICES => {
+                    slices += 1;
                     self.watch()?;
                     self.rest(&cause)?;
                 }
                 Err(failed) => return self.outcome(failed),
             }
         }
-        Ok(Outcome::Unknown)
     }
 
     fn read(&mut self) -> Result<Outcome<Standing>, End> {
@@ -252,6 +270,7 @@ impl Run {
     }
 
     fn commit(&mut self, parts: &[Bytes], (key, value): &(String, String)) -> Result<Outcome<()>, End> {
+        self.prepare()?;
         let Some(current) = &mut self.current else { return Ok(Outcome::Unknown) };
         let (shared, to) = (&self.shared, (self.topic.as_c_str(), self.identity.index as i32));
         let done = current.run(parts, to, (key, value), &|| shared.stopped.load(SeqCst));

@@ -133,7 +133,8 @@ pub(super) unsafe extern "C" fn log(
     let told = unsafe { (!client.is_null()).then(|| rd::rd_kafka_opaque(client).cast::<Told>().as_ref()).flatten() };
     let text = told.map_or_else(String::new, |told| told.scrub(text));
     // What is wrong with connections is told to jobs, once: here it would be a line a retry.
-    let told_elsewhere = ["FAIL", "ERROR", "SSLCERTVRFY"].contains(&facility.as_str());
+    // An init that has to wait for the transaction before is nothing to tell: lanes tell what lasts.
+    let told_elsewhere = ["FAIL", "ERROR", "SSLCERTVRFY", "GETPID"].contains(&facility.as_str());
     match level {
         0..=4 if !told_elsewhere => tracing::warn!(target: "librdkafka", "{facility}: {text}"),
         0..=6 => tracing::debug!(target: "librdkafka", "{facility}: {text}"),

@@ -116,11 +116,21 @@ impl Consumer {
         self.take(1, timeout)
     }
 
-    /// Starts over with one partition, at its oldest record.
-    pub(in crate::kafka) fn rewind(&mut self, topic: &CStr, partition: i32) -> Result<(), i32> {
-        while self.pop().is_some() {}
+    /// Fetches this partition alone, from an offset.
+    pub(in crate::kafka) fn fetch_only(&mut self, topic: &CStr, partition: i32, from: i64) -> Result<(), i32> {
         let mut list = PartitionList::new(1);
-        list.add(topic, partition, super::EARLIEST);
+        list.add(topic, partition, from);
+        self.assign(&list)
+    }
+
+    /// Fetches nothing any more.
+    pub(in crate::kafka) fn fetch_none(&mut self) -> Result<(), i32> {
+        self.assign(&PartitionList::new(0))
+    }
+
+    /// Fetches these partitions alone. What was fetched before is gone.
+    fn assign(&mut self, list: &PartitionList) -> Result<(), i32> {
+        while self.pop().is_some() {}
         // SAFETY: handle and list are live; librdkafka copies the list.
         match unsafe { rd::rd_kafka_assign(self.client.handle(), list.pointer()) } as i32 {
             0 => Ok(()),
