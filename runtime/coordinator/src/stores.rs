@@ -1,27 +1,81 @@
-//! The stores that jobs keep their checkpoints in: each is opened and held to its promises once in the life of a process.
+//! The stores that jobs keep their checkpoints in: each is opened and held to its promises once in the life of a process. Which ones
+//! there were stands on the local disk, so that what jobs left in them is found after a restart.
 
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{fs, io};
 
 use flow_model::spec::{self, Checkpointing};
-use flow_store::{Error, Location, Settings, Store};
+use flow_store::{Encryption, Error, Location, Settings, Store};
+use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
+
+/// In the directory for what is remembered.
+const FILE: &str = "stores.json";
 
 /// The stores that are open.
 pub struct Stores {
     /// Where jobs go that name no place.
     default: PathBuf,
+    /// What was used, by this process and by earlier ones.
+    file: PathBuf,
     runtime: Handle,
-    open: Mutex<Vec<(Location, Settings, Store)>>,
+    open: Mutex<Vec<(Place, Store)>>,
+}
+
+/// Where a store is, and how it is asked. No secret is part of it.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+struct Place {
+    /// As [`Location`] reads it.
+    to: String,
+    region: Option<String>,
+    endpoint: Option<String>,
+    path_style: Option<bool>,
+    encryption: Option<Key>,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+enum Key {
+    Aes256,
+    Kms(String),
+}
+
+impl Place {
+    fn of(location: &Location, s3: &spec::S3) -> Place {
+        let encryption = s3.encryption.as_ref().map(|encryption| match encryption {
+            spec::Encryption::Aes256 => Key::Aes256,
+            spec::Encryption::Kms(key) => Key::Kms(key.clone()),
+        });
+        let (region, endpoint) = (s3.region.clone(), s3.endpoint.clone());
+        Place { to: location.to_string(), region, endpoint, path_style: s3.path_style, encryption }
+    }
+
+    fn settings(&self) -> Settings {
+        Settings {
+            region: self.region.clone(),
+            endpoint: self.endpoint.clone(),
+            path_style: self.path_style,
+            encryption: self.encryption.as_ref().map(|encryption| match encryption {
+                Key::Aes256 => Encryption::Aes256,
+                Key::Kms(key) => Encryption::Kms(Some(key.clone())),
+            }),
+            ..Settings::default()
+        }
+    }
 }
 
 impl Stores {
-    /// None is open yet. Their requests are carried out by the tokio runtime of the caller.
+    /// None is open yet. Jobs that name no place go below `data`, where it is remembered what was used, too. Requests are carried out
+    /// by the tokio runtime of the caller.
     ///
     /// # Panics
     /// Outside of a tokio runtime.
-    pub fn new(default: PathBuf) -> Stores {
-        Stores { default, runtime: Handle::current(), open: Mutex::default() }
+    pub fn new(data: &Path) -> Stores {
+        let (default, file) = (data.join("checkpoints"), data.join(FILE));
+        Stores { default, file, runtime: Handle::current(), open: Mutex::default() }
     }
 
     /// The store of a job; `directory` is where relative paths begin. It waits for the store to answer.
@@ -36,31 +90,80 @@ impl Stores {
                 s3 => s3,
             },
         };
-        let settings = settings(&checkpointing.s3);
-        let mut open = self.open.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some((_, _, store)) = open.iter().find(|(at, with, _)| *at == location && *with == settings) {
-            return Ok(store.clone());
+        let place = Place::of(&location, &checkpointing.s3);
+        let store = self.probed(&place)?;
+        if let Err(error) = self.remember(&place) {
+            tracing::warn!("{}: {error}; after a restart, jobs in {} are not found", self.file.display(), place.to);
         }
-        let opened = async {
-            let store = Store::open(&location, &settings).await?;
-            store.probe().await?;
-            Ok(store)
-        };
-        let store: Store = self.runtime.block_on(opened)?;
-        open.push((location, settings, store.clone()));
         Ok(store)
     }
-}
 
-fn settings(s3: &spec::S3) -> Settings {
-    Settings {
-        region: s3.region.clone(),
-        endpoint: s3.endpoint.clone(),
-        path_style: s3.path_style,
-        encryption: s3.encryption.as_ref().map(|encryption| match encryption {
-            spec::Encryption::Aes256 => flow_store::Encryption::Aes256,
-            spec::Encryption::Kms(key) => flow_store::Encryption::Kms(Some(key.clone())),
-        }),
-        ..Settings::default()
+    /// All that were used and can be reached, that of jobs which name no place first.
+    pub fn known(&self) -> Vec<Store> {
+        let default = Location::Directory(self.default.clone());
+        let mut places = vec![Place::of(&default, &spec::S3::default())];
+        places.retain(|_| self.default.exists());
+        places.extend(self.remembered().into_iter().filter(|place| place.to != default.to_string()));
+        let open = |place: &Place| match self.found(place).map_or_else(|| self.opened(place), Ok) {
+            Ok(store) => Some(store),
+            Err(error) => {
+                tracing::warn!("{}: {error}", place.to);
+                None
+            }
+        };
+        places.iter().filter_map(open).collect()
+    }
+
+    /// The store of a place, held to its promises.
+    fn probed(&self, place: &Place) -> Result<Store, Error> {
+        if let Some(store) = self.found(place) {
+            return Ok(store);
+        }
+        let store = self.opened(place)?;
+        self.runtime.block_on(store.probe())?;
+        self.lock().push((place.clone(), store.clone()));
+        Ok(store)
+    }
+
+    fn found(&self, place: &Place) -> Option<Store> {
+        self.lock().iter().find(|(known, _)| known == place).map(|(_, store)| store.clone())
+    }
+
+    fn opened(&self, place: &Place) -> Result<Store, Error> {
+        let location: Location = place.to.parse()?;
+        self.runtime.block_on(Store::open(&location, &place.settings()))
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<(Place, Store)>> {
+        self.open.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn remembered(&self) -> Vec<Place> {
+        match fs::read(&self.file).map(|text| serde_json::from_slice(&text)) {
+            Ok(Ok(places)) => places,
+            Ok(Err(error)) => {
+                tracing::warn!("{}: {error}", self.file.display());
+                Vec::new()
+            }
+            Err(error) => {
+                if error.kind() != ErrorKind::NotFound {
+                    tracing::warn!("{}: {error}", self.file.display());
+                }
+                Vec::new()
+            }
+        }
+    }
+
+    fn remember(&self, place: &Place) -> io::Result<()> {
+        // One at a time.
+        let _open = self.lock();
+        let mut places = self.remembered();
+        if places.contains(place) {
+            return Ok(());
+        }
+        places.push(place.clone());
+        let new = self.file.with_extension("new");
+        fs::write(&new, serde_json::to_vec_pretty(&places)?)?;
+        fs::rename(new, &self.file)
     }
 }

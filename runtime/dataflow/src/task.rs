@@ -201,6 +201,13 @@ impl Task {
         }
     }
 
+    /// Its source gives nothing but barriers from now on.
+    pub fn hold(&mut self) {
+        if let Some(snapshots) = &mut self.snapshots {
+            snapshots.held = true;
+        }
+    }
+
     /// The oldest barrier that has passed it and was not told yet.
     pub fn take_passed(&mut self) -> Option<Passed> {
         self.snapshots.as_mut()?.passed.pop_front()

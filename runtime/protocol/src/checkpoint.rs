@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use flow_model::checkpoint::snapshot::{Node, Piece, Snapshot, StateName};
 use flow_model::checkpoint::{Attempt, CheckpointId, Manifest};
-use flow_model::ids::OperatorName;
+use flow_model::ids::{OperatorName, SavepointName};
 
 use crate::Time;
 use crate::patience::Patience;
@@ -48,6 +48,8 @@ pub enum Purpose {
     Final,
     /// Somebody asked for it.
     Asked,
+    /// It is to be the savepoint of that name.
+    Savepoint(SavepointName),
 }
 
 struct Pending {

@@ -7,14 +7,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use flow_model::checkpoint::head::Head;
-use flow_model::checkpoint::{CheckpointId, Manifest, ObjectName};
+use flow_model::checkpoint::{CheckpointId, Incarnation, Manifest, ObjectName};
 
 /// The objects of the checkpoints that HEAD names.
 #[derive(Debug, Default)]
 pub struct Retention {
-    /// How many complete checkpoints stay beside savepoints, at least 1.
+    /// How many complete checkpoints stay, savepoints or not, at least 1.
     keep: usize,
-    objects: BTreeMap<CheckpointId, BTreeSet<ObjectName>>,
+    objects: BTreeMap<(Incarnation, CheckpointId), BTreeSet<ObjectName>>,
 }
 
 impl Retention {
@@ -26,48 +26,55 @@ impl Retention {
     /// A checkpoint is named by HEAD, and its manifest is known.
     pub fn add(&mut self, manifest: &Manifest) {
         let objects = manifest.objects().cloned().chain([manifest.name()]).collect();
-        self.objects.insert(manifest.checkpoint, objects);
+        self.objects.insert((manifest.incarnation.clone(), manifest.checkpoint), objects);
     }
 
     /// Whether what a checkpoint names is known.
-    pub fn knows(&self, checkpoint: CheckpointId) -> bool {
-        self.objects.contains_key(&checkpoint)
+    pub fn knows(&self, checkpoint: &(Incarnation, CheckpointId)) -> bool {
+        self.objects.contains_key(checkpoint)
     }
 
-    /// HEAD with what need not stay moved to the retired ones. `oldest` is the least checkpoint that a barrier on its way
-    /// carries as confirmed.
+    /// HEAD with what need not stay moved to the retired ones; none from `oldest` on, the least checkpoint that a barrier on its
+    /// way carries as confirmed, or that is to become a savepoint.
     pub fn retire(&self, head: &mut Head, oldest: CheckpointId) {
-        let savepoints: BTreeSet<CheckpointId> = head.savepoints.iter().map(|s| s.checkpoint).collect();
-        let mut plain: Vec<CheckpointId> = head.retained.iter().copied().filter(|c| !savepoints.contains(c)).collect();
-        plain.sort_unstable();
-        let surplus = plain.len().saturating_sub(self.keep);
-        let retired: Vec<CheckpointId> =
-            plain[..surplus].iter().copied().filter(|c| *c < oldest && Some(*c) != head.latest).collect();
+        head.retained.sort_unstable();
+        let surplus = head.retained.len().saturating_sub(self.keep);
+        let is_due = |checkpoint: &CheckpointId| *checkpoint < oldest && Some(*checkpoint) != head.latest;
+        let retired: Vec<CheckpointId> = head.retained[..surplus].iter().copied().filter(is_due).collect();
         head.retained.retain(|checkpoint| !retired.contains(checkpoint));
         head.retired.extend(retired);
     }
 
-    /// What can be deleted of retired checkpoints, as HEAD says it: objects that no retained one names. None while it is not
-    /// known what one that stays names.
+    /// What can be deleted of checkpoints that HEAD retires or does not name any more: objects that nothing that stays names.
+    /// None while it is not known what one that stays names.
     pub fn garbage(&self, head: &Head) -> Option<BTreeSet<ObjectName>> {
         let kept = self.kept(head)?;
-        let of_retired = head.retired.iter().filter_map(|checkpoint| self.objects.get(checkpoint)).flatten();
-        Some(of_retired.filter(|object| !kept.contains(*object)).cloned().collect())
+        let objects: BTreeSet<&ObjectName> = self.objects.values().flatten().collect();
+        Some(objects.into_iter().filter(|object| !kept.contains(*object)).cloned().collect())
     }
 
     /// All that stays; none while it is not known what one of them names.
     pub fn kept(&self, head: &Head) -> Option<BTreeSet<&ObjectName>> {
         let mut kept = BTreeSet::new();
-        for checkpoint in &head.retained {
-            kept.extend(self.objects.get(checkpoint)?);
+        for checkpoint in named(head) {
+            kept.extend(self.objects.get(&checkpoint)?);
         }
         Some(kept)
     }
 
     /// Forgets checkpoints that HEAD does not name any more.
     pub fn forget(&mut self, head: &Head) {
-        self.objects.retain(|checkpoint, _| head.retained.contains(checkpoint) || head.retired.contains(checkpoint));
+        let named: BTreeSet<(Incarnation, CheckpointId)> = named(head).collect();
+        let is_retired = |of: &(Incarnation, CheckpointId)| of.0 == head.incarnation && head.retired.contains(&of.1);
+        self.objects.retain(|checkpoint, _| named.contains(checkpoint) || is_retired(checkpoint));
     }
+}
+
+/// The checkpoints that stay: those retained of this life, and savepoints of all.
+pub fn named(head: &Head) -> impl Iterator<Item = (Incarnation, CheckpointId)> + '_ {
+    let retained = head.retained.iter().map(|checkpoint| (head.incarnation.clone(), *checkpoint));
+    let savepoints = head.savepoints.iter().map(|savepoint| (savepoint.incarnation.clone(), savepoint.checkpoint));
+    retained.chain(savepoints)
 }
 
 /// Whether an object that was found in the store is garbage: begun no later than `oldest`, the least checkpoint that a snapshot

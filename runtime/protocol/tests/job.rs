@@ -5,7 +5,7 @@
 mod world;
 
 use proptest::prelude::*;
-use world::{Plant, World};
+use world::{Counts, Plant, World};
 
 /// Steps under faults, and then at most so many without any.
 const STEPS: usize = 400;
@@ -21,7 +21,7 @@ proptest! {
 }
 
 /// A run, which panics where an invariant does not hold.
-fn run(seed: u64, plant: Plant) {
+fn run(seed: u64, plant: Plant) -> Counts {
     let mut world = World::new(seed, plant);
     for _ in 0..STEPS {
         world.step(true);
@@ -29,11 +29,24 @@ fn run(seed: u64, plant: Plant) {
     world.let_end();
     for _ in 0..PATIENCE {
         if world.is_over() {
-            return;
+            return world.counts();
         }
         world.step(false);
     }
     panic!("not over:\n{}", world.story());
+}
+
+#[test]
+fn what_is_to_be_tried_comes_about() {
+    let mut all = Counts::default();
+    (0..100).for_each(|seed| all += run(seed, Plant::Nothing));
+    let Counts { lives, adopted, savepoints, stopped_with_one, given_up, settled } = all;
+    println!("{all:?}");
+    for (count, least) in
+        [(lives, 200), (adopted, 100), (savepoints, 100), (stopped_with_one, 20), (given_up, 20), (settled, 20)]
+    {
+        assert!(count >= least, "{all:?}");
+    }
 }
 
 #[test]
@@ -44,6 +57,7 @@ fn planted_faults_are_found() {
         Plant::LosesManifests,
         Plant::SweepsTheNew,
         Plant::DeletesWhatIsShared,
+        Plant::TellsTooMuch,
     ] {
         let found = (0..300).find(|seed| std::panic::catch_unwind(|| run(*seed, plant)).is_err());
         println!("{plant:?} is found by seed {found:?}");

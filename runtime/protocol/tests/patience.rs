@@ -5,7 +5,7 @@ use flow_model::checkpoint::snapshot::Piece;
 use flow_model::ids::OperatorName;
 use flow_protocol::checkpoint::{self, Contribution, Contributions};
 use flow_protocol::head::Answer;
-use flow_protocol::job::{Action, Beginning, Event, Job, Settings};
+use flow_protocol::job::{Action, Beginning, Event, Job, Life, Owed, Settings};
 use flow_protocol::{Time, restart};
 
 const TIMEOUT: Time = 100;
@@ -30,7 +30,8 @@ fn settings(tolerated: u32) -> Settings {
 /// What came of a job in which a barrier needs so long: attempts until `wanted` checkpoints counted, and how many were given up.
 /// None if they never do.
 fn play(way: Time, tolerated: u32, wanted: usize) -> Option<(usize, usize)> {
-    let (mut job, actions) = Job::new(settings(tolerated), Beginning::Deployed(Incarnation::of(1)), 1, None);
+    let life = Life { incarnation: Incarnation::of(1), origin: None, owed: Owed::Write, take_over: false };
+    let (mut job, actions) = Job::new(settings(tolerated), Beginning::Deployed(life), (1, 0), None);
     let (mut attempts, mut given_up, mut confirmed, mut version) = (0, 0, 0, 0);
     let mut events: Vec<(Time, Event)> = Vec::new();
     let mut now = 0;

@@ -6,7 +6,7 @@ use flow_dataflow::{Barrier, Error};
 use flow_model::checkpoint::head::Wanted;
 use flow_model::checkpoint::{self, CheckpointId, Incarnation, Manifest};
 use flow_protocol::checkpoint::Settings as CheckpointSettings;
-use flow_protocol::job::{Action, Beginning, End, Event as JobEvent, Failure, Job, Settings};
+use flow_protocol::job::{Action, Beginning, End, Event as JobEvent, Failure, Job, Life, Owed, Settings};
 use flow_protocol::restart::{self, Kind};
 
 use crate::attempt::{Attempt, LANES, contributions};
@@ -15,6 +15,15 @@ use crate::network::Request;
 use crate::plant::Plant;
 use crate::sink::incarnation;
 use crate::world::{Control, Event, World};
+
+/// What an attempt is made for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Work {
+    /// All that it is for.
+    All,
+    /// Its lanes write what is owed; its sources are never released.
+    Settle,
+}
 
 /// A coordinator, or one that thinks that it is.
 pub struct Leader {
@@ -68,20 +77,26 @@ impl World {
             Some((Wanted::Canceled, true)) => {
                 self.counters.lives += 1;
                 self.incarnation = incarnation(self.seed, self.counters.lives);
-                Beginning::Deployed(self.incarnation.clone())
+                Beginning::Deployed(self.life())
             }
-            None | Some((Wanted::Canceled, false)) => Beginning::Deployed(self.incarnation.clone()),
-            Some((Wanted::Running, _)) => Beginning::Resumed(self.incarnation.clone()),
+            None | Some((Wanted::Canceled, false)) => Beginning::Deployed(self.life()),
+            Some((Wanted::Running, _)) => Beginning::Resumed(self.life()),
             Some((Wanted::Finished | Wanted::Failed, _)) => return,
         };
         self.counters.leaders += 1;
         let number = self.counters.leaders;
         let unique = u128::from(self.dice.roll(u64::MAX)) << 32 | u128::from(number);
+        let now = self.clock.now();
         let (job, actions) =
-            Job::new(settings(number, self.checkpoints.clone(), self.retained), beginning, unique, head);
+            Job::new(settings(number, self.checkpoints.clone(), self.retained), beginning, (unique, now), head);
         self.note(format_args!("coordinator {number} begins"));
         self.leaders.insert(number, Leader { job, asleep: 0, current: None, unwanted: BTreeSet::new() });
         self.perform(number, actions);
+    }
+
+    /// A life from nothing, when the one before owes no output any more.
+    fn life(&self) -> Life {
+        Life { incarnation: self.incarnation.clone(), origin: None, owed: Owed::Write, take_over: false }
     }
 
     /// A coordinator hears of something.
@@ -141,7 +156,11 @@ impl World {
             Action::Sweep { incarnation, until, kept } => self.send(Request::Sweep(incarnation, until, kept)),
             Action::Deploy { incarnation, attempt, from } => {
                 let delay = self.dice.between(5, 80);
-                self.agenda.after(delay, Event::Deploy(number, incarnation, attempt, from));
+                self.agenda.after(delay, Event::Deploy(number, incarnation, attempt, from, Work::All));
+            }
+            Action::Settle { incarnation, attempt, from } => {
+                let delay = self.dice.between(5, 80);
+                self.agenda.after(delay, Event::Deploy(number, incarnation, attempt, Some(from), Work::Settle));
             }
             Action::Release { attempt } => self.order(number, attempt, Control::Release),
             Action::Trigger { attempt, checkpoint, confirmed } => {
@@ -156,6 +175,8 @@ impl World {
                 self.agenda.after(delay, Event::Stop(number, attempt));
             }
             Action::Ended(end) => self.ended(number, end),
+            // Nobody asks for savepoints here.
+            Action::Adopt { .. } | Action::Hold { .. } | Action::Accepted(..) | Action::SavepointOver(..) => {}
             Action::Answer(..) | Action::Abandoned(..) | Action::Tell(..) => {}
         }
     }
@@ -163,7 +184,7 @@ impl World {
     /// The job of a coordinator is over. Where it is not the one that leads any more, that means nothing.
     fn ended(&mut self, number: u32, end: End) {
         match end {
-            End::Finished | End::Deposed(_) | End::Refused(_) => {}
+            End::Finished | End::Settled | End::Deposed(_) | End::Refused(_) => {}
             End::Canceled if self.canceled => {}
             End::Canceled => self.broken(format!("coordinator {number} canceled the job")),
             End::Failed(failure) => {
@@ -206,12 +227,13 @@ impl World {
         incarnation: &Incarnation,
         attempt: checkpoint::Attempt,
         from: Option<Box<Manifest>>,
+        work: Work,
     ) {
         let now = self.clock.now();
         let Some(leader) = self.leaders.get_mut(&number) else { return };
         if leader.asleep > now {
             let at = leader.asleep;
-            return self.agenda.at_waking(at, Event::Deploy(number, incarnation.clone(), attempt, from));
+            return self.agenda.at_waking(at, Event::Deploy(number, incarnation.clone(), attempt, from, work));
         }
         if leader.unwanted.remove(&attempt) {
             return self.heard(number, JobEvent::Stopped { attempt });
@@ -234,7 +256,9 @@ impl World {
                 for lane in 0..LANES {
                     self.pump(key, lane);
                 }
-                self.heard(number, JobEvent::Started { attempt });
+                if work == Work::All {
+                    self.heard(number, JobEvent::Started { attempt });
+                }
             }
             Err(error) => {
                 if self.is_current(incarnation, attempt) {

@@ -61,9 +61,10 @@ impl World {
             Request::Swap(leader, ..) => {
                 self.agenda.after(after, Event::Heard(leader, JobEvent::Swapped(Answer::Again)))
             }
-            Request::Load(leader, _, checkpoint) => {
+            Request::Load(leader, incarnation, checkpoint) => {
                 let failure = Failure { kind: Kind::Retryable, reason: nothing.into() };
-                self.agenda.after(after, Event::Heard(leader, JobEvent::ManifestLoaded(checkpoint, Err(failure))));
+                let loaded = JobEvent::ManifestLoaded(incarnation, checkpoint, Err(failure));
+                self.agenda.after(after, Event::Heard(leader, loaded));
             }
             Request::Manifest(leader, manifest) => {
                 let stored = JobEvent::ManifestStored(manifest.checkpoint, Err(nothing.into()));
@@ -102,7 +103,7 @@ impl World {
                 let name = ObjectName::manifest(&incarnation, checkpoint);
                 let missing = || Failure { kind: Kind::Fatal, reason: format!("{name} is not in the store") };
                 let loaded = self.store.manifest(&name).cloned().map(Box::new).ok_or_else(missing);
-                self.back(heard, back, leader, JobEvent::ManifestLoaded(checkpoint, loaded));
+                self.back(heard, back, leader, JobEvent::ManifestLoaded(incarnation, checkpoint, loaded));
             }
             Request::Manifest(leader, manifest) => {
                 let checkpoint = manifest.checkpoint;

@@ -14,7 +14,7 @@ use crate::Broker;
 use crate::attempt::{Attempt, Job};
 use crate::broker::{LAST_EPOCH, Producer};
 use crate::clock::{Agenda, Clock};
-use crate::coordinator::{self, Leader};
+use crate::coordinator::{self, Leader, Work};
 use crate::counter::{Counter, MakeFunction};
 use crate::dice::Dice;
 use crate::faults::Fault;
@@ -63,7 +63,7 @@ pub enum Event {
     /// Its deadline may have come.
     Tick(u32),
     /// It deploys an attempt now.
-    Deploy(u32, Incarnation, checkpoint::Attempt, Option<Box<Manifest>>),
+    Deploy(u32, Incarnation, checkpoint::Attempt, Option<Box<Manifest>>, Work),
     /// It stops one.
     Stop(u32, checkpoint::Attempt),
     /// An attempt hears of what became of an upload.
@@ -287,7 +287,7 @@ impl World {
             Event::Work(_) | Event::Tick(_) | Event::Supervise => {}
             Event::Store(request, heard) => self.arrived(request, heard),
             Event::Heard(leader, event) => self.heard(leader, event),
-            Event::Deploy(leader, incarnation, attempt, from) => self.deploy(leader, &incarnation, attempt, from),
+            Event::Deploy(leader, life, attempt, from, work) => self.deploy(leader, &life, attempt, from, work),
             Event::Stop(leader, attempt) => self.stop(leader, attempt),
             Event::Uploaded(attempt, ticket, stored) => self.uploaded(attempt, ticket, stored),
             Event::Told(attempt, control) => self.told(attempt, control),

@@ -67,6 +67,8 @@ pub struct Attempt {
     pub store: Store,
     /// The log of all attempts.
     pub log: Arc<JobLog>,
+    /// The topic for records that their own topic refuses; none if such a record is the end of the attempt.
+    pub dead_letter: Option<String>,
     /// Hears what happens.
     pub listener: Listener,
 }
@@ -139,6 +141,8 @@ pub(crate) enum Control {
     Trigger(Barrier),
     /// Its sources give rows from now on.
     Release,
+    /// They give none any more.
+    Hold,
     /// When all its tasks rest, they may go.
     Finish,
 }

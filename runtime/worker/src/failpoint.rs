@@ -82,6 +82,10 @@ points! {
     Deploy = "deploy",
     /// The manifest that an attempt goes on from is read.
     ManifestRead = "manifest-read",
+    /// An object of what a life begins with is to be copied.
+    Adopting = "adopting",
+    /// What a life begins with is copied and its manifest written, and HEAD does not name it.
+    Adopted = "adopted",
     /// A piece of state is to be downloaded.
     StateFetch = "state-fetch",
     /// Keyed state is restored, and nothing runs with it yet.

@@ -209,6 +209,11 @@ impl JobHandle {
         self.0.tell_slots(Control::Release);
     }
 
+    /// Lets sources give nothing but barriers.
+    pub fn hold(&self) {
+        self.0.tell_slots(Control::Hold);
+    }
+
     /// Lets an attempt end whose tasks have nothing left to do.
     pub fn finish(&self) {
         self.0.tell_slots(Control::Finish);

@@ -9,6 +9,7 @@
 //! - [`log`], [`metrics`], [`report`]: what a job tells
 //! - [`connect`]: sources and sinks by name: [`kafka`], [`files`], [`generator`], [`stdout`], [`blackhole`]
 //! - [`failpoint`]: where tests have the process die
+//! - [`settling`]: what a job that does not run owes is written
 //! - [`secrets`]: what a pipeline file refers to
 //! - [`objects`]: what checkpoints are made of, on its way to the store and back
 //! - [`rocks`]: keyed state on disk
@@ -35,6 +36,7 @@ mod report;
 pub mod rocks;
 mod room;
 mod secrets;
+mod settling;
 mod slot;
 mod stdout;
 mod text_sink;
@@ -46,6 +48,7 @@ use flow_model::ids::OperatorName;
 pub use check::{Checked, Components};
 pub use flow_dataflow::Error as TaskError;
 pub use job::{JobHandle, JobState, JobStatus};
+pub use settling::Settling;
 
 use attempt::Attempt;
 use rocks::SharedRocks;
@@ -127,6 +130,15 @@ impl Worker {
         let state_dir = self.data_dir.join("jobs").join(id).join("state");
         let (parts, slots) = deploy::deploy(checked, &self.rocks, &state_dir, Some(attempt))?;
         Ok(JobHandle::start(parts, slots, Box::new(on_end)))
+    }
+
+    /// Only writes what the checkpoint of an attempt carries. It may have to wait for other systems. Two attempts of a job never
+    /// run at once.
+    ///
+    /// # Errors
+    /// A sink can't be opened.
+    pub fn settle(&self, checked: &Checked, attempt: &Attempt) -> Result<Settling, Error> {
+        Settling::open(checked, attempt)
     }
 
     /// Removes what the attempts of a job left on the local disk. None of them runs any more, and none will.

@@ -102,6 +102,7 @@ fn step(tasks: &mut Vec<Placed>, outside: &Outside, stop: &AtomicBool, on_rest: 
             match control {
                 Control::Trigger(barrier) => tasks.iter_mut().for_each(|placed| placed.task.trigger(barrier)),
                 Control::Release => tasks.iter_mut().for_each(|placed| placed.task.release()),
+                Control::Hold => tasks.iter_mut().for_each(|placed| placed.task.hold()),
                 Control::Finish => finishing = true,
             }
         }

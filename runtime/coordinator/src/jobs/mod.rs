@@ -13,8 +13,9 @@ use std::{fs, io, thread};
 use flow_model::api::{self, Checked, CheckpointSummary, Checkpoints, Counters, Description, Job, Metrics};
 use flow_model::checkpoint::CheckpointId;
 use flow_model::diagnostic::Diagnostic;
-use flow_model::ids::{JobId, PipelineName};
+use flow_model::ids::{JobId, PipelineName, SavepointName};
 use flow_model::plan::Plan;
+use flow_model::start::{Settle, Start};
 use flow_protocol::job::Beginning;
 use flow_worker::{Checked as Runnable, JobHandle, Worker};
 
@@ -24,11 +25,14 @@ use crate::keeper::{self, Keeper, Kept, Status};
 use crate::stores::Stores;
 use crate::submission::{self, Nodes, Submission};
 
+mod beginning;
 mod end;
 mod id;
 mod names;
 mod record;
+mod savepoints;
 
+pub use beginning::Error as BeginningError;
 use names::Names;
 use record::Record;
 
@@ -62,9 +66,22 @@ pub enum Error {
     /// The job takes no checkpoints.
     #[error("{0} takes no checkpoints")]
     NoCheckpoints(JobId),
-    /// No checkpoint is taken now: why.
+    /// No checkpoint is taken now, or a savepoint not given up: why.
     #[error("{0}: {1}")]
-    NotNow(JobId, String),
+    NotNow(String, String),
+    /// It can't begin like this.
+    #[error(transparent)]
+    Beginning(#[from] BeginningError),
+    /// The job has no savepoint of that name.
+    #[error("\"{job}\" has no savepoint \"{name}\"")]
+    NoSavepoint {
+        /// The job, as it was named.
+        job: String,
+        /// The name.
+        name: SavepointName,
+        /// Those that it has.
+        names: Vec<String>,
+    },
     /// No more jobs are taken: the process is stopping.
     #[error("the server is stopping")]
     Stopping,
@@ -160,7 +177,7 @@ impl Jobs {
             tracing::warn!(job = %record.id, "lost: {}", record.loss());
         }
         let entries = Mutex::new(Entries { known: lost.into_iter().map(Entry::lost).collect() });
-        let stores = Stores::new(data.join("checkpoints"));
+        let stores = Stores::new(&data);
         let worker = Arc::new(worker);
         let jobs = Self { worker, stores, leader, directory, names: Arc::default(), entries, stopping: Arc::default() };
         for record in kept {
@@ -174,11 +191,11 @@ impl Jobs {
         tracing::info!(job = %record.id, "goes on");
         let directory = self.directory.join(record.id.as_str());
         let resumed = (|| {
-            let (submission, incarnation) = record.submission(&directory).map_err(|error| error.to_string())?;
+            let (submission, beginning) = record.submission(&directory).map_err(|error| error.to_string())?;
+            let settle = submission.start.settle.clone();
             let checked = submission.check(&self.worker).map_err(|error| error.to_string())?;
-            let beginning = Beginning::Resumed(incarnation);
             let started = (record.id.clone(), record.submitted, directory.clone());
-            self.keep(started, checked, beginning).map_err(|error| error.to_string())
+            self.keep(started, checked, beginning, settle).map_err(|error| error.to_string())
         })();
         let entry = match resumed {
             Ok(handle) => {
@@ -216,8 +233,8 @@ impl Jobs {
         let id = self.new_id(&name);
         let directory = self.directory.join(id.as_str());
         let (submitted, warnings, plan) = (now(), pipeline.warnings.clone(), checked.plan().clone());
-        let life = pipeline.checkpoint.as_ref().map(|_| keeper::incarnation());
-        let kept = life.as_ref().map(|life| record::Kept::new(life.clone(), &handed_in));
+        let beginning = self.beginning(&checked, &handed_in.start)?;
+        let kept = beginning.as_ref().map(|beginning| record::Kept::new(beginning, &handed_in));
         let record =
             Record { id: id.clone(), name: name.clone(), submitted, command, plan, warnings: warnings.clone(), kept };
         let written = fs::create_dir_all(&directory)
@@ -230,8 +247,8 @@ impl Jobs {
         tracing::info!(job = %id, "starts");
         let nodes = Nodes::of(pipeline);
         let started = (id.clone(), submitted, directory.clone());
-        let handle = match life {
-            Some(life) => self.keep(started, checked, Beginning::Deployed(life)),
+        let handle = match beginning {
+            Some(beginning) => self.keep(started, checked, beginning, handed_in.start.settle),
             None => {
                 let on_end = self.on_end(started);
                 let on_end = move |status: &flow_worker::JobStatus| on_end(&answer::status(status.clone()));
@@ -265,17 +282,39 @@ impl Jobs {
         }
     }
 
+    /// How a job with checkpoints begins; nothing of one without.
+    fn beginning(&self, checked: &Runnable, start: &Start) -> Result<Option<Beginning>, Error> {
+        let pipeline = checked.pipeline();
+        match &pipeline.checkpoint {
+            Some(checkpointing) => {
+                let root = self.stores.of(checkpointing, &pipeline.directory)?;
+                Ok(Some(beginning::beginning(checked, &root, start)?))
+            }
+            None if *start == Start::default() => Ok(None),
+            None => Err(BeginningError::NoCheckpoints.into()),
+        }
+    }
+
     /// Keeps a job with checkpoints alive.
-    fn keep(&self, started: (JobId, u64, PathBuf), checked: Runnable, beginning: Beginning) -> Result<Handle, Error> {
+    fn keep(
+        &self,
+        started: (JobId, u64, PathBuf),
+        checked: Runnable,
+        beginning: Beginning,
+        settle: Option<Settle>,
+    ) -> Result<Handle, Error> {
         let pipeline = checked.pipeline();
         let checkpointing = pipeline.checkpoint.as_ref().expect("only a job with checkpoints is kept");
-        let store = self.stores.of(checkpointing, &pipeline.directory)?.below(pipeline.name.as_str())?;
+        let root = self.stores.of(checkpointing, &pipeline.directory)?;
+        let store = root.below(pipeline.name.as_str())?;
         let kept = Kept {
             id: started.0.to_string(),
             checked: Arc::new(checked),
             worker: self.worker.clone(),
+            root,
             store,
             beginning,
+            dead_letter: settle.and_then(|settle| settle.dead_letter),
             leader: self.leader.clone(),
         };
         Ok(Handle::Kept(Keeper::start(kept, self.on_end(started))?))
@@ -365,7 +404,7 @@ impl Jobs {
         if job.state.is_terminal() {
             return Err(Error::Ended(Box::new(job)));
         }
-        keeper.checkpoint().map_err(|why| Error::NotNow(job.id, why))
+        keeper.checkpoint().map_err(|why| Error::NotNow(job.id.to_string(), why))
     }
 
     fn kept(&self, key: &str) -> Result<(Entry, Keeper), Error> {

@@ -8,13 +8,16 @@ use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
 use flow_model::checkpoint::Incarnation;
+use flow_model::checkpoint::head::Origin;
 
 use flow_model::diagnostic::Diagnostic;
 use flow_model::ids::{JobId, PipelineName};
 use flow_model::plan::Plan;
 use flow_model::start::Start;
+use flow_protocol::job::{Beginning, Life};
 use serde::{Deserialize, Serialize};
 
+use super::beginning::owed;
 use crate::submission::Submission;
 
 /// In the job's directory.
@@ -41,8 +44,15 @@ pub struct Record {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Kept {
-    /// The life of the job.
-    pub incarnation: Incarnation,
+    /// The life of the job; none if it only writes what a former one owes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    incarnation: Option<Incarnation>,
+    /// What that life begins with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    origin: Option<Origin>,
+    /// As [`Submission::start`].
+    #[serde(default)]
+    start: Start,
     /// As [`Submission::file`].
     file: String,
     /// As [`Submission::directory`].
@@ -54,13 +64,32 @@ pub struct Kept {
 }
 
 impl Kept {
-    /// Of what was handed in.
-    pub fn new(incarnation: Incarnation, submission: &Submission) -> Kept {
-        let Submission { file, components, name, directory, .. } = submission;
+    /// Of what was handed in, and of how it begins.
+    pub fn new(beginning: &Beginning, submission: &Submission) -> Kept {
+        let (incarnation, origin) = match beginning {
+            Beginning::Deployed(life) | Beginning::Resumed(life) => {
+                (Some(life.incarnation.clone()), life.origin.clone())
+            }
+            Beginning::Settled(_) => (None, None),
+        };
+        let Submission { file, components, name, directory, start, .. } = submission;
+        let start = start.clone();
         let numbers = distinct(components);
         let components = components.iter().map(|(key, bytes)| (key.clone(), numbers[&bytes.as_ptr()])).collect();
         let directory = directory.clone().or_else(|| std::env::current_dir().ok());
-        Kept { incarnation, file: file.clone(), directory, job: name.clone(), components }
+        Kept { incarnation, origin, start, file: file.clone(), directory, job: name.clone(), components }
+    }
+
+    /// How it goes on in another process.
+    fn beginning(&self) -> Beginning {
+        let Kept { incarnation, origin, start, .. } = self;
+        let owed = owed(start);
+        match incarnation.clone() {
+            Some(incarnation) => {
+                Beginning::Resumed(Life { incarnation, origin: origin.clone(), owed, take_over: start.take_over })
+            }
+            None => Beginning::Settled(owed),
+        }
     }
 }
 
@@ -81,8 +110,8 @@ impl Record {
         self.kept.is_some()
     }
 
-    /// What was handed in, and the life of the job; it is read from the job's directory.
-    pub fn submission(&self, directory: &Path) -> io::Result<(Submission, Incarnation)> {
+    /// What was handed in, and how the job goes on; it is read from the job's directory.
+    pub fn submission(&self, directory: &Path) -> io::Result<(Submission, Beginning)> {
         let Some(kept) = &self.kept else { return Err(io::Error::other("it has no checkpoints")) };
         let read = |path: PathBuf| {
             fs::read(&path).map_err(|error| io::Error::new(error.kind(), format!("{}: {error}", path.display())))
@@ -99,10 +128,10 @@ impl Record {
         }
         let (file, name) = (kept.file.clone(), kept.job.clone());
         let text = read(directory.join("pipeline.yaml"))?;
-        let directory = kept.directory.clone();
         // What it began with HEAD says from then on.
-        let submission = Submission { file, text, components, name, directory, start: Start::default() };
-        Ok((submission, kept.incarnation.clone()))
+        let (directory, start) = (kept.directory.clone(), kept.start.clone());
+        let submission = Submission { file, text, components, name, directory, start };
+        Ok((submission, kept.beginning()))
     }
 
     /// Writes it into the job's directory, with the components if it is kept, to stay there whatever happens to this process.

@@ -27,6 +27,13 @@ pub enum Error {
     Thread(String),
 }
 
+impl Error {
+    /// Whether trying again may help.
+    pub fn is_retryable(&self) -> bool {
+        matches!(self, Error::Store(error) if error.is_retryable())
+    }
+}
+
 /// HEAD with its version, or none if there is none.
 pub async fn read_head(store: &Store) -> Result<Option<(Head, String)>, Error> {
     let Some((bytes, version)) = store.read(head::NAME).await? else { return Ok(None) };

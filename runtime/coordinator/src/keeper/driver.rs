@@ -7,14 +7,14 @@ use std::time::{Duration, Instant};
 
 use flow_model::api::JobState;
 use flow_model::checkpoint::{Attempt, CheckpointId, Head, Incarnation, Manifest, ObjectName};
+use flow_model::ids::SavepointName;
 use flow_protocol::Job;
 use flow_protocol::job::{Action, End, Event, Failure, Level, State};
 use flow_protocol::restart::Kind;
 use flow_protocol::retention::is_garbage;
 use flow_store::Store;
-use flow_worker::attempt::Told;
 use flow_worker::failpoint::{self, Point};
-use flow_worker::{JobHandle, JobStatus, TaskError, attempt};
+use flow_worker::{JobHandle, Settling, TaskError};
 
 use super::{Kept, Shared, Status, documents, settings, shown, unix_ms};
 
@@ -29,33 +29,45 @@ type OnEnd = Box<dyn FnOnce(&Status) + Send>;
 /// Who asks for a checkpoint.
 type Answer = Sender<Result<CheckpointId, String>>;
 
+/// Who waits until something is under way or done.
+type Done = Sender<Result<(), String>>;
+
 /// What reaches the thread.
 pub(super) enum Message {
     Event(Event),
     /// An attempt was deployed, or could not be.
     Deployed(Attempt, Result<JobHandle, flow_worker::Error>),
+    /// The sinks of an attempt that only writes what is owed are open, or could not be opened.
+    Settling(Attempt, Result<Settling, flow_worker::Error>),
     /// Somebody asks for a checkpoint.
     Checkpoint(Answer),
+    /// Somebody asks for a savepoint; whether the job is to end with it.
+    Savepoint(SavepointName, bool, Done),
+    /// Somebody gives a savepoint up.
+    GiveUp(SavepointName, Done),
     /// The process ends.
     Leave,
 }
 
 pub(super) struct Driver {
-    kept: Kept,
+    pub(super) kept: Kept,
     job: Job,
-    shared: Arc<Shared>,
-    messages: Sender<Message>,
+    pub(super) shared: Arc<Shared>,
+    pub(super) messages: Sender<Message>,
     on_end: Option<OnEnd>,
     /// What the protocol wanted before the thread ran.
     begun: Vec<Action>,
     /// Since when its clock goes.
     started: (Instant, u64),
     /// The attempt that is being made is to be stopped as soon as it is there.
-    unwanted: BTreeSet<Attempt>,
+    pub(super) unwanted: BTreeSet<Attempt>,
+    /// The attempt that only writes what is owed.
+    pub(super) settling: Option<(Attempt, Settling)>,
     asked: HashMap<u64, Answer>,
+    waiting: HashMap<u64, (Done, Option<SavepointName>)>,
     questions: u64,
     /// The process ends: nothing is begun any more.
-    leaving: bool,
+    pub(super) leaving: bool,
     over: bool,
 }
 
@@ -68,7 +80,8 @@ impl Driver {
         on_end: OnEnd,
     ) -> Driver {
         let checkpointing = kept.checked.pipeline().checkpoint.clone().expect("a job without checkpoints is not kept");
-        let (job, begun) = Job::new(settings(&kept, &checkpointing), kept.beginning.clone(), fastrand::u128(..), head);
+        let at = (fastrand::u128(..), unix_ms());
+        let (job, begun) = Job::new(settings(&kept, &checkpointing), kept.beginning.clone(), at, head);
         Driver {
             kept,
             job,
@@ -78,7 +91,9 @@ impl Driver {
             begun,
             started: (Instant::now(), unix_ms()),
             unwanted: BTreeSet::new(),
+            settling: None,
             asked: HashMap::new(),
+            waiting: HashMap::new(),
             questions: 0,
             leaving: false,
             over: false,
@@ -91,7 +106,7 @@ impl Driver {
     }
 
     /// Milliseconds since the Unix epoch by a clock that never goes back.
-    fn now(&self) -> u64 {
+    pub(super) fn now(&self) -> u64 {
         self.started.1 + self.started.0.elapsed().as_millis() as u64
     }
 
@@ -115,11 +130,16 @@ impl Driver {
         let event = match message {
             Message::Event(event) => event,
             Message::Deployed(attempt, deployed) => return self.deployed(attempt, deployed),
+            Message::Settling(attempt, opened) => return self.settles(attempt, opened),
             Message::Checkpoint(answer) => {
                 self.questions += 1;
                 self.asked.insert(self.questions, answer);
                 Event::Checkpoint(self.questions)
             }
+            Message::Savepoint(name, stop, done) => {
+                Event::Savepoint { number: self.wait(done, Some(name.clone())), name, stop }
+            }
+            Message::GiveUp(name, done) => Event::GiveUp { number: self.wait(done, None), name },
             Message::Leave => return self.leave(),
         };
         if self.leaving {
@@ -131,12 +151,22 @@ impl Driver {
         self.handle(event);
     }
 
-    fn handle(&mut self, event: Event) {
+    /// A number for who waits, for a savepoint of that name if for one.
+    fn wait(&mut self, done: Done, savepoint: Option<SavepointName>) -> u64 {
+        self.questions += 1;
+        self.waiting.insert(self.questions, (done, savepoint));
+        self.questions
+    }
+
+    pub(super) fn handle(&mut self, event: Event) {
         if let Event::Failed { failure, .. } = &event {
             self.shared.status().error = Some(TaskError::Fatal(failure.reason.clone()));
         }
-        if let Event::ManifestLoaded(_, Ok(manifest)) = &event {
-            self.shared.history().found(manifest);
+        if let Event::ManifestLoaded(.., Ok(manifest)) | Event::Adopted(Ok(manifest)) = &event {
+            self.shared.savepoints().found(manifest);
+            if self.job.head().is_some_and(|head| head.incarnation == manifest.incarnation) {
+                self.shared.history().found(manifest);
+            }
         }
         tracing::debug!(job = %self.kept.id, "{event:?}");
         let actions = self.job.handle(self.now(), event);
@@ -154,7 +184,7 @@ impl Driver {
         }
     }
 
-    fn left(&mut self) {
+    pub(super) fn left(&mut self) {
         self.over = true;
         self.end(JobState::Canceled, None);
     }
@@ -163,6 +193,7 @@ impl Driver {
     fn show(&self) {
         if let Some(head) = self.job.head() {
             self.shared.history().retained(head);
+            self.shared.savepoints().kept(head);
         }
         let state = shown(&self.job.state());
         let mut status = self.shared.status();
@@ -173,6 +204,8 @@ impl Driver {
 
     fn end(&mut self, state: JobState, error: Option<TaskError>) {
         self.asked.clear();
+        self.waiting.clear();
+        self.settling = None;
         self.shared.history().attempt_over(self.now());
         if !self.leaving {
             self.kept.worker.forget(&self.kept.id);
@@ -191,39 +224,13 @@ impl Driver {
         self.shared.over.notify_all();
     }
 
-    fn deployed(&mut self, attempt: Attempt, deployed: Result<JobHandle, flow_worker::Error>) {
-        match deployed {
-            Ok(handle) => {
-                *self.shared.attempt() = Some(handle.clone());
-                if self.leaving || self.unwanted.remove(&attempt) {
-                    return handle.cancel();
-                }
-                self.handle(Event::Started { attempt });
-            }
-            Err(error) => {
-                if self.leaving {
-                    return self.left();
-                }
-                let kind = match &error {
-                    flow_worker::Error::Connector(_, error) => kind(error),
-                    flow_worker::Error::Pipeline(_)
-                    | flow_worker::Error::Operator(..)
-                    | flow_worker::Error::Plan(_) => Kind::Fatal,
-                    flow_worker::Error::Start(_) => Kind::Retryable,
-                };
-                self.handle(Event::Failed { attempt, failure: Failure { kind, reason: error.to_string() } });
-                self.handle(Event::Stopped { attempt });
-            }
-        }
-    }
-
     fn perform(&mut self, actions: Vec<Action>) {
         for action in actions {
             self.act(action);
         }
     }
 
-    fn running(&self) -> Option<JobHandle> {
+    pub(super) fn running(&self) -> Option<JobHandle> {
         self.shared.attempt().clone()
     }
 
@@ -250,7 +257,7 @@ impl Driver {
                     tokio::time::sleep(AGAIN).await;
                 }
             }),
-            Action::LoadManifest(incarnation, checkpoint) => self.load(&incarnation, checkpoint),
+            Action::LoadManifest(incarnation, checkpoint) => self.load(incarnation, checkpoint),
             Action::StoreManifest(manifest) => {
                 let before = self.job.latest().map_or(CheckpointId::NONE, |latest| latest.checkpoint);
                 self.shared.history().sized(&manifest, before);
@@ -271,6 +278,9 @@ impl Driver {
                 }
             }),
             Action::Deploy { incarnation, attempt, from } => self.deploy(incarnation, attempt, from),
+            Action::Settle { incarnation, attempt, from } => self.settle(incarnation, attempt, from),
+            Action::Adopt { incarnation, origin } => self.adopt(incarnation, *origin),
+            Action::Hold { .. } => self.running().iter().for_each(JobHandle::hold),
             Action::Release { .. } => self.running().iter().for_each(JobHandle::release),
             Action::Trigger { checkpoint, confirmed, .. } => {
                 failpoint::reach(Point::Triggered);
@@ -289,6 +299,15 @@ impl Driver {
                     _ = asked.send(answer);
                 }
             }
+            Action::Accepted(number, answer) => {
+                if let Some((done, savepoint)) = self.waiting.remove(&number) {
+                    if let (Ok(()), Some(name)) = (&answer, &savepoint) {
+                        self.shared.savepoints().asked(name, self.now());
+                    }
+                    _ = done.send(answer);
+                }
+            }
+            Action::SavepointOver(name, over) => self.savepoint_over(&name, over),
             Action::Abandoned(checkpoint, reason) => {
                 self.shared.history().failed(checkpoint, self.now(), &reason);
                 let text = format!("checkpoint {checkpoint} can't be completed: {reason}");
@@ -298,7 +317,7 @@ impl Driver {
             Action::Ended(end) => {
                 self.over = true;
                 let (state, error) = match end {
-                    End::Finished => (JobState::Finished, None),
+                    End::Finished | End::Settled => (JobState::Finished, None),
                     End::Canceled => (JobState::Canceled, None),
                     End::Failed(failure) => (JobState::Failed, Some(TaskError::Fatal(failure.reason))),
                     End::Refused(why) | End::Deposed(why) => (JobState::Failed, Some(TaskError::Fatal(why))),
@@ -308,8 +327,19 @@ impl Driver {
         }
     }
 
+    fn savepoint_over(&self, name: &SavepointName, over: Result<CheckpointId, String>) {
+        let (level, text) = match &over {
+            Ok(checkpoint) => {
+                (flow_worker::log::Level::Info, format!("checkpoint {checkpoint} is the savepoint \"{name}\""))
+            }
+            Err(why) => (flow_worker::log::Level::Warn, format!("no savepoint \"{name}\": {why}")),
+        };
+        self.shared.log.add(level, None, text);
+        self.shared.savepoints().over(name, over.err());
+    }
+
     /// Does something in the store and tells what came of it.
-    fn beside<F: Future<Output = ()> + Send + 'static>(
+    pub(super) fn beside<F: Future<Output = ()> + Send + 'static>(
         &self,
         work: impl FnOnce(Store, Box<dyn Fn(Event) + Send + Sync>) -> F,
     ) {
@@ -318,18 +348,12 @@ impl Driver {
         self.kept.store.spawn(work(self.kept.store.clone(), tell));
     }
 
-    fn load(&self, incarnation: &Incarnation, checkpoint: CheckpointId) {
-        let name = ObjectName::manifest(incarnation, checkpoint);
-        self.beside(|store, tell| async move {
-            let loaded = documents::load(&store, &name).await.map(Box::new).map_err(|error| {
-                let kind = match &error {
-                    documents::Error::Store(error) if error.is_retryable() => Kind::Retryable,
-                    _ => Kind::Fatal,
-                };
-                Failure { kind, reason: format!("the manifest of checkpoint {checkpoint}: {error}") }
-            });
+    fn load(&self, incarnation: Incarnation, checkpoint: CheckpointId) {
+        self.beside(move |store, tell| async move {
+            let loaded = documents::load(&store, &ObjectName::manifest(&incarnation, checkpoint)).await;
+            let loaded = loaded.map(Box::new).map_err(|error| unread(checkpoint, &error));
             failpoint::reach(Point::ManifestRead);
-            tell(Event::ManifestLoaded(checkpoint, loaded));
+            tell(Event::ManifestLoaded(incarnation, checkpoint, loaded));
         });
     }
 
@@ -343,85 +367,12 @@ impl Driver {
             tell(Event::ManifestStored(manifest.checkpoint, stored));
         });
     }
-
-    fn deploy(&mut self, incarnation: Incarnation, attempt: Attempt, from: Option<Box<Manifest>>) {
-        failpoint::reach(Point::Deploy);
-        self.shared.history().restored(from.as_ref().map(|from| from.checkpoint));
-        if let Some(from) = &from {
-            let text = format!("goes on from checkpoint {}", from.checkpoint);
-            self.shared.log.add(flow_worker::log::Level::Info, None, text);
-        }
-        let messages = self.messages.clone();
-        let listener = Arc::new(move |told| _ = messages.send(Message::Event(event(attempt, told))));
-        let made = attempt::Attempt {
-            incarnation,
-            attempt,
-            from: from.map(|from| Arc::new(*from)),
-            store: self.kept.store.clone(),
-            log: self.shared.log.clone(),
-            listener,
-        };
-        let (worker, checked, id) = (self.kept.worker.clone(), self.kept.checked.clone(), self.kept.id.clone());
-        let messages = self.messages.clone();
-        let work = move || {
-            let to_end = messages.clone();
-            let on_end = move |status: &JobStatus| ended(attempt, status, &to_end);
-            let deployed = worker.start_attempt(&id, &checked, made, on_end);
-            _ = messages.send(Message::Deployed(attempt, deployed));
-        };
-        if let Err(error) = std::thread::Builder::new().name("deploy".into()).spawn(work) {
-            let failed = Err(flow_worker::Error::Start(format!("no thread to deploy it: {error}")));
-            _ = self.messages.send(Message::Deployed(attempt, failed));
-        }
-    }
-
-    fn cancel(&mut self, attempt: Attempt) {
-        self.shared.history().attempt_over(self.now());
-        match self.running() {
-            Some(running) if running.attempt() == Some(attempt) => {
-                if running.status().state.is_over() {
-                    _ = self.messages.send(Message::Event(Event::Stopped { attempt }));
-                } else {
-                    running.cancel();
-                }
-            }
-            _ => _ = self.unwanted.insert(attempt),
-        }
-    }
 }
 
-/// What an attempt tells, as an event.
-fn event(attempt: Attempt, told: Told) -> Event {
-    match told {
-        Told::Acknowledged { checkpoint, node, subtask, piece } => {
-            Event::Acknowledged { attempt, checkpoint, node, subtask, piece }
-        }
-        Told::Declined { checkpoint, reason } => Event::Declined { attempt, checkpoint, reason },
-        Told::Progressed { sink, lane, progress } => Event::Progressed { attempt, lane: (sink, lane), progress },
-        Told::Drained => Event::Drained { attempt },
-        Told::Failed(error) => {
-            Event::Failed { attempt, failure: Failure { kind: kind(&error), reason: error.to_string() } }
-        }
-        Told::Fenced(reason) => Event::Failed { attempt, failure: Failure { kind: Kind::Fenced, reason } },
-    }
-}
-
-/// An attempt is over: why, if it failed, and then that nothing of it runs.
-fn ended(attempt: Attempt, status: &JobStatus, messages: &Sender<Message>) {
-    if let Some(error) = &status.error {
-        let failure = Failure { kind: kind(error), reason: error.to_string() };
-        _ = messages.send(Message::Event(Event::Failed { attempt, failure }));
-    }
-    _ = messages.send(Message::Event(Event::Stopped { attempt }));
-}
-
-fn kind(error: &TaskError) -> Kind {
-    match error {
-        TaskError::Plugin(_) => Kind::Plugin,
-        TaskError::Retryable(_) => Kind::Retryable,
-        TaskError::Fatal(_) => Kind::Fatal,
-        TaskError::Closed(_) => Kind::Closed,
-    }
+/// Why a manifest is not there.
+pub(super) fn unread(checkpoint: CheckpointId, error: &documents::Error) -> Failure {
+    let kind = if error.is_retryable() { Kind::Retryable } else { Kind::Fatal };
+    Failure { kind, reason: format!("the manifest of checkpoint {checkpoint}: {error}") }
 }
 
 fn log_level(level: Level) -> flow_worker::log::Level {

@@ -2,20 +2,25 @@
 //! what that says: in the store, in the worker, in the job's log. Must never decide anything itself.
 //!
 //! - [`Keeper`]: the handle that others hold
-//! - `driver`: the thread
-//! - `documents`: HEAD and manifests in the store
-//! - `history`: what became of its checkpoints, for people
+//! - `driver`: the thread; `attempts`: what it does with the worker; `origin`: what a life begins with
+//! - `documents`: HEAD and manifests in the store; `stored`: savepoints of a job that nobody runs
+//! - `history`, `savepoints`: what became of its checkpoints and savepoints, for people
 
-mod documents;
+mod attempts;
+pub(crate) mod documents;
 mod driver;
 mod history;
+mod origin;
+mod savepoints;
+pub(crate) mod stored;
 
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
-use flow_model::api::{Checkpoint, CheckpointSummary, JobState};
+use flow_model::api::{Checkpoint, CheckpointSummary, JobState, Savepoint};
 use flow_model::checkpoint::{CheckpointId, Incarnation};
+use flow_model::ids::{PipelineName, SavepointName};
 use flow_model::plan::Plan;
 use flow_model::spec::Checkpointing;
 use flow_protocol::checkpoint::{Contribution, Contributions};
@@ -29,6 +34,8 @@ use flow_worker::{Checked, JobHandle, TaskError, Worker};
 pub use documents::Error;
 use driver::{Driver, Message};
 use history::History;
+use savepoints::Savepoints;
+pub(crate) use savepoints::completed;
 
 /// What is known of a job that is kept.
 #[derive(Debug, Clone)]
@@ -48,6 +55,7 @@ struct Shared {
     /// The attempt that runs.
     attempt: Mutex<Option<JobHandle>>,
     history: Mutex<History>,
+    savepoints: Mutex<Savepoints>,
     log: Arc<JobLog>,
     plan: Plan,
 }
@@ -59,6 +67,10 @@ impl Shared {
 
     fn history(&self) -> MutexGuard<'_, History> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn savepoints(&self) -> MutexGuard<'_, Savepoints> {
+        self.savepoints.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn attempt(&self) -> MutexGuard<'_, Option<JobHandle>> {
@@ -74,18 +86,23 @@ pub struct Kept {
     pub checked: Arc<Checked>,
     /// Who runs it.
     pub worker: Arc<Worker>,
-    /// The job's root in the store.
+    /// The store, above the roots of jobs.
+    pub root: Store,
+    /// The job's root in it.
     pub store: Store,
     /// A first deployment, or one that goes on.
     pub beginning: Beginning,
     /// Where this process is, for people.
     pub leader: String,
+    /// The topic for records of output that is owed which their own topic refuses.
+    pub dead_letter: Option<String>,
 }
 
 /// A job that is kept alive.
 #[derive(Clone)]
 pub struct Keeper {
     shared: Arc<Shared>,
+    store: Store,
     messages: Sender<Message>,
 }
 
@@ -102,10 +119,11 @@ impl Keeper {
             over: Condvar::new(),
             attempt: Mutex::default(),
             history: Mutex::default(),
+            savepoints: Mutex::default(),
             log: Arc::default(),
             plan: kept.checked.plan().clone(),
         });
-        let keeper = Keeper { shared: shared.clone(), messages: messages.clone() };
+        let keeper = Keeper { shared: shared.clone(), store: kept.store.clone(), messages: messages.clone() };
         let driver = Driver::new(kept, head, shared, messages, Box::new(on_end));
         if let State::Over(End::Refused(why)) = driver.state() {
             return Err(Error::Refused(why));
@@ -158,6 +176,36 @@ impl Keeper {
         let (answer, answered) = channel();
         self.tell(Message::Checkpoint(answer));
         answered.recv().unwrap_or_else(|_| Err("the job is over".to_owned()))
+    }
+
+    /// Wants a savepoint, and the job to end with it if `stop`. What becomes of it [`Keeper::savepoints`] tells.
+    ///
+    /// # Errors
+    /// None comes: why.
+    pub fn savepoint(&self, name: SavepointName, stop: bool) -> Result<(), String> {
+        let (done, answered) = channel();
+        self.tell(Message::Savepoint(name, stop, done));
+        answered.recv().unwrap_or_else(|_| Err("the job is over".to_owned()))
+    }
+
+    /// Gives a savepoint up, and what only it needs in the store.
+    ///
+    /// # Errors
+    /// There is none, or it is needed: why.
+    pub fn give_up(&self, name: SavepointName) -> Result<(), String> {
+        let (done, answered) = channel();
+        self.tell(Message::GiveUp(name, done));
+        answered.recv().unwrap_or_else(|_| Err("the job is over".to_owned()))
+    }
+
+    /// The savepoints that are known, newest first.
+    pub fn savepoints(&self, job: &PipelineName) -> Vec<Savepoint> {
+        self.shared.savepoints().newest_first(job)
+    }
+
+    /// The job's root in the store.
+    pub(crate) fn store(&self) -> &Store {
+        &self.store
     }
 
     /// Its checkpoints in short.
@@ -229,7 +277,7 @@ fn shown(state: &State) -> JobState {
         State::Starting | State::Running => JobState::Running,
         State::Restarting => JobState::Restarting,
         State::Stopping => JobState::Canceling,
-        State::Over(End::Finished) => JobState::Finished,
+        State::Over(End::Finished | End::Settled) => JobState::Finished,
         State::Over(End::Canceled) => JobState::Canceled,
         State::Over(End::Failed(_) | End::Refused(_) | End::Deposed(_)) => JobState::Failed,
     }

@@ -54,6 +54,22 @@ impl From<jobs::Error> for Refused {
             Error::NoCheckpoints(_) => Refusal::new(RefusalCode::Conflict, message)
                 .hint("write `checkpoint: {interval: 10s}` into its pipeline file and deploy it again"),
             Error::NotNow(..) => Refusal::new(RefusalCode::Conflict, message),
+            Error::NoSavepoint { names, .. } if names.is_empty() => {
+                Refusal::new(RefusalCode::NotFound, message).hint("it has none; `flowctl savepoint create` makes one")
+            }
+            Error::NoSavepoint { names, .. } => {
+                Refusal::new(RefusalCode::NotFound, message).hint(format!("those that it has: {}", names.join(", ")))
+            }
+            Error::Beginning(error) => {
+                use jobs::BeginningError as Beginning;
+                let code = match &error {
+                    Beginning::Keep(_) => RefusalCode::Internal,
+                    Beginning::Unknown(_) => RefusalCode::NotFound,
+                    Beginning::Unfit { .. } | Beginning::Refused(_) => RefusalCode::Conflict,
+                    Beginning::Start(_) | Beginning::NoCheckpoints => RefusalCode::BadRequest,
+                };
+                Refusal::new(code, message)
+            }
             Error::Stopping => Refusal::new(RefusalCode::Unavailable, message),
             Error::Directory { .. } => Refusal::new(RefusalCode::Internal, message),
         })

@@ -64,6 +64,13 @@ impl Manifest {
         ObjectName::manifest(&self.incarnation, self.checkpoint)
     }
 
+    /// How many bytes of keyed state it names.
+    pub fn state_bytes(&self) -> u64 {
+        let subtasks = self.nodes.values().flat_map(|node| &node.subtasks);
+        let chains = subtasks.filter_map(|subtask| subtask.state.as_ref());
+        chains.flat_map(|chain| &chain.runs).map(|run| run.chunk.length).sum()
+    }
+
     /// As it is stored.
     pub fn to_bytes(&self) -> Vec<u8> {
         serde_json::to_vec(self).expect("all keys are texts")

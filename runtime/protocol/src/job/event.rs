@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use flow_model::checkpoint::head::Origin;
 use flow_model::checkpoint::snapshot::{Piece, Progress};
 use flow_model::checkpoint::{Attempt, CheckpointId, Head, Incarnation, Manifest, ObjectName};
-use flow_model::ids::OperatorName;
+use flow_model::ids::{OperatorName, SavepointName};
 
 use super::End;
 use crate::head::{Answer, Version};
@@ -28,7 +29,9 @@ pub enum Event {
     /// What [`Action::ReadHead`] found.
     HeadRead(Box<Option<(Head, Version)>>),
     /// What [`Action::LoadManifest`] found.
-    ManifestLoaded(CheckpointId, Result<Box<Manifest>, Failure>),
+    ManifestLoaded(Incarnation, CheckpointId, Result<Box<Manifest>, Failure>),
+    /// [`Action::Adopt`] is done, or can't be: why.
+    Adopted(Result<Box<Manifest>, Failure>),
     /// [`Action::StoreManifest`] is done, or can't be: why.
     ManifestStored(CheckpointId, Result<(), String>),
     /// What [`Action::Delete`] named is deleted.
@@ -90,6 +93,23 @@ pub enum Event {
     Cancel,
     /// Its user wants a checkpoint now. Answered by [`Action::Answer`] with this number.
     Checkpoint(u64),
+    /// Its user wants a savepoint. Answered by [`Action::Accepted`] with this number; what becomes of it is told by
+    /// [`Action::SavepointOver`].
+    Savepoint {
+        /// The number.
+        number: u64,
+        /// Its name.
+        name: SavepointName,
+        /// Its sources give nothing after it, and the job ends with it.
+        stop: bool,
+    },
+    /// Its user gives a savepoint up. Answered by [`Action::Accepted`] with this number.
+    GiveUp {
+        /// The number.
+        number: u64,
+        /// Its name.
+        name: SavepointName,
+    },
     /// The deadline has come.
     Tick,
 }
@@ -142,8 +162,31 @@ pub enum Action {
         /// The checkpoint that it goes on from.
         from: Option<Box<Manifest>>,
     },
+    /// Write what a confirmed checkpoint carries, and nothing else: no task is made. Answered by [`Event::Progressed`], or
+    /// [`Event::Failed`] and [`Event::Stopped`]; it stays until [`Action::Cancel`].
+    Settle {
+        /// The life of the job.
+        incarnation: Incarnation,
+        /// The attempt.
+        attempt: Attempt,
+        /// The checkpoint.
+        from: Box<Manifest>,
+    },
+    /// Copy what a life begins with (nothing, if it is claimed) and write the manifest that names it,
+    /// [`CheckpointId::ADOPTED`]. Answered by [`Event::Adopted`].
+    Adopt {
+        /// The life that begins.
+        incarnation: Incarnation,
+        /// What it begins with.
+        origin: Box<Origin>,
+    },
     /// Let sources read.
     Release {
+        /// Of which attempt.
+        attempt: Attempt,
+    },
+    /// Let sources give nothing but barriers from now on.
+    Hold {
         /// Of which attempt.
         attempt: Attempt,
     },
@@ -175,6 +218,10 @@ pub enum Action {
     },
     /// A checkpoint was asked for under this number. It counts as soon as this one or a later one does; or none is taken: why.
     Answer(u64, Result<CheckpointId, String>),
+    /// What was asked for under this number is under way or done; or it is not done: why.
+    Accepted(u64, Result<(), String>),
+    /// A savepoint that was asked for is one, or none comes: why.
+    SavepointOver(SavepointName, Result<CheckpointId, String>),
     /// A checkpoint was given up: tell people why.
     Abandoned(CheckpointId, String),
     /// Tell people.

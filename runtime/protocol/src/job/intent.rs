@@ -1,11 +1,16 @@
 //! Changes of HEAD, one after the other: what each makes of it, and what follows when it is accepted.
 
-use flow_model::checkpoint::head::Wanted;
-use flow_model::checkpoint::{Attempt, Head, Manifest};
+use std::collections::BTreeSet;
+
+use flow_model::checkpoint::head::{Savepoint, Wanted};
+use flow_model::checkpoint::{Attempt, CheckpointId, Head, Incarnation, Manifest, ObjectName};
+use flow_model::ids::SavepointName;
 
 use super::{End, Job, Phase, Then};
+use crate::checkpoint::Purpose;
 use crate::head::Step;
 use crate::job::event::{Action, Level};
+use crate::retention;
 
 /// A change of HEAD.
 pub(super) enum Intent {
@@ -13,8 +18,14 @@ pub(super) enum Intent {
     Lead(Box<Head>),
     /// Another attempt may act.
     Attempt,
-    /// A checkpoint counts.
-    Complete(Box<Manifest>),
+    /// A checkpoint counts; why it was taken.
+    Complete(Box<Manifest>, Vec<Purpose>),
+    /// What this life begins with is there.
+    Adopt(Box<Manifest>),
+    /// A checkpoint is a savepoint.
+    Pin(SavepointName, CheckpointId),
+    /// A savepoint is given up; the number under which that was asked for.
+    Unpin(SavepointName, u64),
     /// The job is not wanted to run any more.
     End(End),
 }
@@ -28,7 +39,12 @@ impl Job {
 
     /// Whether HEAD is still to be told of the end.
     pub(super) fn is_telling(&self) -> bool {
-        self.changing.iter().chain(&self.waiting).any(|intent| matches!(intent, Intent::End(_)))
+        self.is_wanting(|intent| matches!(intent, Intent::End(_)))
+    }
+
+    /// Whether such a change is in flight, or waits.
+    pub(super) fn is_wanting(&self, such: impl Fn(&Intent) -> bool) -> bool {
+        self.changing.iter().chain(&self.waiting).any(such)
     }
 
     /// Starts the next change if none is in flight.
@@ -54,20 +70,37 @@ impl Job {
         match intent {
             Intent::Lead(_) => {}
             Intent::Attempt => head.attempt = Attempt(head.attempt.0 + 1),
-            Intent::Complete(manifest) => {
+            Intent::Complete(manifest, _) => {
                 let Phase::Running(running) = &self.phase else { return None };
                 if running.attempt != manifest.attempt() {
                     return None;
                 }
-                if !self.deleting {
+                if self.deleting == 0 {
                     head.retired.clear();
                 }
                 head.latest = Some(manifest.checkpoint);
                 head.retained.push(manifest.checkpoint);
-                self.retention.retire(&mut head, running.least_confirmed());
+                self.retention.retire(&mut head, running.least_confirmed().min(self.least_requested()));
             }
+            Intent::Adopt(manifest) => {
+                head.latest = Some(manifest.checkpoint);
+                head.retained = vec![manifest.checkpoint];
+                if let Some(origin) = head.origin.as_ref().filter(|origin| origin.claim) {
+                    let of = (&origin.incarnation, origin.checkpoint);
+                    head.savepoints.retain(|savepoint| (&savepoint.incarnation, savepoint.checkpoint) != of);
+                }
+            }
+            Intent::Pin(name, checkpoint) => head.savepoints.push(Savepoint {
+                name: name.clone(),
+                incarnation: head.incarnation.clone(),
+                checkpoint: *checkpoint,
+                time: self.now,
+            }),
+            Intent::Unpin(name, _) => head.savepoints.retain(|savepoint| savepoint.name != *name),
             Intent::End(end) => {
+                head.unwritten = self.owes();
                 head.wanted = match end {
+                    End::Settled => head.wanted,
                     End::Finished => Wanted::Finished,
                     End::Canceled => Wanted::Canceled,
                     End::Failed(_) | End::Refused(_) => Wanted::Failed,
@@ -82,7 +115,15 @@ impl Job {
     pub(super) fn changed(&mut self) {
         match self.changing.take() {
             Some(Intent::Lead(_) | Intent::Attempt) => self.load_or_start(),
-            Some(Intent::Complete(manifest)) => self.completed(*manifest),
+            Some(Intent::Complete(manifest, purposes)) => self.completed(*manifest, &purposes),
+            Some(Intent::Adopt(manifest)) => {
+                self.retention.add(&manifest);
+                self.latest = Some(*manifest);
+                self.load_or_start();
+                self.sweep();
+            }
+            Some(Intent::Pin(name, checkpoint)) => self.pinned(&name, checkpoint),
+            Some(Intent::Unpin(_, number)) => self.unpinned(number),
             Some(Intent::End(end)) => self.end_told(end),
             None => {}
         }
@@ -92,32 +133,48 @@ impl Job {
     fn load_or_start(&mut self) {
         let (Phase::Leading, Some(head)) = (&self.phase, self.register.current()) else { return };
         let known = self.latest.as_ref().map(|manifest| manifest.checkpoint);
-        match head.latest {
-            Some(checkpoint) if known != Some(checkpoint) => {
-                self.phase = Phase::Loading(checkpoint);
-                let load = |checkpoint| Action::LoadManifest(head.incarnation.clone(), checkpoint);
-                let others = head.retained.iter().copied().filter(|retained| *retained != checkpoint);
-                self.actions.extend([checkpoint].into_iter().chain(others).map(load));
+        let mine = |checkpoint| (head.incarnation.clone(), checkpoint);
+        let wanted = head.latest.filter(|checkpoint| known != Some(*checkpoint));
+        let unknown =
+            retention::named(head).filter(|of| !self.retention.knows(of) && wanted.map(mine).as_ref() != Some(of));
+        let to_load: BTreeSet<(Incarnation, CheckpointId)> = unknown.collect();
+        // What the job waits for goes first.
+        let loads = wanted.map(mine).into_iter().chain(to_load);
+        self.actions.extend(loads.map(|(incarnation, checkpoint)| Action::LoadManifest(incarnation, checkpoint)));
+        match (wanted, head.latest, &head.origin) {
+            (Some(checkpoint), ..) => self.phase = Phase::Loading(checkpoint),
+            (None, None, Some(origin)) => {
+                let (incarnation, origin) = (head.incarnation.clone(), Box::new(origin.clone()));
+                self.actions.push(Action::Adopt { incarnation, origin });
+                self.phase = Phase::Adopting;
             }
-            _ => self.start(),
+            (None, ..) => self.start(),
         }
     }
 
-    fn completed(&mut self, manifest: Manifest) {
+    fn completed(&mut self, manifest: Manifest, purposes: &[Purpose]) {
         self.failures.over();
         self.retention.add(&manifest);
+        self.lanes.confirmed(manifest.checkpoint, &manifest.nodes);
+        self.taken(purposes, manifest.checkpoint);
         if let Phase::Running(running) = &mut self.phase
             && running.attempt == manifest.attempt()
         {
             running.confirmed(&manifest, &mut self.actions);
         }
         self.latest = Some(manifest);
+        self.sweep();
         let Some(head) = self.register.current() else { return };
         self.retention.forget(head);
-        if let (false, Some(garbage)) = (self.deleting, self.retention.garbage(head))
-            && !garbage.is_empty()
-        {
-            self.deleting = true;
+        if let (0, Some(garbage)) = (self.deleting, self.retention.garbage(head)) {
+            self.delete(garbage);
+        }
+    }
+
+    /// Deletes what nobody needs.
+    pub(super) fn delete(&mut self, garbage: BTreeSet<ObjectName>) {
+        if !garbage.is_empty() {
+            self.deleting += 1;
             self.actions.push(Action::Delete(garbage));
         }
     }
@@ -132,13 +189,18 @@ impl Job {
                 });
                 self.phase = Phase::Stopping(attempt, Then::End(end));
             }
-            Phase::Stopping(attempt, Then::Judge(_)) => self.phase = Phase::Stopping(*attempt, Then::End(end)),
+            Phase::Settling(attempt) => {
+                let attempt = *attempt;
+                self.actions.push(Action::Cancel { attempt });
+                self.phase = Phase::Stopping(attempt, Then::End(end));
+            }
+            Phase::Stopping(_, Then::End(_)) | Phase::Over(_) => {}
+            Phase::Stopping(attempt, _) => self.phase = Phase::Stopping(*attempt, Then::End(end)),
             Phase::Telling(end) => {
                 let end = end.clone();
                 self.over(end);
             }
-            Phase::Leading | Phase::Loading(_) | Phase::Pausing(_) => self.over(end),
-            Phase::Stopping(_, Then::End(_)) | Phase::Over(_) => {}
+            Phase::Leading | Phase::Loading(_) | Phase::Adopting | Phase::Pausing(_) => self.over(end),
         }
     }
 

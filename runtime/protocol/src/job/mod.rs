@@ -2,19 +2,22 @@
 //! checkpoints, start again after a failure, end. [`Job::handle`] takes what happened and says what is to be done.
 //!
 //! - `running`: an attempt that runs, and its checkpoints
+//! - `settling`: confirmed output of a life that is over, or about to be, is written
+//! - `savepoint`: checkpoints that users keep
 //! - `intent`: changes of HEAD, one after the other
 //! - [`event`]: what happens and what is to be done
 
-use std::collections::VecDeque;
+use std::collections::{BTreeSet, VecDeque};
 
-use flow_model::checkpoint::head::Wanted;
-use flow_model::checkpoint::{Attempt, CheckpointId, Head, Incarnation, Manifest};
+use flow_model::checkpoint::head::{Origin, Wanted};
+use flow_model::checkpoint::{Attempt, CheckpointId, Head, Incarnation, Manifest, ObjectName};
 use flow_model::ids::PipelineName;
 use flow_model::key_group::KeyGroups;
 
 use crate::Time;
 use crate::checkpoint::{self, Contributions};
 use crate::head::{Outcome, Register, Step, Version, is_free};
+use crate::lanes::Lanes;
 use crate::patience::Patience;
 use crate::restart::{self, Failures, Verdict};
 use crate::retention::Retention;
@@ -22,10 +25,14 @@ use crate::retention::Retention;
 pub mod event;
 mod intent;
 mod running;
+mod savepoint;
+mod settling;
 
 pub use event::{Action, Event, Failure, Level};
 use intent::Intent;
 use running::Running;
+use savepoint::Requested;
+use settling::Goal;
 
 /// What a job is, and how it is run.
 #[derive(Debug, Clone)]
@@ -46,13 +53,39 @@ pub struct Settings {
     pub leader: String,
 }
 
+/// What becomes of output of a former life that is confirmed and not known to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owed {
+    /// It is written before anything else.
+    Write,
+    /// The same, though what was known to be written is not found any more: it is another Kafka.
+    WriteAnew,
+    /// It is given up.
+    Abandon,
+}
+
+/// A life of a job that is to begin.
+#[derive(Debug, Clone)]
+pub struct Life {
+    /// Which.
+    pub incarnation: Incarnation,
+    /// The checkpoint of another life that it begins with.
+    pub origin: Option<Origin>,
+    /// What becomes of what the former life owes.
+    pub owed: Owed,
+    /// The former life ends with it, though HEAD says that another process runs it: that one is gone for good.
+    pub take_over: bool,
+}
+
 /// Why a job is led by this process.
 #[derive(Debug, Clone)]
 pub enum Beginning {
     /// It was deployed just now: its first attempt, in a life of its own.
-    Deployed(Incarnation),
-    /// It ran already: it goes on from its last checkpoint.
-    Resumed(Incarnation),
+    Deployed(Life),
+    /// It ran already, or was about to begin: it goes on from its last checkpoint.
+    Resumed(Life),
+    /// It is over, and what it owes is written, like this; then it is over again.
+    Settled(Owed),
 }
 
 /// What a job is doing, for people.
@@ -83,6 +116,8 @@ pub enum End {
     Refused(String),
     /// Another process leads it.
     Deposed(String),
+    /// It was over before, and what it owed is written.
+    Settled,
 }
 
 enum Phase {
@@ -90,8 +125,12 @@ enum Phase {
     Leading,
     /// The manifest of that checkpoint is asked for.
     Loading(CheckpointId),
+    /// What this life begins with is being copied.
+    Adopting,
     /// An attempt runs.
     Running(Box<Running>),
+    /// An attempt only writes what is confirmed.
+    Settling(Attempt),
     /// The attempt is to stop; then this follows.
     Stopping(Attempt, Then),
     /// Until then nothing runs.
@@ -107,6 +146,10 @@ enum Phase {
 enum Then {
     /// It had failed.
     Judge(Failure),
+    /// HEAD has to be told of the end.
+    Tell(End),
+    /// What is owed is written, or there was no time to.
+    Goal,
     /// It ends; HEAD says so already where it has to.
     End(End),
 }
@@ -122,24 +165,34 @@ pub struct Job {
     phase: Phase,
     /// The checkpoint that a next attempt goes on from.
     latest: Option<Manifest>,
+    /// What is known to be written of the checkpoint that counts.
+    lanes: Lanes,
+    /// What follows when what is owed is written, if that is all that is left to do.
+    goal: Option<Goal>,
     failures: Failures,
     /// What attempts have learned of how long checkpoints take.
     patience: Patience,
     retention: Retention,
+    /// What former lives left was looked for.
+    swept: bool,
     now: Time,
     /// Who asked for a checkpoint and has no answer yet.
     asked: Vec<u64>,
-    /// Objects of retired checkpoints are being deleted.
-    deleting: bool,
+    /// Its user wants it stopped.
+    canceled: bool,
+    /// Savepoints that were asked for and are none yet.
+    requested: Vec<Requested>,
+    /// So many deletions are under way.
+    deleting: usize,
     actions: Vec<Action>,
 }
 
 impl Job {
-    /// A job of which HEAD says this. `unique` are 128 random bits that no other process has.
+    /// A job of which HEAD says this at `now`. `unique` are 128 random bits that no other process has.
     pub fn new(
         settings: Settings,
         beginning: Beginning,
-        unique: u128,
+        (unique, now): (u128, Time),
         head: Option<(Head, Version)>,
     ) -> (Job, Vec<Action>) {
         let retention = Retention::new(settings.retained);
@@ -151,12 +204,17 @@ impl Job {
             waiting: VecDeque::new(),
             phase: Phase::Leading,
             latest: None,
+            lanes: Lanes::default(),
+            goal: None,
             failures: Failures::default(),
             patience,
             retention,
-            now: 0,
+            swept: false,
+            now,
             asked: Vec::new(),
-            deleting: false,
+            canceled: false,
+            requested: Vec::new(),
+            deleting: 0,
             actions: Vec::new(),
         };
         match job.first(beginning) {
@@ -168,30 +226,56 @@ impl Job {
     }
 
     /// The HEAD that makes this process the leader.
-    fn first(&self, beginning: Beginning) -> Result<Head, End> {
+    fn first(&mut self, beginning: Beginning) -> Result<Head, End> {
         let (leader, current) = (self.settings.leader.clone(), self.register.current());
         let elsewhere = |head: &Head| {
             End::Refused(format!(
-                "HEAD says that it is run by {} (term {}); cancel it there, or stop that process and resume it",
+                "HEAD says that it is run by {} (term {}); cancel it there, or, if that process is gone for good, go on with it \
+                 here: deploy with --take-over",
                 head.leader, head.term
             ))
         };
+        // The same life once more, as another attempt.
+        let again = |head: &Head, leader| {
+            let mut head = head.clone();
+            (head.term, head.attempt, head.leader) = (head.term + 1, Attempt(head.attempt.0 + 1), leader);
+            head
+        };
         match (beginning, current) {
-            (Beginning::Deployed(incarnation), None) => Ok(Head::new(1, leader, incarnation, String::new())),
-            (Beginning::Deployed(incarnation), Some(head)) if is_free(head) => {
-                Ok(Head::new(head.term + 1, leader, incarnation, String::new()))
+            (Beginning::Deployed(Life { incarnation, origin, .. }), None) => {
+                let mut head = Head::new(1, leader, incarnation, String::new());
+                head.origin = origin;
+                Ok(head)
             }
-            (Beginning::Deployed(_), Some(head)) => Err(elsewhere(head)),
-            (Beginning::Resumed(incarnation), Some(head)) if head.incarnation == incarnation => {
+            (Beginning::Resumed(life), Some(head)) if head.incarnation == life.incarnation => {
                 if head.wanted != Wanted::Running {
                     return Err(ended(head));
                 }
-                let attempt = Attempt(head.attempt.0 + 1);
-                let mut head = head.clone();
-                (head.term, head.leader, head.attempt) = (head.term + 1, leader, attempt);
+                Ok(again(head, leader))
+            }
+            (Beginning::Resumed(life), Some(head)) if head.former.contains(&life.incarnation) => {
+                Err(End::Refused("another life of the job has begun since".to_owned()))
+            }
+            // What its former life owed was still being written when its process ended.
+            (Beginning::Deployed(life) | Beginning::Resumed(life), Some(head)) if is_free(head) || life.take_over => {
+                let owes = head.unwritten || !is_free(head) && head.latest.is_some();
+                if !owes || life.owed == Owed::Abandon {
+                    return Ok(head.next_life(leader, life.incarnation, life.origin, self.now));
+                }
+                let head = again(head, leader);
+                self.goal = Some(Goal::Begin(Box::new(life)));
                 Ok(head)
             }
-            (Beginning::Resumed(_), Some(head)) => Err(elsewhere(head)),
+            (Beginning::Settled(owed), Some(head)) if is_free(head) => {
+                if !head.unwritten {
+                    return Err(End::Refused("all of its output is written".to_owned()));
+                }
+                let head = again(head, leader);
+                self.goal = Some(Goal::Only(owed));
+                Ok(head)
+            }
+            (_, Some(head)) => Err(elsewhere(head)),
+            (Beginning::Settled(_), None) => Err(End::Refused("there is no HEAD of it in the store".to_owned())),
             (Beginning::Resumed(_), None) => {
                 Err(End::Refused("its HEAD is gone from the store; deploy it again".to_owned()))
             }
@@ -210,12 +294,15 @@ impl Job {
                 let outcome = self.register.read(*found);
                 self.head_settled(outcome);
             }
-            Event::ManifestLoaded(checkpoint, loaded) => self.loaded(checkpoint, loaded),
+            Event::ManifestLoaded(incarnation, checkpoint, loaded) => self.loaded(&incarnation, checkpoint, loaded),
+            Event::Adopted(adopted) => self.adopted(adopted),
             Event::Failed { attempt, failure } => self.failed(attempt, failure),
             Event::Stopped { attempt } => self.stopped(attempt),
             Event::Cancel => self.cancel(),
-            Event::Deleted => self.deleting = false,
+            Event::Deleted => self.deleting -= 1,
             Event::Checkpoint(number) => self.asked.push(number),
+            Event::Savepoint { number, name, stop } => self.request(number, name, stop),
+            Event::GiveUp { number, name } => self.give_savepoint_up(number, name),
             Event::Tick => {}
             of_attempt => self.of_attempt(of_attempt),
         }
@@ -228,7 +315,8 @@ impl Job {
     pub fn next_deadline(&self) -> Option<Time> {
         match &self.phase {
             Phase::Pausing(until) => Some(*until),
-            Phase::Running(running) => running.deadline(),
+            Phase::Running(running) => running.deadline(&self.lanes),
+            Phase::Settling(_) => self.goal.as_ref().and_then(Goal::until),
             _ => None,
         }
     }
@@ -236,13 +324,14 @@ impl Job {
     /// What it is doing.
     pub fn state(&self) -> State {
         match &self.phase {
-            Phase::Leading | Phase::Loading(_) if self.failures.any() => State::Restarting,
-            Phase::Leading | Phase::Loading(_) => State::Starting,
-            Phase::Running(running) if running.is_canceling() => State::Stopping,
-            Phase::Running(_) => State::Running,
-            Phase::Stopping(_, Then::Judge(_)) | Phase::Pausing(_) => State::Restarting,
-            Phase::Stopping(_, Then::End(_)) | Phase::Telling(_) => State::Stopping,
             Phase::Over(end) => State::Over(end.clone()),
+            _ if matches!(self.goal, Some(Goal::End(..))) => State::Stopping,
+            Phase::Leading | Phase::Loading(_) | Phase::Adopting if self.failures.any() => State::Restarting,
+            Phase::Leading | Phase::Loading(_) | Phase::Adopting => State::Starting,
+            Phase::Running(running) if running.is_canceling() => State::Stopping,
+            Phase::Running(_) | Phase::Settling(_) | Phase::Stopping(_, Then::Goal) => State::Running,
+            Phase::Stopping(_, Then::Judge(_)) | Phase::Pausing(_) => State::Restarting,
+            Phase::Stopping(_, Then::Tell(_) | Then::End(_)) | Phase::Telling(_) => State::Stopping,
         }
     }
 
@@ -264,32 +353,59 @@ impl Job {
             self.phase = Phase::Leading;
             self.want(Intent::Attempt);
         }
+        self.pin_settled();
+        let is_held = self.is_held();
         if let Phase::Running(running) = &mut self.phase {
-            let failed = running.advance(self.now, &mut self.actions);
+            let failed = running.advance(self.now, &self.lanes, is_held, &mut self.actions);
             let attempt = running.attempt;
-            for complete in running.take_complete(self.now) {
+            for complete in running.take_complete(self.now, &self.lanes) {
                 self.want(complete);
             }
             if let Some(failure) = failed {
                 self.failed(attempt, failure);
             }
         }
+        self.settle();
         self.change_next();
     }
 
     /// An attempt runs: from the latest checkpoint, or from the beginning.
     fn start(&mut self) {
         let Some(head) = self.register.current() else { return };
-        let attempt = head.attempt;
-        let running = Running::new(&self.settings, attempt, self.latest.as_ref(), self.patience, self.now);
+        let (incarnation, attempt) = (head.incarnation.clone(), head.attempt);
+        self.lanes = Lanes::restored(self.latest.as_ref());
+        let latest = self.latest.as_ref().map(|latest| latest.checkpoint);
+        self.requested.iter_mut().for_each(|requested| requested.restarted(latest));
+        if self.goal.is_some() {
+            return self.start_to_settle(incarnation, attempt);
+        }
+        let mut running = Running::new(&self.settings, attempt, self.latest.as_ref(), self.patience, self.now);
+        self.requested.iter().for_each(|requested| requested.want(&mut running));
         self.phase = Phase::Running(Box::new(running));
-        let incarnation = head.incarnation.clone();
         let from = self.latest.clone().map(Box::new);
         self.actions.push(Action::Deploy { incarnation, attempt, from });
     }
 
-    fn loaded(&mut self, checkpoint: CheckpointId, loaded: Result<Box<Manifest>, Failure>) {
-        if !matches!(self.phase, Phase::Loading(wanted) if wanted == checkpoint) {
+    /// What this life begins with is there under its own name.
+    fn adopted(&mut self, adopted: Result<Box<Manifest>, Failure>) {
+        if !matches!(self.phase, Phase::Adopting) {
+            return;
+        }
+        match adopted {
+            Ok(manifest) => match self.fits(&manifest, CheckpointId::ADOPTED) {
+                Ok(()) => {
+                    self.phase = Phase::Leading;
+                    self.want(Intent::Adopt(manifest));
+                }
+                Err(reason) => self.give_up(Failure { kind: restart::Kind::Fatal, reason }),
+            },
+            Err(failure) => self.judge(failure),
+        }
+    }
+
+    fn loaded(&mut self, life: &Incarnation, checkpoint: CheckpointId, loaded: Result<Box<Manifest>, Failure>) {
+        let is_mine = self.register.current().is_some_and(|head| head.incarnation == *life);
+        if !matches!(self.phase, Phase::Loading(wanted) if wanted == checkpoint && is_mine) {
             match loaded {
                 Ok(manifest) => self.retention.add(&manifest),
                 Err(failure) => {
@@ -336,33 +452,48 @@ impl Job {
         if !is_it {
             return Err(format!("{} holds another checkpoint than its name says", manifest.name()));
         }
-        if manifest.key_groups != self.settings.key_groups {
+        let has_state = manifest.nodes.values().any(|node| node.subtasks.iter().any(|subtask| subtask.state.is_some()));
+        // Output has no key groups.
+        if manifest.key_groups != self.settings.key_groups && has_state && self.goal.is_none() {
             let (then, now) = (manifest.key_groups.get(), self.settings.key_groups.get());
             return Err(format!("the checkpoint has {then} key groups and the pipeline {now}; set key-groups: {then}"));
         }
         Ok(())
     }
 
-    /// Deletes what earlier attempts left.
+    /// Deletes what earlier attempts left, once, and what former lives left.
     fn sweep(&mut self) {
-        let (Some(head), Some(latest)) = (self.register.current(), &self.latest) else { return };
+        let (Some(head), Some(latest), false) = (self.register.current(), &self.latest, self.swept) else { return };
         let Some(kept) = self.retention.kept(head) else { return };
-        self.actions.push(Action::Sweep {
-            incarnation: head.incarnation.clone(),
-            until: latest.checkpoint,
-            kept: kept.into_iter().cloned().collect(),
-        });
+        let kept: BTreeSet<ObjectName> = kept.into_iter().cloned().collect();
+        let mine = (&head.incarnation, latest.checkpoint);
+        let former = head.former.iter().map(|former| (former, CheckpointId(u64::MAX)));
+        for (incarnation, until) in former.chain([mine]) {
+            let (incarnation, kept) = (incarnation.clone(), kept.clone());
+            self.actions.push(Action::Sweep { incarnation, until, kept });
+        }
+        self.swept = true;
+    }
+
+    /// The attempt that is at work.
+    fn at_work(&self) -> Option<Attempt> {
+        match &self.phase {
+            Phase::Running(running) => Some(running.attempt),
+            Phase::Settling(attempt) => Some(*attempt),
+            _ => None,
+        }
     }
 
     fn failed(&mut self, attempt: Attempt, mut failure: Failure) {
-        let Phase::Running(running) = &self.phase else { return };
-        if running.attempt != attempt {
+        if self.at_work() != Some(attempt) {
             return;
         }
-        if failure.kind == restart::Kind::Fatal && running.is_restoring() {
-            failure.reason += &self.earlier();
+        if let Phase::Running(running) = &self.phase {
+            if failure.kind == restart::Kind::Fatal && running.is_restoring() {
+                failure.reason += &self.earlier();
+            }
+            self.patience = running.patience();
         }
-        self.patience = running.patience();
         self.actions.push(Action::Tell(Level::Error, failure.reason.clone()));
         self.actions.push(Action::Cancel { attempt });
         self.phase = Phase::Stopping(attempt, Then::Judge(failure));
@@ -371,7 +502,7 @@ impl Job {
     fn stopped(&mut self, attempt: Attempt) {
         if !matches!(&self.phase, Phase::Stopping(stopping, _) if *stopping == attempt) {
             // It has stopped by itself and said nothing.
-            if matches!(&self.phase, Phase::Running(running) if running.attempt == attempt) {
+            if self.at_work() == Some(attempt) {
                 let reason = "it stopped without a reason".to_owned();
                 self.failed(attempt, Failure { kind: restart::Kind::Fatal, reason });
                 self.stopped(attempt);
@@ -381,13 +512,20 @@ impl Job {
         let Phase::Stopping(_, then) = std::mem::replace(&mut self.phase, Phase::Leading) else { return };
         match then {
             Then::Judge(failure) => self.judge(failure),
+            Then::Goal => self.reached(),
+            Then::Tell(end) if self.is_telling() => self.phase = Phase::Telling(end),
+            Then::Tell(end) => self.tell_end(end),
             Then::End(end) if self.is_telling() => self.phase = Phase::Telling(end),
             Then::End(end) => self.over(end),
         }
     }
 
     fn judge(&mut self, failure: Failure) {
+        if self.canceled && self.goal.is_none() && failure.kind != restart::Kind::Fenced {
+            return self.tell_end(End::Canceled);
+        }
         match self.failures.judge(failure.kind, &self.settings.restart) {
+            Verdict::Restart(pause) if self.is_late(pause) => self.reached(),
             Verdict::Restart(pause) => {
                 let text = format!("starts again in {} ms", pause);
                 self.actions.push(Action::Tell(Level::Warn, text));
@@ -406,29 +544,54 @@ impl Job {
         if failure.kind == restart::Kind::Fenced {
             return self.over(End::Deposed(failure.reason));
         }
-        self.tell_end(End::Failed(failure));
+        match self.goal {
+            Some(Goal::End(..)) => self.reached(),
+            // HEAD goes on to say that output is owed.
+            Some(Goal::Begin(_) | Goal::Only(_)) => self.over(End::Failed(failure.of_former())),
+            None => self.tell_end(End::Failed(failure)),
+        }
     }
 
-    /// Nothing runs any more: HEAD is told, then it is over.
+    /// Nothing runs any more. What is owed is written; then HEAD is told, and it is over.
     fn tell_end(&mut self, end: End) {
+        if self.may_settle() {
+            self.goal = Some(Goal::end(end, self.now));
+            self.phase = Phase::Leading;
+            // One may be on its way, which had another purpose.
+            if !self.is_wanting(|intent| matches!(intent, Intent::Attempt)) {
+                self.want(Intent::Attempt);
+            }
+            return;
+        }
         self.phase = Phase::Telling(end.clone());
         self.want(Intent::End(end));
     }
 
     fn cancel(&mut self) {
+        self.canceled = true;
         match &mut self.phase {
             Phase::Running(running) => running.cancel(self.now),
             Phase::Stopping(attempt, Then::Judge(_)) => {
-                let attempt = *attempt;
-                self.want(Intent::End(End::Canceled));
-                self.phase = Phase::Stopping(attempt, Then::End(End::Canceled));
+                self.phase = Phase::Stopping(*attempt, Then::Tell(End::Canceled));
             }
-            Phase::Leading | Phase::Loading(_) | Phase::Pausing(_) => self.tell_end(End::Canceled),
-            Phase::Stopping(_, Then::End(_)) | Phase::Telling(_) | Phase::Over(_) => {}
+            Phase::Settling(attempt) => {
+                let attempt = *attempt;
+                self.actions.push(Action::Cancel { attempt });
+                let is_end = matches!(self.goal, Some(Goal::End(..)));
+                let then = if is_end { Then::Goal } else { Then::End(End::Canceled) };
+                self.phase = Phase::Stopping(attempt, then);
+            }
+            Phase::Leading | Phase::Loading(_) | Phase::Adopting | Phase::Pausing(_) => match self.goal {
+                Some(Goal::End(..)) => self.reached(),
+                Some(Goal::Begin(_) | Goal::Only(_)) => self.over(End::Canceled),
+                None => self.tell_end(End::Canceled),
+            },
+            Phase::Stopping(..) | Phase::Telling(_) | Phase::Over(_) => {}
         }
     }
 
     fn over(&mut self, end: End) {
+        self.none_comes();
         self.phase = Phase::Over(end.clone());
         self.actions.push(Action::Ended(end));
     }
@@ -445,12 +608,12 @@ impl Job {
                     format!("HEAD is {leader}'s now (term {term}): this process does not lead the job any more");
                 self.actions.push(Action::Tell(Level::Error, reason.clone()));
                 let end = End::Deposed(reason);
+                if let Some(attempt) = self.at_work() {
+                    self.actions.push(Action::Cancel { attempt });
+                    self.phase = Phase::Stopping(attempt, Then::End(end));
+                    return;
+                }
                 match &self.phase {
-                    Phase::Running(running) => {
-                        let attempt = running.attempt;
-                        self.actions.push(Action::Cancel { attempt });
-                        self.phase = Phase::Stopping(attempt, Then::End(end));
-                    }
                     Phase::Stopping(attempt, _) => self.phase = Phase::Stopping(*attempt, Then::End(end)),
                     Phase::Over(_) => {}
                     _ => self.over(end),

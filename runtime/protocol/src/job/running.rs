@@ -6,6 +6,7 @@ use flow_model::checkpoint::{Attempt, CheckpointId, Manifest};
 
 use super::event::{Action, Event, Failure};
 use super::intent::Intent;
+use super::settling::LAST_OUTPUT;
 use super::{End, Job, Phase, Settings};
 use crate::Time;
 use crate::checkpoint::{Checkpoints, Complete, Expired, Purpose};
@@ -15,9 +16,6 @@ use crate::restart::Kind;
 
 /// No checkpoint begins while more than so many confirmed ones have output that is not written.
 const BEHIND: usize = 2;
-
-/// How long a job that is to stop may take to write what is confirmed, in milliseconds.
-const LAST_OUTPUT: Time = 10_000;
 
 /// How far the end of a job is.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -39,10 +37,11 @@ pub(super) struct Running {
     pub(super) attempt: Attempt,
     /// Its tasks are there.
     started: bool,
-    /// Its sources may read.
+    /// Where it began is durable: its sources may read.
+    based: bool,
+    /// Its sources read.
     released: bool,
     checkpoints: Checkpoints,
-    lanes: Lanes,
     /// The checkpoint that counts.
     confirmed: CheckpointId,
     /// The checkpoint that it was restored from.
@@ -76,9 +75,9 @@ impl Running {
         Running {
             attempt,
             started: false,
+            based: from.is_some(),
             released: false,
             checkpoints,
-            lanes: Lanes::restored(from),
             confirmed: from.map_or(CheckpointId::NONE, |manifest| manifest.checkpoint),
             restored: from.map(|manifest| manifest.checkpoint),
             carried: BTreeMap::new(),
@@ -91,14 +90,14 @@ impl Running {
     }
 
     /// No barrier before every lane of the restored checkpoint is settled, nor while a lane is far behind.
-    fn may_begin(&self) -> bool {
-        let settled = self.restored.is_none_or(|restored| self.lanes.is_settled_at(restored));
-        self.started && settled && self.lanes.behind() <= BEHIND && self.is_open() && self.next.is_none()
+    fn may_begin(&self, lanes: &Lanes) -> bool {
+        let settled = self.restored.is_none_or(|restored| lanes.is_settled_at(restored));
+        self.started && settled && lanes.behind() <= BEHIND && self.is_open() && self.next.is_none()
     }
 
-    pub(super) fn deadline(&self) -> Option<Time> {
+    pub(super) fn deadline(&self, lanes: &Lanes) -> Option<Time> {
         let canceled = if let Ending::Canceling(until) = self.ending { Some(until) } else { None };
-        self.checkpoints.deadline(self.may_begin()).into_iter().chain(canceled).min()
+        self.checkpoints.deadline(self.may_begin(lanes)).into_iter().chain(canceled).min()
     }
 
     /// How long its checkpoints are waited for by now.
@@ -118,8 +117,13 @@ impl Running {
         }
     }
 
+    /// Wants a checkpoint beside the periodic ones. Says which it will be.
+    pub(super) fn want(&mut self, purpose: Purpose) -> CheckpointId {
+        self.checkpoints.want(purpose)
+    }
+
     /// Checkpoints may still begin.
-    fn is_open(&self) -> bool {
+    pub(super) fn is_open(&self) -> bool {
         matches!(self.ending, Ending::Open | Ending::Drained)
     }
 
@@ -132,8 +136,14 @@ impl Running {
         self.carried.values().min().copied().unwrap_or(CheckpointId(u64::MAX))
     }
 
-    /// What follows from time. Says why the attempt has failed, if it has.
-    pub(super) fn advance(&mut self, now: Time, actions: &mut Vec<Action>) -> Option<Failure> {
+    /// What follows from time. Its sources are to give nothing while `is_held`. Says why the attempt has failed, if it has.
+    pub(super) fn advance(
+        &mut self,
+        now: Time,
+        lanes: &Lanes,
+        is_held: bool,
+        actions: &mut Vec<Action>,
+    ) -> Option<Failure> {
         while let Some(expired) = self.checkpoints.expire(now) {
             let who = expired
                 .first
@@ -149,11 +159,13 @@ impl Running {
                 self.failed = Some(too_many(&reason));
             }
         }
-        if self.restored.is_some() && self.started && !self.released {
-            self.released = true;
-            actions.push(Action::Release { attempt: self.attempt });
+        let may_read = self.started && self.based && !is_held;
+        if may_read != self.released {
+            self.released = may_read;
+            let attempt = self.attempt;
+            actions.push(if may_read { Action::Release { attempt } } else { Action::Hold { attempt } });
         }
-        while self.may_begin()
+        while self.may_begin(lanes)
             && let Some(checkpoint) = self.checkpoints.begin(now)
         {
             self.carried.insert(checkpoint, self.confirmed);
@@ -163,15 +175,15 @@ impl Running {
     }
 
     /// Checkpoints whose manifests are written.
-    pub(super) fn take_complete(&mut self, now: Time) -> Vec<Intent> {
+    pub(super) fn take_complete(&mut self, now: Time, lanes: &Lanes) -> Vec<Intent> {
         if let Ending::Canceling(until) = self.ending
-            && (self.lanes.behind() == 0 || until <= now)
+            && (lanes.behind() == 0 || until <= now)
         {
             self.ending = Ending::Told;
             self.stored.push(Intent::End(End::Canceled));
         }
         if let Ending::Final(checkpoint) = self.ending
-            && self.lanes.is_settled_at(checkpoint)
+            && lanes.is_settled_at(checkpoint)
         {
             self.ending = Ending::Told;
             self.stored.push(Intent::End(End::Finished));
@@ -185,12 +197,8 @@ impl Running {
         self.confirmed = checkpoint;
         self.carried.retain(|on_its_way, _| *on_its_way > checkpoint);
         self.checkpoints.succeeded();
-        self.lanes.confirmed(checkpoint, &manifest.nodes);
         actions.push(Action::Confirm { attempt, checkpoint });
-        if !self.released {
-            self.released = true;
-            actions.push(Action::Release { attempt });
-        }
+        self.based = true;
         let all_ended = manifest.nodes.values().all(|node| node.subtasks.iter().all(|snapshot| snapshot.ended));
         if self.ending == Ending::Drained && all_ended {
             self.ending = Ending::Final(checkpoint);
@@ -207,6 +215,12 @@ impl Job {
     /// What happened to the attempt that runs; what carries another one's number came late.
     pub(super) fn of_attempt(&mut self, event: Event) {
         let now = self.now;
+        if let Event::Progressed { attempt, lane, progress } = event {
+            if self.at_work() == Some(attempt) {
+                self.lanes.progressed(lane, progress);
+            }
+            return;
+        }
         let Phase::Running(running) = &mut self.phase else { return };
         let mine = running.attempt;
         match event {
@@ -230,9 +244,6 @@ impl Job {
                     self.actions.push(Action::Abandoned(checkpoint, reason));
                 }
             }
-            Event::Progressed { attempt, lane, progress } if attempt == mine => {
-                running.lanes.progressed(lane, progress)
-            }
             Event::Drained { attempt } if attempt == mine && running.ending == Ending::Open => {
                 running.ending = Ending::Drained;
                 running.checkpoints.want(Purpose::Final);
@@ -245,7 +256,7 @@ impl Job {
     /// Answers those who want a checkpoint. Who asks while the job is about to run waits until it does.
     pub(super) fn answer_asked(&mut self) {
         let is_coming = match &self.phase {
-            Phase::Leading | Phase::Loading(_) => true,
+            Phase::Leading | Phase::Loading(_) | Phase::Adopting => self.goal.is_none(),
             Phase::Running(running) => !running.started && running.is_open(),
             _ => false,
         };
@@ -254,7 +265,7 @@ impl Job {
         }
         for number in std::mem::take(&mut self.asked) {
             let answer = match &mut self.phase {
-                Phase::Running(running) if running.is_open() => Ok(running.checkpoints.want(Purpose::Asked)),
+                Phase::Running(running) if running.is_open() => Ok(running.want(Purpose::Asked)),
                 _ => Err("the job is about to end or to start again; ask again when it runs".to_owned()),
             };
             self.actions.push(Action::Answer(number, answer));
@@ -269,7 +280,7 @@ impl Job {
         }
         let Some(Complete { checkpoint, purposes, mut nodes, .. }) = running.next.take() else { return };
         for (name, node) in &mut nodes {
-            node.lanes = running.lanes.of(name);
+            node.lanes = self.lanes.of(name);
         }
         let Some(head) = self.register.current() else { return };
         let Settings { pipeline, key_groups, .. } = &self.settings;
@@ -286,7 +297,7 @@ impl Job {
             return;
         };
         match result {
-            Ok(()) => running.stored.push(Intent::Complete(manifest)),
+            Ok(()) => running.stored.push(Intent::Complete(manifest, purposes)),
             Err(reason) => {
                 running.carried.remove(&checkpoint);
                 if running.checkpoints.failed(purposes) {

@@ -2,15 +2,16 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use flow_model::checkpoint::head::Wanted;
+use flow_model::checkpoint::head::{Origin, PREVIOUS, Wanted};
 use flow_model::checkpoint::snapshot::{Chain, Output, Part, Piece, Progress, Run, Segment};
 use flow_model::checkpoint::{Attempt, CheckpointId, Chunk, Head, Incarnation, Manifest, ObjectName};
 use flow_model::ids::OperatorName;
 use flow_protocol::checkpoint::{self, Contribution, Contributions};
 use flow_protocol::head::Answer;
-use flow_protocol::job::{Action, Beginning, End, Event, Failure, Job, Settings, State};
+use flow_protocol::job::{Action, Beginning, End, Event, Failure, Job, Life, Owed, Settings, State};
+use flow_protocol::lanes::required;
 use flow_protocol::restart::{self, Kind};
-use flow_protocol::retention::is_garbage;
+use flow_protocol::retention::{self, is_garbage};
 
 /// Pseudo-random numbers (splitmix64).
 struct Dice(u64);
@@ -43,11 +44,16 @@ pub enum Plant {
     SweepsTheNew,
     /// What is deleted is deleted without the checkpoints that stay being looked at.
     DeletesWhatIsShared,
+    /// A lane tells that it has written what it has not.
+    TellsTooMuch,
 }
 
 /// An attempt on its worker.
 struct Running {
+    incarnation: Incarnation,
     attempt: Attempt,
+    /// It only writes.
+    settles: bool,
     /// Barriers on their way: checkpoint and confirmed.
     barriers: Vec<(CheckpointId, CheckpointId)>,
     /// Runs of its keyed state, oldest first.
@@ -70,6 +76,28 @@ struct Leader {
     asleep: bool,
 }
 
+/// What came about in a world.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Counts {
+    pub lives: u64,
+    pub adopted: u64,
+    pub savepoints: u64,
+    pub stopped_with_one: u64,
+    pub given_up: u64,
+    pub settled: u64,
+}
+
+impl std::ops::AddAssign for Counts {
+    fn add_assign(&mut self, other: Counts) {
+        self.lives += other.lives;
+        self.adopted += other.adopted;
+        self.savepoints += other.savepoints;
+        self.stopped_with_one += other.stopped_with_one;
+        self.given_up += other.given_up;
+        self.settled += other.settled;
+    }
+}
+
 pub struct World {
     plant: Plant,
     dice: Dice,
@@ -78,11 +106,17 @@ pub struct World {
     head: Option<(Head, String)>,
     /// Swaps that were sent, were not answered, and may still land.
     late: Vec<(Box<Head>, Option<String>)>,
-    manifests: BTreeMap<CheckpointId, Manifest>,
+    manifests: BTreeMap<ObjectName, Manifest>,
     objects: BTreeSet<ObjectName>,
+    /// Output that stands where it was to go.
+    written: BTreeSet<(Incarnation, CheckpointId)>,
     leaders: Vec<Leader>,
-    incarnation: Incarnation,
+    lives: u128,
+    /// The one that was deployed last.
+    life: Option<Life>,
     confirmed: u64,
+    /// What came about.
+    counts: Counts,
     ending: bool,
     over: bool,
     unique: u128,
@@ -117,7 +151,6 @@ fn settings(leader: usize) -> Settings {
 
 impl World {
     pub fn new(seed: u64, plant: Plant) -> World {
-        let incarnation = Incarnation::of(1);
         let mut world = World {
             plant,
             dice: Dice(seed),
@@ -127,15 +160,18 @@ impl World {
             late: Vec::new(),
             manifests: BTreeMap::new(),
             objects: BTreeSet::new(),
+            written: BTreeSet::new(),
             leaders: Vec::new(),
-            incarnation: incarnation.clone(),
+            lives: 0,
+            life: None,
             confirmed: 0,
+            counts: Counts::default(),
             ending: false,
             over: false,
             unique: 0,
             story: Vec::new(),
         };
-        world.lead(Beginning::Deployed(incarnation));
+        world.deploy_anew();
         world
     }
 
@@ -146,6 +182,10 @@ impl World {
     /// How many checkpoints were confirmed.
     pub fn confirmed(&self) -> u64 {
         self.confirmed
+    }
+
+    pub fn counts(&self) -> Counts {
+        self.counts
     }
 
     pub fn story(&self) -> String {
@@ -165,15 +205,79 @@ impl World {
     fn lead(&mut self, beginning: Beginning) {
         self.unique += 1;
         let number = self.leaders.len();
-        let (job, actions) = Job::new(settings(number), beginning, self.unique, self.head.clone());
+        let (job, actions) = Job::new(settings(number), beginning, (self.unique, self.now), self.head.clone());
         self.leaders.push(Leader { job, running: None, inbox: Vec::new(), asleep: false });
         self.tell(format!("leader {number} begins"));
         self.perform(number, actions);
     }
 
+    /// A life of its own, from nothing or from something of an earlier life.
+    fn deploy_anew(&mut self) {
+        self.lives += 1;
+        self.counts.lives += 1;
+        let incarnation = Incarnation::of(self.lives);
+        let mut origin = None;
+        if let Some((head, _)) = &self.head {
+            let of = |incarnation: &Incarnation, checkpoint| Origin {
+                job: "p".parse().expect("a name"),
+                incarnation: incarnation.clone(),
+                checkpoint,
+                claim: false,
+                dropped: Vec::new(),
+            };
+            let savepoints = head.savepoints.iter().map(|s| of(&s.incarnation, s.checkpoint));
+            let retained = head.retained.iter().map(|retained| of(&head.incarnation, *retained));
+            let mut all: Vec<Origin> = savepoints.chain(retained).collect();
+            if !all.is_empty() && !self.dice.one_in(4) {
+                let mut chosen = all.remove(self.dice.roll(all.len() as u64) as usize);
+                chosen.claim = self.dice.one_in(2);
+                origin = Some(chosen);
+            }
+        }
+        let life = Life { incarnation, origin, owed: Owed::Write, take_over: false };
+        self.life = Some(life.clone());
+        self.lead(Beginning::Deployed(life));
+    }
+
+    /// A user wants something.
+    fn ask(&mut self) {
+        let which = self.dice.roll(self.leaders.len() as u64) as usize;
+        let number = self.dice.roll(1000);
+        let event = match self.dice.roll(8) {
+            0..3 => {
+                let name = format!("s{}", self.dice.roll(50)).parse().expect("a name");
+                Event::Savepoint { number, name, stop: self.dice.one_in(6) }
+            }
+            3..7 => {
+                let savepoints = self.head.iter().flat_map(|(head, _)| &head.savepoints);
+                let names: Vec<_> = savepoints.map(|savepoint| savepoint.name.clone()).collect();
+                if names.is_empty() {
+                    return;
+                }
+                let name = names[self.dice.roll(names.len() as u64) as usize].clone();
+                Event::GiveUp { number, name }
+            }
+            _ => Event::Cancel,
+        };
+        if self.leaders[which].asleep {
+            return;
+        }
+        self.deliver(which, event);
+    }
+
     /// Something happens somewhere.
     pub fn step(&mut self, faults: bool) {
         self.now += self.dice.roll(20);
+        if self.over {
+            return;
+        }
+        self.leaders.retain(|leader| !matches!(leader.job.state(), State::Over(_)));
+        if self.leaders.is_empty() {
+            return self.go_on();
+        }
+        if faults && self.dice.one_in(30) {
+            return self.ask();
+        }
         if faults && self.dice.one_in(60) {
             return self.crash();
         }
@@ -201,8 +305,11 @@ impl World {
             _ => {
                 // Answers of the store overtake what a worker tells, which comes in order.
                 let is_of_store = |event: &Event| {
-                    use Event::{Deleted, HeadRead, ManifestLoaded, ManifestStored, Swapped};
-                    matches!(event, Swapped(_) | HeadRead(_) | ManifestLoaded(..) | ManifestStored(..) | Deleted)
+                    use Event::{Adopted, Deleted, HeadRead, ManifestLoaded, ManifestStored, Swapped};
+                    matches!(
+                        event,
+                        Swapped(_) | HeadRead(_) | ManifestLoaded(..) | ManifestStored(..) | Adopted(_) | Deleted
+                    )
                 };
                 let overtaking = self.leaders[which].inbox.iter().position(is_of_store);
                 let at = if self.dice.one_in(2) { overtaking.unwrap_or(0) } else { 0 };
@@ -236,18 +343,28 @@ impl World {
             let which = self.dice.roll(self.leaders.len() as u64) as usize;
             self.leaders.remove(which);
         }
-        if self.head.as_ref().is_some_and(|(head, _)| head.wanted == Wanted::Running) {
-            let incarnation = self.incarnation.clone();
-            self.lead(Beginning::Resumed(incarnation));
-        } else if self.leaders.is_empty() {
-            let incarnation = self.incarnation.clone();
-            self.lead(Beginning::Deployed(incarnation));
+        if self.head.as_ref().is_some_and(|(head, _)| head.wanted == Wanted::Running) || self.leaders.is_empty() {
+            self.go_on();
         }
     }
 
-    fn object(&mut self, checkpoint: CheckpointId) -> ObjectName {
+    /// The job is resumed where HEAD says so, and deployed anew where it is over.
+    fn go_on(&mut self) {
+        let is_over = |(head, _): &(Head, String), life: &Life| {
+            head.incarnation == life.incarnation && head.wanted != Wanted::Running
+        };
+        match (&self.life, &self.head) {
+            (Some(life), Some(head)) if !is_over(head, life) => {
+                let life = life.clone();
+                self.lead(Beginning::Resumed(life));
+            }
+            _ => self.deploy_anew(),
+        }
+    }
+
+    fn object(&mut self, incarnation: &Incarnation, checkpoint: CheckpointId) -> ObjectName {
         self.unique += 1;
-        let object = ObjectName::new(&self.incarnation, checkpoint, self.unique);
+        let object = ObjectName::new(incarnation, checkpoint, self.unique);
         self.objects.insert(object.clone());
         object
     }
@@ -271,12 +388,15 @@ impl World {
             && self.dice.one_in(3)
         {
             running.to_write.remove(0);
+            if self.plant != Plant::TellsTooMuch || self.dice.one_in(2) {
+                self.written.insert((running.incarnation.clone(), checkpoint));
+            }
             let progress = Progress { checkpoint, part: 1 };
             running.written = Some(progress);
             running.segments.retain(|segment| *segment > checkpoint);
             told.push(Event::Progressed { attempt, lane: (name("out"), 0), progress });
         }
-        if self.ending && running.released && !running.drained {
+        if self.ending && running.released && !running.drained && !running.settles {
             running.drained = true;
             told.push(Event::Drained { attempt });
         }
@@ -286,18 +406,19 @@ impl World {
 
     fn snapshot(&mut self, running: &mut Running, checkpoint: CheckpointId, told: &mut Vec<Event>) {
         let chunk = |object: ObjectName| Chunk { object, offset: 0, length: 1, crc: 0 };
-        let delta = self.object(checkpoint);
+        let life = running.incarnation.clone();
+        let delta = self.object(&life, checkpoint);
         running.runs.push(delta);
         if running.runs.len() > 4 {
             // A new base, named for the first time.
-            running.runs = vec![self.object(checkpoint)];
+            running.runs = vec![self.object(&life, checkpoint)];
         }
         running.segments.push(checkpoint);
         let run = |object: &ObjectName| Run { chunk: chunk(object.clone()), entries: 1, groups: None };
         let chain = Chain { groups: 0..=127, runs: running.runs.iter().map(run).collect(), pending: vec![] };
         let mut segments = Vec::new();
         for segment in running.segments.clone() {
-            let part = Part { chunk: chunk(self.object(checkpoint)), records: 1 };
+            let part = Part { chunk: chunk(self.object(&life, checkpoint)), records: 1 };
             segments.push(Segment { checkpoint: segment, parts: vec![part] });
         }
         let attempt = running.attempt;
@@ -348,12 +469,13 @@ impl World {
                 let read = self.head.clone();
                 self.leaders[which].inbox.push(Event::HeadRead(Box::new(read)));
             }
-            Action::LoadManifest(_, checkpoint) => {
-                let loaded = self.manifests.get(&checkpoint).cloned().map(Box::new);
+            Action::LoadManifest(incarnation, checkpoint) => {
+                let loaded = self.manifests.get(&ObjectName::manifest(&incarnation, checkpoint)).cloned().map(Box::new);
                 let missing = || Failure { kind: Kind::Fatal, reason: "missing".into() };
-                let head_names = self.head.as_ref().is_some_and(|(head, _)| head.retained.contains(&checkpoint));
-                assert!(loaded.is_some() || !head_names, "{checkpoint:?} is gone:\n{}", self.story());
-                let event = Event::ManifestLoaded(checkpoint, loaded.ok_or_else(missing));
+                let mut named = self.head.iter().flat_map(|(head, _)| retention::named(head));
+                let is_named = named.any(|of| of == (incarnation.clone(), checkpoint));
+                assert!(loaded.is_some() || !is_named, "{checkpoint:?} is gone:\n{}", self.story());
+                let event = Event::ManifestLoaded(incarnation, checkpoint, loaded.ok_or_else(missing));
                 self.leaders[which].inbox.push(event);
             }
             Action::StoreManifest(manifest) => {
@@ -361,7 +483,7 @@ impl World {
                 let is_lost = self.plant == Plant::LosesManifests && self.dice.one_in(5);
                 if !is_lost && (!fails || self.dice.one_in(2)) {
                     self.objects.insert(manifest.name());
-                    self.manifests.insert(checkpoint, *manifest);
+                    self.manifests.insert(manifest.name(), *manifest);
                 }
                 let result = if fails { Err("no answer".to_owned()) } else { Ok(()) };
                 self.leaders[which].inbox.push(Event::ManifestStored(checkpoint, result));
@@ -372,12 +494,31 @@ impl World {
                 self.delete(|object| objects.contains(object) || all && checkpoints.contains(&object.checkpoint()));
                 self.leaders[which].inbox.push(Event::Deleted);
             }
-            Action::Sweep { until, kept, .. } => {
+            Action::Sweep { incarnation, until, kept } => {
                 let until = if self.plant == Plant::SweepsTheNew { CheckpointId(u64::MAX) } else { until };
-                self.delete(|object| is_garbage(object, &kept, until));
+                let prefix = format!("{incarnation}/");
+                self.delete(|object| object.as_str().starts_with(&prefix) && is_garbage(object, &kept, until));
             }
-            Action::Deploy { attempt, from, .. } => self.deploy(which, attempt, from.map(|from| *from)),
+            Action::Deploy { incarnation, attempt, from } => {
+                let running = self.deploy(incarnation, attempt, from.map(|from| *from));
+                self.leaders[which].running = Some(running);
+                self.leaders[which].inbox.push(Event::Started { attempt });
+            }
+            Action::Settle { incarnation, attempt, from } => {
+                self.counts.settled += 1;
+                let running = self.deploy(incarnation, attempt, Some(*from));
+                self.leaders[which].running = Some(Running { settles: true, ..running });
+            }
+            Action::Adopt { incarnation, origin } => {
+                let adopted = if faulty && self.dice.one_in(4) {
+                    Err(Failure { kind: Kind::Retryable, reason: "no answer".into() })
+                } else {
+                    self.adopt(&incarnation, &origin).map(Box::new)
+                };
+                self.leaders[which].inbox.push(Event::Adopted(adopted));
+            }
             Action::Release { attempt } => self.running(which, attempt, |running| running.released = true),
+            Action::Hold { attempt } => self.running(which, attempt, |running| running.released = false),
             Action::Trigger { attempt, checkpoint, confirmed } => {
                 self.running(which, attempt, |running| running.barriers.push((checkpoint, confirmed)));
             }
@@ -388,7 +529,20 @@ impl World {
                 }
             }
             Action::Ended(End::Finished) => self.over = true,
-            Action::Answer(..) | Action::Abandoned(..) | Action::Tell(..) | Action::Ended(_) => {}
+            Action::SavepointOver(name, Ok(_)) => {
+                self.counts.savepoints += 1;
+                assert_ne!(name.as_str(), PREVIOUS);
+                if self.leaders[which].running.as_ref().is_some_and(|running| !running.released) {
+                    self.counts.stopped_with_one += 1;
+                }
+            }
+            Action::Accepted(_, Ok(())) => self.counts.given_up += 1,
+            Action::Answer(..)
+            | Action::Accepted(..)
+            | Action::SavepointOver(..)
+            | Action::Abandoned(..)
+            | Action::Tell(..)
+            | Action::Ended(_) => {}
         }
     }
 
@@ -401,15 +555,21 @@ impl World {
     }
 
     /// An attempt may be deployed only once HEAD has said so.
-    fn deploy(&mut self, which: usize, attempt: Attempt, from: Option<Manifest>) {
+    fn deploy(&mut self, incarnation: Incarnation, attempt: Attempt, from: Option<Manifest>) -> Running {
         let (head, _) = self.head.as_ref().expect("HEAD comes first");
-        assert!(head.attempt >= attempt, "attempt {attempt} before HEAD says so:\n{}", self.story());
-        if head.attempt == attempt {
+        let is_mine = head.incarnation == incarnation;
+        assert!(!is_mine || head.attempt >= attempt, "attempt {attempt} before HEAD says so:\n{}", self.story());
+        let is_latest = is_mine && head.attempt == attempt;
+        if is_latest {
             let latest = from.as_ref().map(|from| from.checkpoint);
             assert_eq!(latest, head.latest, "another checkpoint than the latest:\n{}", self.story());
+            let is_adopted = head.origin.is_none() || latest.is_some();
+            assert!(is_adopted, "it begins without what it was to begin with:\n{}", self.story());
         }
         let mut running = Running {
+            incarnation,
             attempt,
+            settles: false,
             barriers: vec![],
             runs: vec![],
             segments: vec![],
@@ -422,24 +582,62 @@ impl World {
             let counts = &from.nodes[&name("counts")].subtasks[0];
             let chain = counts.state.as_ref().expect("it has state");
             running.runs = chain.runs.iter().map(|run| run.chunk.object.clone()).collect();
-            let output = from.nodes[&name("out")].subtasks[0].output.as_ref().expect("it has output");
-            running.to_write = output.segments.iter().map(|segment| segment.checkpoint).collect();
+            let output = from.nodes[&name("out")].subtasks[0].output.as_ref();
+            let segments = output.iter().flat_map(|output| &output.segments);
+            running.to_write = segments.map(|segment| segment.checkpoint).collect();
             running.segments = running.to_write.clone();
             for object in from.objects() {
                 // One that was deposed and does not know it may find anything.
-                let there = head.attempt != attempt || self.objects.contains(object);
+                let there = !is_latest || self.objects.contains(object);
                 assert!(there, "{object}, which the restored checkpoint names, is gone:\n{}", self.story());
             }
         }
-        self.leaders[which].running = Some(running);
-        self.leaders[which].inbox.push(Event::Started { attempt });
+        running
+    }
+
+    /// The manifest of a life that begins with a checkpoint of another one.
+    fn adopt(&mut self, incarnation: &Incarnation, origin: &Origin) -> Result<Manifest, Failure> {
+        // One that was deposed and does not know it may find nothing any more.
+        let is_mine = |(head, _): &(Head, String)| head.incarnation == *incarnation && head.latest.is_none();
+        let is_mine = self.head.as_ref().is_some_and(is_mine);
+        let from = self.manifests.get(&ObjectName::manifest(&origin.incarnation, origin.checkpoint)).cloned();
+        assert!(from.is_some() || !is_mine, "the origin is gone:\n{}", self.story());
+        let gone = || Failure { kind: Kind::Fatal, reason: "gone".into() };
+        let mut manifest = from.ok_or_else(gone)?;
+        for snapshot in manifest.nodes.values_mut().flat_map(|node| &mut node.subtasks) {
+            snapshot.output = None;
+            for run in snapshot.state.iter_mut().flat_map(|chain| &mut chain.runs) {
+                let is_there = self.objects.contains(&run.chunk.object);
+                assert!(is_there || !is_mine, "{} of the origin is gone:\n{}", run.chunk.object, self.story());
+                if !is_there {
+                    return Err(gone());
+                }
+                if !origin.claim {
+                    // Who does it twice does the same.
+                    let unique = u128::from_str_radix(run.chunk.object.unique(), 16).expect("hexadecimal");
+                    run.chunk.object = ObjectName::new(incarnation, CheckpointId::ADOPTED, unique);
+                    self.objects.insert(run.chunk.object.clone());
+                }
+            }
+        }
+        manifest.nodes.values_mut().for_each(|node| node.lanes.clear());
+        (manifest.incarnation, manifest.checkpoint) = (incarnation.clone(), CheckpointId::ADOPTED);
+        self.objects.insert(manifest.name());
+        self.manifests.insert(manifest.name(), manifest.clone());
+        self.counts.adopted += 1;
+        Ok(manifest)
     }
 
     /// Output may be written only when HEAD names the checkpoint that carries it, or a later one.
     fn confirm(&mut self, which: usize, attempt: Attempt, checkpoint: CheckpointId) {
         self.confirmed += 1;
-        let latest = self.head.as_ref().and_then(|(head, _)| head.latest);
-        assert!(latest >= Some(checkpoint), "{checkpoint:?} is confirmed before HEAD names it:\n{}", self.story());
+        let head = self.head.as_ref().map(|(head, _)| head);
+        let of = self.leaders[which].running.as_ref().map(|running| running.incarnation.clone());
+        // One that is behind by a life was right in its own.
+        if of.as_ref() == head.map(|head| &head.incarnation) {
+            let latest = head.and_then(|head| head.latest);
+            assert!(latest >= Some(checkpoint), "{checkpoint:?} is confirmed before HEAD names it:\n{}", self.story());
+        }
         self.running(which, attempt, |running| {
             let written = running.written.map_or(CheckpointId::NONE, |written| written.checkpoint);
             let known: BTreeSet<CheckpointId> = running.to_write.iter().copied().collect();
@@ -455,13 +653,37 @@ impl World {
         }
         if let Some((before, _)) = &self.head {
             assert!(head.term >= before.term, "the term falls:\n{}", self.story());
-            assert!(head.latest >= before.latest, "a checkpoint is taken back:\n{}", self.story());
-            assert!(head.attempt >= before.attempt, "an attempt is taken back:\n{}", self.story());
+            if head.incarnation == before.incarnation {
+                assert!(head.latest >= before.latest, "a checkpoint is taken back:\n{}", self.story());
+                assert!(head.attempt >= before.attempt, "an attempt is taken back:\n{}", self.story());
+            } else {
+                assert_ne!(before.wanted, Wanted::Running, "a life is cut off:\n{}", self.story());
+                assert!(self.is_written(before), "a life ends and owes output:\n{}", self.story());
+            }
+            if head.wanted != Wanted::Running && !head.unwritten {
+                assert!(self.is_written(&head), "HEAD says that all is written:\n{}", self.story());
+            }
+            for savepoint in head.savepoints.iter().filter(|new| !before.savepoints.contains(new)) {
+                let is_whole = self.is_all_written(&savepoint.incarnation, savepoint.checkpoint);
+                assert!(is_whole, "a savepoint carries output that is not written:\n{}", self.story());
+            }
         }
         self.version += 1;
         let version = self.version.to_string();
         self.head = Some((head, version.clone()));
         Answer::Done(version)
+    }
+
+    /// Whether all that a checkpoint carries stands where it was to go.
+    fn is_all_written(&self, incarnation: &Incarnation, checkpoint: CheckpointId) -> bool {
+        let Some(manifest) = self.manifests.get(&ObjectName::manifest(incarnation, checkpoint)) else { return true };
+        let mut segments = manifest.nodes[&name("out")].subtasks[0].output.iter().flat_map(|output| &output.segments);
+        debug_assert_eq!(required(&manifest.nodes).len(), usize::from(segments.clone().next().is_some()));
+        segments.all(|segment| self.written.contains(&(incarnation.clone(), segment.checkpoint)))
+    }
+
+    fn is_written(&self, head: &Head) -> bool {
+        head.latest.is_none_or(|latest| self.is_all_written(&head.incarnation, latest))
     }
 
     fn delete(&mut self, is_garbage: impl Fn(&ObjectName) -> bool) {
@@ -473,8 +695,8 @@ impl World {
     /// What HEAD names is there.
     fn check(&self) {
         let Some((head, _)) = &self.head else { return };
-        for checkpoint in &head.retained {
-            let manifest = self.manifests.get(checkpoint);
+        for (incarnation, checkpoint) in retention::named(head) {
+            let manifest = self.manifests.get(&ObjectName::manifest(&incarnation, checkpoint));
             assert!(manifest.is_some(), "{checkpoint:?} is retained and gone:\n{}", self.story());
             for object in manifest.into_iter().flat_map(Manifest::objects) {
                 assert!(self.objects.contains(object), "{object} of {checkpoint:?} is gone:\n{}", self.story());

@@ -1,0 +1,176 @@
+//! What a job begins with: what was asked for, held against what the store has and what the pipeline wants. Decides before anything
+//! is stopped, started or written; must never change anything.
+
+use flow_model::checkpoint::head::Origin;
+use flow_model::checkpoint::matching::{self, Wanted};
+use flow_model::checkpoint::{CheckpointId, Head, Incarnation, Manifest, ObjectName, head};
+use flow_model::ids::{PipelineName, SavepointName};
+use flow_model::start::{From, Start};
+use flow_protocol::head::is_free;
+use flow_protocol::job::{Beginning, Life, Owed};
+use flow_store::Store;
+use flow_worker::Checked;
+
+use crate::keeper::{self, documents};
+
+/// Why a job can't begin like this.
+#[derive(Debug, thiserror::Error)]
+pub enum Error {
+    /// What is in the store can't be read.
+    #[error(transparent)]
+    Keep(#[from] keeper::Error),
+    /// There is no such thing to begin with.
+    #[error("{0}")]
+    Unknown(String),
+    /// Where it begins and what the pipeline wants do not fit. Has a line for each difference.
+    #[error("{what} does not fit the pipeline:\n{differences}")]
+    Unfit {
+        /// What it was to begin with.
+        what: String,
+        /// What does not fit.
+        differences: matching::Error,
+    },
+    /// What it would do has to be asked for.
+    #[error("{0}")]
+    Refused(String),
+    /// What was asked for does not go together.
+    #[error(transparent)]
+    Start(#[from] flow_model::start::Error),
+    /// The pipeline takes no checkpoints.
+    #[error(
+        "a pipeline without checkpoints begins with none; write `checkpoint: {{interval: 10s}}` into its pipeline file"
+    )]
+    NoCheckpoints,
+}
+
+/// What becomes of output that a former life of the job owes.
+pub(super) fn owed(start: &Start) -> Owed {
+    match start {
+        Start { abandon_output: true, .. } => Owed::Abandon,
+        Start { reset_progress: true, .. } => Owed::WriteAnew,
+        _ => Owed::Write,
+    }
+}
+
+/// How a job of that name begins, in the store where all jobs have their roots.
+///
+/// # Errors
+/// All of [`Error`].
+pub(super) fn beginning(checked: &Checked, root: &Store, start: &Start) -> Result<Beginning, Error> {
+    start.check()?;
+    let name = &checked.pipeline().name;
+    if start.settle.is_some() {
+        return Ok(Beginning::Settled(owed(start)));
+    }
+    let new =
+        |origin| Life { incarnation: keeper::incarnation(), origin, owed: owed(start), take_over: start.take_over };
+    match &start.from {
+        Some(from) => Ok(Beginning::Deployed(new(Some(origin(checked, root, from, start)?)))),
+        None if start.take_over => take_over(checked, root, name, start),
+        None => Ok(Beginning::Deployed(new(None))),
+    }
+}
+
+/// The life goes on that HEAD says another process runs.
+fn take_over(checked: &Checked, root: &Store, name: &PipelineName, start: &Start) -> Result<Beginning, Error> {
+    let (store, head) = head_of(root, name)?;
+    if is_free(&head) {
+        return Err(Error::Refused(format!(
+            "nobody runs \"{name}\": there is nothing to take over; to go on where it ended: --from-checkpoint latest"
+        )));
+    }
+    if let Some(latest) = head.latest {
+        let what = format!("checkpoint {latest} of \"{name}\"");
+        fits(checked, &manifest(&store, &head.incarnation, latest)?, start, what)?;
+    }
+    let Head { incarnation, origin, .. } = head;
+    Ok(Beginning::Resumed(Life { incarnation, origin, owed: owed(start), take_over: false }))
+}
+
+fn origin(checked: &Checked, root: &Store, from: &From, start: &Start) -> Result<Origin, Error> {
+    let name = &checked.pipeline().name;
+    let job = from.job().unwrap_or(name);
+    let (store, head) = head_of(root, job)?;
+    let is_mine = job == name;
+    let (incarnation, checkpoint, what) = match from {
+        From::Savepoint { name: savepoint, .. } => {
+            let found = head.savepoint(savepoint).ok_or_else(|| no_savepoint(job, savepoint, &head))?;
+            (&found.incarnation, found.checkpoint, format!("savepoint \"{savepoint}\" of \"{job}\""))
+        }
+        From::Checkpoint { id, .. } => {
+            let checkpoint = retained(job, *id, &head)?;
+            if !(is_free(&head) || is_mine && start.take_over) {
+                return Err(Error::Refused(format!(
+                    "\"{job}\" is running, by {}: stop it first, or take a savepoint to begin with: flowctl savepoint create \
+                     {job}",
+                    head.leader
+                )));
+            }
+            if head.unwritten && !is_mine {
+                return Err(Error::Refused(format!(
+                    "output of \"{job}\" is confirmed and not all written; write it first: flowctl sink settle PIPELINE"
+                )));
+            }
+            (&head.incarnation, checkpoint, format!("checkpoint {checkpoint} of \"{job}\""))
+        }
+    };
+    if start.claim && !is_mine {
+        return Err(Error::Refused(format!("{what} can't be claimed by another job; leave --claim out: it is copied")));
+    }
+    let is_latest = *incarnation == head.incarnation && Some(checkpoint) == head.latest;
+    if is_mine && !is_latest && !start.allow_repeat {
+        return Err(Error::Refused(format!(
+            "\"{job}\" went on after {what}: what it has written since is written again; if that is meant: --allow-repeat"
+        )));
+    }
+    fits(checked, &manifest(&store, incarnation, checkpoint)?, start, what)?;
+    let (incarnation, dropped) = (incarnation.clone(), start.drop_state.clone());
+    Ok(Origin { job: job.clone(), incarnation, checkpoint, claim: start.claim, dropped })
+}
+
+fn retained(job: &PipelineName, id: Option<CheckpointId>, head: &Head) -> Result<CheckpointId, Error> {
+    let Some(id) = id else {
+        return head.latest.ok_or_else(|| Error::Unknown(format!("\"{job}\" has no checkpoint yet")));
+    };
+    if head.retained.contains(&id) {
+        return Ok(id);
+    }
+    let all = listed(head.retained.iter().rev());
+    Err(Error::Unknown(format!("\"{job}\" retains no checkpoint {id}; those that it does: {all}")))
+}
+
+fn no_savepoint(job: &PipelineName, name: &SavepointName, head: &Head) -> Error {
+    let all = listed(head.savepoints.iter().rev().map(|savepoint| &savepoint.name));
+    Error::Unknown(format!("\"{job}\" has no savepoint \"{name}\"; those that it has: {all}"))
+}
+
+fn listed<T: ToString>(all: impl Iterator<Item = T>) -> String {
+    let all: Vec<String> = all.map(|one| one.to_string()).collect();
+    if all.is_empty() { "none".to_owned() } else { all.join(", ") }
+}
+
+/// A job's root and HEAD.
+fn head_of(root: &Store, job: &PipelineName) -> Result<(Store, Head), Error> {
+    let store = root.below(job.as_str()).map_err(keeper::Error::from)?;
+    match root.block_on(documents::read_head(&store))? {
+        Some((head, _)) => Ok((store, head)),
+        None => Err(Error::Unknown(format!("there is no job \"{job}\" at {}: no {}", root.place(), head::NAME))),
+    }
+}
+
+fn manifest(store: &Store, incarnation: &Incarnation, checkpoint: CheckpointId) -> Result<Manifest, Error> {
+    Ok(store.block_on(documents::load(store, &ObjectName::manifest(incarnation, checkpoint)))?)
+}
+
+/// Whether the pipeline takes what a checkpoint has, and the checkpoint has what the pipeline wants.
+fn fits(checked: &Checked, manifest: &Manifest, start: &Start, what: String) -> Result<(), Error> {
+    let pipeline = checked.pipeline();
+    let sources = pipeline.sources.iter().map(|source| (&source.name, true));
+    let operators = pipeline.operators.iter().map(|operator| (&operator.name, false));
+    let wanted: Vec<Wanted> = sources
+        .chain(operators)
+        .map(|(name, is_source)| Wanted { name: name.clone(), is_source, states: checked.states(name) })
+        .collect();
+    matching::check(manifest, (&wanted, pipeline.key_groups), &start.drop_state, &start.new_state)
+        .map_err(|differences| Error::Unfit { what, differences })
+}

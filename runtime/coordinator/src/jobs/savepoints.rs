@@ -1,0 +1,149 @@
+//! Savepoints of jobs: of those that run, by their keeper; of others, by what their HEAD in the store says.
+
+use flow_model::api::{Savepoint, SavepointDetail, SavepointState};
+use flow_model::checkpoint::{Head, ObjectName};
+use flow_model::ids::{PipelineName, SavepointName};
+use flow_protocol::head::is_free;
+use flow_store::Store;
+
+use super::{Error, Jobs, now};
+use crate::handle::Handle;
+use crate::keeper::{self, Keeper, documents, stored};
+
+/// Where the savepoints of a job are to be asked for.
+enum Place {
+    /// It runs in this process.
+    Running(Keeper),
+    /// It does not, and this is its root.
+    Stored(Store, Box<(Head, String)>),
+}
+
+impl Jobs {
+    /// Wants a savepoint of a job that runs, by id or name; with `stop` the job ends with it.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], [`Error::NoCheckpoints`], [`Error::Ended`], [`Error::NotNow`].
+    pub fn savepoint(&self, key: &str, name: Option<SavepointName>, stop: bool) -> Result<Savepoint, Error> {
+        let (entry, keeper) = self.kept(key)?;
+        let job = entry.job();
+        if job.state.is_terminal() {
+            return Err(Error::Ended(Box::new(job)));
+        }
+        let name = name.unwrap_or_else(|| of_time(now()));
+        keeper.savepoint(name.clone(), stop).map_err(|why| Error::NotNow(job.id.to_string(), why))?;
+        let all = keeper.savepoints(&entry.name);
+        // It may be over by now and gone again.
+        Ok(all.into_iter().find(|savepoint| savepoint.name == name).unwrap_or_else(|| Savepoint {
+            name,
+            job: entry.name,
+            state: SavepointState::InProgress,
+            checkpoint: None,
+            time: Some(now()),
+            bytes: None,
+            reason: None,
+        }))
+    }
+
+    /// The savepoints of a job, newest first, by id or name. It need not run, nor be known to this process: it is looked for in the
+    /// stores that this one has used.
+    ///
+    /// # Errors
+    /// [`Error::Unknown`], [`Error::NoCheckpoints`], [`Error::Keep`].
+    pub fn savepoints(&self, key: &str) -> Result<Vec<Savepoint>, Error> {
+        let (name, place) = self.place(key)?;
+        match place {
+            Place::Running(keeper) => Ok(keeper.savepoints(&name)),
+            Place::Stored(store, head) => Ok(stored::savepoints(&store, &name, &head.0)),
+        }
+    }
+
+    /// What one holds.
+    ///
+    /// # Errors
+    /// As [`Jobs::savepoints`]; [`Error::NoSavepoint`].
+    pub fn savepoint_inspect(&self, key: &str, name: &SavepointName) -> Result<SavepointDetail, Error> {
+        let (job, store) = self.root(key)?;
+        let head = store.block_on(documents::read_head(&store))?.map(|(head, _)| head);
+        let kept = head.as_ref().and_then(|head| head.savepoint(name));
+        let Some(kept) = kept else { return Err(self.no_savepoint(key, name)) };
+        let manifest = ObjectName::manifest(&kept.incarnation, kept.checkpoint);
+        let manifest = store.block_on(documents::load(&store, &manifest))?;
+        Ok(SavepointDetail::of(keeper::completed(&job, kept, Some(manifest.state_bytes())), &manifest))
+    }
+
+    /// Gives one up, and what only it needs in the store. It waits until HEAD says so.
+    ///
+    /// # Errors
+    /// As [`Jobs::savepoint_inspect`]; [`Error::NotNow`] for one that is needed.
+    pub fn savepoint_remove(&self, key: &str, name: &SavepointName) -> Result<(), Error> {
+        let (job, place) = self.place(key)?;
+        let not_now = |why: String| Error::NotNow(key.to_owned(), why);
+        match place {
+            Place::Running(keeper) => {
+                if !keeper.savepoints(&job).iter().any(|known| known.name == *name) {
+                    return Err(self.no_savepoint(key, name));
+                }
+                keeper.give_up(name.clone()).map_err(not_now)
+            }
+            Place::Stored(store, head) => {
+                if head.0.savepoint(name).is_none() {
+                    return Err(self.no_savepoint(key, name));
+                }
+                if !is_free(&head.0) {
+                    return Err(not_now(format!("it is run by {}: ask there", head.0.leader)));
+                }
+                stored::give_up(&store, *head, name)?.map_err(not_now)
+            }
+        }
+    }
+
+    fn no_savepoint(&self, key: &str, name: &SavepointName) -> Error {
+        let all = self.savepoints(key).unwrap_or_default();
+        let names = all.iter().map(|savepoint| savepoint.name.to_string()).collect();
+        Error::NoSavepoint { job: key.to_owned(), name: name.clone(), names }
+    }
+
+    fn place(&self, key: &str) -> Result<(PipelineName, Place), Error> {
+        if let Ok((entry, keeper)) = self.kept(key)
+            && !entry.job().state.is_terminal()
+        {
+            return Ok((entry.name, Place::Running(keeper)));
+        }
+        let (name, store) = self.root(key)?;
+        match store.block_on(documents::read_head(&store))? {
+            Some(head) => Ok((name, Place::Stored(store, Box::new(head)))),
+            None => Err(Error::Unknown(key.to_owned())),
+        }
+    }
+
+    /// A job's name and its root in the store, whether it is known or not.
+    fn root(&self, key: &str) -> Result<(PipelineName, Store), Error> {
+        match self.find(key) {
+            Ok(entry) => match &entry.handle {
+                Handle::Kept(keeper) => return Ok((entry.name, keeper.store().clone())),
+                Handle::Plain(_) if entry.id.as_str() == key => return Err(Error::NoCheckpoints(entry.id)),
+                // One that was lost, or that took checkpoints in an earlier deployment.
+                Handle::Plain(_) => {}
+            },
+            Err(_) if key.parse::<PipelineName>().is_ok() => {}
+            Err(error) => return Err(error),
+        }
+        let name: PipelineName = key.parse().map_err(|_| Error::Unknown(key.to_owned()))?;
+        for root in self.stores.known() {
+            let store = root.below(name.as_str())?;
+            match store.block_on(documents::read_head(&store)) {
+                Ok(Some(_)) => return Ok((name, store)),
+                Ok(None) => {}
+                Err(error) => tracing::warn!("looking for the job {name}: {error}"),
+            }
+        }
+        Err(Error::Unknown(key.to_owned()))
+    }
+}
+
+/// A name that tells the time, in UTC: `20261124-093012-123`.
+fn of_time(now: u64) -> SavepointName {
+    let at = jiff::Timestamp::from_millisecond(now as i64).unwrap_or_default();
+    let text = at.strftime("%Y%m%d-%H%M%S").to_string();
+    SavepointName::new(format!("{text}-{:03}", now % 1000)).expect("digits and hyphens")
+}

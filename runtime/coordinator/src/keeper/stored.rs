@@ -1,0 +1,52 @@
+//! The savepoints of a job that nobody runs: what its HEAD in the store says, and giving one up.
+
+use flow_model::api::Savepoint;
+use flow_model::checkpoint::{CheckpointId, Head, Incarnation, ObjectName};
+use flow_model::ids::{PipelineName, SavepointName};
+use flow_protocol::head::Answer;
+use flow_protocol::retention::{self, Retention};
+use flow_store::Store;
+
+use super::documents::{self, Error};
+use super::savepoints::completed;
+
+/// Its savepoints, newest first.
+pub fn savepoints(store: &Store, job: &PipelineName, head: &Head) -> Vec<Savepoint> {
+    let listed = head.savepoints.iter().rev().map(|kept| {
+        let manifest = ObjectName::manifest(&kept.incarnation, kept.checkpoint);
+        let manifest = store.block_on(documents::load(store, &manifest));
+        completed(job, kept, manifest.ok().map(|manifest| manifest.state_bytes()))
+    });
+    listed.collect()
+}
+
+/// Gives one up: HEAD says so first, then what only it needs is deleted. Or says why that can't be.
+///
+/// # Errors
+/// The store's; what is there can't be read.
+pub fn give_up(
+    store: &Store,
+    (head, version): (Head, String),
+    name: &SavepointName,
+) -> Result<Result<(), String>, Error> {
+    // Before anything changes: what can't be read could not be kept either.
+    let mut known = Retention::new(usize::MAX);
+    let named: Vec<(Incarnation, CheckpointId)> = retention::named(&head).collect();
+    for (incarnation, checkpoint) in named {
+        let name = ObjectName::manifest(&incarnation, checkpoint);
+        known.add(&store.block_on(documents::load(store, &name))?);
+    }
+    let mut without = head;
+    without.savepoints.retain(|savepoint| savepoint.name != *name);
+    without.nonce = format!("{:032x}", fastrand::u128(..));
+    let (answer, error) = store.block_on(documents::swap(store, &without, Some(version)));
+    match (answer, error) {
+        (Answer::Done(_), _) => {}
+        (Answer::Conflict, _) => return Ok(Err("somebody else has just changed the job; look at it again".to_owned())),
+        (Answer::Again, Some(error)) => return Err(error.into()),
+        (Answer::Again, None) => return Ok(Err("the store gave no answer; look whether it is there still".to_owned())),
+    }
+    let garbage = known.garbage(&without).unwrap_or_default();
+    store.block_on(store.delete(garbage.iter().map(ObjectName::as_str)))?;
+    Ok(Ok(()))
+}

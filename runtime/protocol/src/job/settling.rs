@@ -1,0 +1,113 @@
+//! A life of a job that is over, or about to be, owes output: what a confirmed checkpoint carries is written before another life
+//! begins, and before the end, as far as there is time.
+
+use flow_model::checkpoint::{Attempt, Incarnation};
+
+use super::event::{Action, Failure};
+use super::intent::Intent;
+use super::{End, Job, Life, Owed, Phase, Then};
+use crate::Time;
+
+/// How long a job that is to end may take to write what is confirmed, in milliseconds.
+pub(super) const LAST_OUTPUT: Time = 10_000;
+
+/// What follows when it is written.
+pub(super) enum Goal {
+    /// Another life begins.
+    Begin(Box<Life>),
+    /// The job ends like this: at that time at the latest, written or not.
+    End(End, Time),
+    /// Nothing.
+    Only(Owed),
+}
+
+impl Goal {
+    /// An end that waits for what is to be written since `now`.
+    pub(super) fn end(end: End, now: Time) -> Goal {
+        Goal::End(end, now.saturating_add(LAST_OUTPUT))
+    }
+
+    /// When it comes about in any case.
+    pub(super) fn until(&self) -> Option<Time> {
+        if let Goal::End(_, until) = self { Some(*until) } else { None }
+    }
+
+    fn owed(&self) -> Owed {
+        match self {
+            Goal::Begin(life) => life.owed,
+            Goal::Only(owed) => *owed,
+            Goal::End(..) => Owed::Write,
+        }
+    }
+}
+
+impl Failure {
+    /// What kept the output of a former life from being written.
+    pub(super) fn of_former(self) -> Failure {
+        let reason = format!(
+            "output of the former life of the job is confirmed and can't be written: {}; to give it up, deploy with \
+             --abandon-output",
+            self.reason
+        );
+        Failure { reason, ..self }
+    }
+}
+
+impl Job {
+    /// Whether output of the checkpoint that counts is not known to be written.
+    pub(super) fn owes(&self) -> bool {
+        match &self.latest {
+            Some(_) => self.lanes.behind() > 0,
+            None => self.register.current().is_some_and(|head| head.latest.is_some()),
+        }
+    }
+
+    /// Whether an attempt may write what is owed before the end.
+    pub(super) fn may_settle(&self) -> bool {
+        self.goal.is_none() && self.latest.is_some() && self.owes() && !self.is_telling()
+    }
+
+    /// There is no more time behind such a pause.
+    pub(super) fn is_late(&self, pause: Time) -> bool {
+        let until = self.goal.as_ref().and_then(Goal::until);
+        until.is_some_and(|until| until <= self.now.saturating_add(pause))
+    }
+
+    /// An attempt begins that only writes.
+    pub(super) fn start_to_settle(&mut self, incarnation: Incarnation, attempt: Attempt) {
+        let Some(mut from) = self.latest.clone().map(Box::new) else { return self.reached() };
+        if self.goal.as_ref().is_some_and(|goal| goal.owed() == Owed::WriteAnew) {
+            from.nodes.values_mut().for_each(|node| node.lanes.clear());
+        }
+        self.phase = Phase::Settling(attempt);
+        self.actions.push(Action::Settle { incarnation, attempt, from });
+    }
+
+    /// Ends the attempt that only writes when all is written, or there is no more time.
+    pub(super) fn settle(&mut self) {
+        let Phase::Settling(attempt) = self.phase else { return };
+        if self.lanes.behind() == 0 || self.is_late(0) {
+            self.actions.push(Action::Cancel { attempt });
+            self.phase = Phase::Stopping(attempt, Then::Goal);
+        }
+    }
+
+    /// Nothing runs, and nothing is left to write, or no time for it.
+    pub(super) fn reached(&mut self) {
+        match self.goal.take() {
+            Some(Goal::Begin(life)) => {
+                let Some(former) = self.register.current() else { return };
+                let leader = self.settings.leader.clone();
+                let head = former.next_life(leader, life.incarnation, life.origin, self.now);
+                (self.latest, self.swept) = (None, false);
+                self.phase = Phase::Leading;
+                self.want(Intent::Lead(Box::new(head)));
+            }
+            Some(Goal::End(end, until)) => {
+                self.goal = Some(Goal::End(end.clone(), until));
+                self.tell_end(end);
+            }
+            Some(Goal::Only(_)) | None => self.tell_end(End::Settled),
+        }
+    }
+}
