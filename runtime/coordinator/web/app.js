@@ -2,6 +2,8 @@
 // as text, never as markup.
 
 import { follow, get, Refused, token } from "./api.js";
+import { checkpoints } from "./checkpoints.js";
+import { element, say, setState } from "./element.js";
 import { bytes, clock, count, duration, oneLine, percent, rate } from "./format.js";
 import { draw } from "./graph.js";
 import { Samples } from "./rates.js";
@@ -9,23 +11,6 @@ import { Samples } from "./rates.js";
 const TURN = 1000;
 const LINES = 300;
 const at = (id) => document.getElementById(id);
-
-function element(name, attributes = {}, ...children) {
-  const made = document.createElement(name);
-  for (const [key, value] of Object.entries(attributes)) made.setAttribute(key, value);
-  made.append(...children);
-  return made;
-}
-
-// Leaves alone what has not changed: a selection stays.
-function say(node, text) {
-  if (node.textContent !== text) node.textContent = text;
-}
-
-function setState(node, state) {
-  say(node, state);
-  node.className = `state ${state}`;
-}
 
 // ---- the list
 
@@ -141,6 +126,9 @@ class JobView {
     if (this.#stop.signal.aborted) return;
     const metrics = await get(`${path}/metrics`);
     if (!this.#stop.signal.aborted) this.#show(metrics);
+    if (this.#stop.signal.aborted || !this.#parts.taken) return;
+    const taken = await get(`${path}/checkpoints`);
+    if (!this.#stop.signal.aborted) this.#parts.taken(taken);
   }
 
   async #begin(path) {
@@ -166,6 +154,7 @@ class JobView {
     const figures = table(operators, hasLag);
     const parts = { state: element("span"), times: element("p", { class: "dim" }), error: element("pre", { class: "error", role: "alert", hidden: "" }) };
     const warnings = description.warnings.map((warning) => element("pre", { class: "error warning" }, `warning: ${warning.message}`));
+    const taken = description.checkpoints ? checkpoints() : null;
     const log = element("ol", { id: "log", role: "log", tabindex: "0", "aria-label": "Log", "aria-live": "off" });
     at("job").replaceChildren(
       element("div", { class: "title" }, element("h2", {}, description.name), parts.state),
@@ -177,10 +166,14 @@ class JobView {
       legend(),
       element("h3", {}, "Operators"),
       element("div", { class: "scroll", tabindex: "0", role: "region", "aria-label": "Operators" }, figures.table),
+      ...(taken ? [
+        element("h3", {}, "Checkpoints"),
+        element("div", { class: "scroll few", tabindex: "0", role: "region", "aria-label": "Checkpoints" }, taken.table),
+      ] : []),
       element("h3", {}, "Log"),
       element("div", { class: "scroll" }, log),
     );
-    this.#parts = { ...parts, log, caption: figures.caption, show: [show, figures.show] };
+    this.#parts = { ...parts, log, caption: figures.caption, taken: taken?.show, show: [show, figures.show] };
   }
 
   #show(metrics) {

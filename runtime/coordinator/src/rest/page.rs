@@ -12,12 +12,14 @@ use axum::response::Response;
 use axum::routing::get;
 
 /// Path, type and content.
-const FILES: [(&str, &str, &str); 8] = [
+const FILES: [(&str, &str, &str); 10] = [
     ("/", HTML, include_str!("../../web/index.html")),
     ("/web/style.css", "text/css; charset=utf-8", include_str!("../../web/style.css")),
     ("/web/icon.svg", "image/svg+xml", include_str!("../../web/icon.svg")),
     ("/web/app.js", SCRIPT, include_str!("../../web/app.js")),
     ("/web/api.js", SCRIPT, include_str!("../../web/api.js")),
+    ("/web/checkpoints.js", SCRIPT, include_str!("../../web/checkpoints.js")),
+    ("/web/element.js", SCRIPT, include_str!("../../web/element.js")),
     ("/web/format.js", SCRIPT, include_str!("../../web/format.js")),
     ("/web/graph.js", SCRIPT, include_str!("../../web/graph.js")),
     ("/web/rates.js", SCRIPT, include_str!("../../web/rates.js")),

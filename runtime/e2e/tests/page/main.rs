@@ -1,5 +1,6 @@
 //! The page at `/` in a real Chromium, against a real daemon. `FLOW_SCREENSHOTS=DIR` keeps pictures of what it looked like.
 
+mod checkpoints;
 mod cut;
 
 use std::path::PathBuf;
