@@ -21,6 +21,13 @@ const ADDRESS: &str = "data/flowd.address";
 /// Removes a directory when its standard input ends, which it does however the test ends.
 const KEEPER: &str = r#"cat >/dev/null; rm -rf "$0""#;
 
+/// Has a data directory be a file system of its own, of so many bytes, which only the process sees and which goes with it. Takes no
+/// privileges where users may have namespaces of their own.
+const SMALL: &str = r#"mkdir -p "$2" && mount -t tmpfs -o "size=$1" none "$2" && shift 2 && exec "$@""#;
+
+/// What `unshare` is to make for a data directory of its own kind.
+const NAMESPACES: &[&str] = &["--user", "--map-root-user", "--mount"];
+
 /// A running daemon.
 pub struct Flowd {
     /// Where its REST API listens.
@@ -31,8 +38,16 @@ pub struct Flowd {
     child: Child,
     /// Its standard input is a pipe from us.
     keeper: Child,
+    setting: Setting,
+}
+
+/// How it is started.
+#[derive(Clone, Default)]
+struct Setting {
     options: Vec<String>,
     environment: Vec<(String, String)>,
+    /// The bytes that its data directory has room for, where that is a file system of its own.
+    room: Option<u64>,
 }
 
 /// A directory, and who removes it.
@@ -44,11 +59,19 @@ fn directory() -> (PathBuf, Child) {
 }
 
 /// Starts a daemon in a directory.
-fn spawn(directory: &Path, options: &[String], environment: &[(String, String)]) -> (Child, BufReader<ChildStdout>) {
-    let mut command = Command::new(binary("flowd"));
+fn spawn(directory: &Path, setting: &Setting) -> (Child, BufReader<ChildStdout>) {
+    let data = directory.join("data");
+    let mut command = match setting.room {
+        None => Command::new(binary("flowd")),
+        Some(room) => {
+            let mut command = Command::new("unshare");
+            command.args(NAMESPACES).args(["sh", "-c", SMALL, "sh", &room.to_string()]).arg(&data).arg(binary("flowd"));
+            command
+        }
+    };
     command.args(["standalone", "--listen", "127.0.0.1:0", "--die-with-parent", "--data"]);
-    command.arg(directory.join("data")).args(options).current_dir(directory);
-    command.envs(environment.iter().map(|(name, value)| (name, value)));
+    command.arg(data).args(&setting.options).current_dir(directory);
+    command.envs(setting.environment.iter().map(|(name, value)| (name, value)));
     let log = fs::OpenOptions::new().create(true).append(true).open(directory.join("flowd.log")).expect("a file");
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().expect("flowd starts");
     // A small buffer, so that what is not read stays in the pipe.
@@ -57,12 +80,8 @@ fn spawn(directory: &Path, options: &[String], environment: &[(String, String)])
 }
 
 /// The same, and waits until it says where it listens.
-fn launch(
-    directory: &Path,
-    options: &[String],
-    environment: &[(String, String)],
-) -> (Child, BufReader<ChildStdout>, String) {
-    let (child, mut stdout) = spawn(directory, options, environment);
+fn launch(directory: &Path, setting: &Setting) -> (Child, BufReader<ChildStdout>, String) {
+    let (child, mut stdout) = spawn(directory, setting);
     let mut line = String::new();
     stdout.read_line(&mut line).expect("text");
     let url = line.trim_end().strip_prefix("flowd listens on ").expect("the line that says where").to_owned();
@@ -98,12 +117,28 @@ impl Flowd {
     }
 
     fn start(options: &[&str], environment: &[(&str, &str)]) -> Flowd {
+        let options = options.iter().map(|option| (*option).to_owned()).collect();
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Flowd::begin(Setting { options, environment, room: None })
+    }
+
+    /// Starts one whose data directory has room for so many bytes. None, and a line that says why, where that may not be.
+    pub fn with_room(bytes: u64) -> Option<Flowd> {
+        let tried = Command::new("unshare").args([NAMESPACES, &["true"]].concat()).output();
+        if let Ok(output) = &tried
+            && output.status.success()
+        {
+            return Some(Flowd::begin(Setting { room: Some(bytes), ..Setting::default() }));
+        }
+        let said = tried.map(|output| String::from_utf8_lossy(&output.stderr).into_owned());
+        eprintln!("SKIPPED: no full disk without namespaces of users and mounts, which this machine refuses: {said:?}");
+        None
+    }
+
+    fn begin(setting: Setting) -> Flowd {
         let (directory, keeper) = directory();
-        let options: Vec<String> = options.iter().map(|option| (*option).to_owned()).collect();
-        let environment: Vec<(String, String)> =
-            environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let (child, stdout, url) = launch(&directory, &options, &environment);
-        Flowd { url, stdout, directory, child, keeper, options, environment }
+        let (child, stdout, url) = launch(&directory, &setting);
+        Flowd { url, stdout, directory, child, keeper, setting }
     }
 
     /// Kills it as a power cut would, without a chance to write anything.
@@ -114,20 +149,20 @@ impl Flowd {
 
     /// Starts it again, on another port, with what it has on its disk.
     pub fn start_again(&mut self) {
-        (self.child, self.stdout, self.url) = launch(&self.directory, &self.options, &self.environment);
+        (self.child, self.stdout, self.url) = launch(&self.directory, &self.setting);
     }
 
     /// Sets a variable of its environment, from its next start on.
     pub fn set_env(&mut self, name: &str, value: &str) {
-        self.environment.retain(|(other, _)| other != name);
-        self.environment.push((name.to_owned(), value.to_owned()));
+        self.setting.environment.retain(|(other, _)| other != name);
+        self.setting.environment.push((name.to_owned(), value.to_owned()));
     }
 
     /// Starts it again and waits for nothing: it may die or stop before it listens.
     pub fn launch_again(&mut self) {
         _ = fs::remove_file(self.path(ADDRESS));
         self.url.clear();
-        (self.child, self.stdout) = spawn(&self.directory, &self.options, &self.environment);
+        (self.child, self.stdout) = spawn(&self.directory, &self.setting);
     }
 
     /// A second daemon, as on another machine: it knows of the jobs what it takes to let them go on, and has none of their state.
@@ -144,9 +179,8 @@ impl Flowd {
             }
         }
         fs::write(directory.join("data/flowd.lock"), "").expect("a file");
-        let (options, environment) = (self.options.clone(), self.environment.clone());
-        let (child, stdout) = spawn(&directory, &options, &environment);
-        Flowd { url: String::new(), stdout, directory, child, keeper, options, environment }
+        let (child, stdout) = spawn(&directory, &self.setting);
+        Flowd { url: String::new(), stdout, directory, child, keeper, setting: self.setting.clone() }
     }
 
     /// Whether one that was not waited for listens: from then on it can be asked.
@@ -178,6 +212,13 @@ impl Flowd {
     /// A path in the directory that pipelines lie in.
     pub fn path(&self, name: &str) -> PathBuf {
         self.directory.join(name)
+    }
+
+    /// The same as the daemon sees it, whose data directory may be a file system of its own.
+    pub fn path_inside(&self, name: &str) -> PathBuf {
+        let path = self.path(name);
+        let path = path.strip_prefix("/").expect("it is absolute");
+        Path::new("/proc").join(self.child.id().to_string()).join("root").join(path)
     }
 
     /// Writes a file there.

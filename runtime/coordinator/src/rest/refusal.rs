@@ -1,5 +1,7 @@
 //! Errors → status and JSON. The only place that knows which error has which status.
 
+use std::io::ErrorKind;
+
 use axum::Json;
 use axum::http::header::WWW_AUTHENTICATE;
 use axum::http::{HeaderValue, StatusCode};
@@ -71,7 +73,13 @@ impl From<jobs::Error> for Refused {
                 Refusal::new(code, message)
             }
             Error::Stopping => Refusal::new(RefusalCode::Unavailable, message),
-            Error::Directory { .. } => Refusal::new(RefusalCode::Internal, message),
+            Error::Directory { error, .. } => {
+                let hint = match error.kind() {
+                    ErrorKind::StorageFull | ErrorKind::QuotaExceeded => "free some space there, then try again",
+                    _ => "let the user that flowd runs as write there, then try again",
+                };
+                Refusal::new(RefusalCode::Internal, message).hint(hint)
+            }
         })
     }
 }

@@ -1,6 +1,7 @@
 //! Jobs with checkpoints whose daemon is killed again and again: each record counts once, and each update of a count leaves once.
 
 mod damaged;
+mod full;
 mod store;
 
 use std::collections::BTreeMap;

@@ -5,6 +5,7 @@
 //! stalls holds back its own task alone. An idle one costs a parked thread. How much is on its way is bounded by the
 //! cache's budget, which counts what [`Writer::progress`] has not confirmed.
 
+use std::collections::VecDeque;
 use std::sync::atomic::AtomicUsize;
 use std::sync::atomic::Ordering::Relaxed;
 use std::sync::mpsc::{Receiver, Sender, channel};
@@ -145,29 +146,67 @@ impl Drop for Ending<'_> {
     }
 }
 
+/// What saves generations. One that the disk has no room for is kept, and its checkpoint declined: the task goes on, and each further
+/// generation begins with what is left of those before it.
+struct Saver<'a> {
+    runs: Option<&'a Runs>,
+    unsaved: VecDeque<Generation>,
+    /// All generations up to this one are saved.
+    saved: u32,
+}
+
+impl Saver<'_> {
+    fn save(&mut self, changes: Generation, barrier: Option<Barrier>) -> Result<(), Error> {
+        let number = changes.number;
+        self.unsaved.push_back(changes);
+        match (self.flush(number, barrier), barrier, self.runs) {
+            (Err(error @ Error::Retryable(_)), Some(barrier), Some(runs)) => {
+                runs.decline(barrier, error);
+                Ok(())
+            }
+            (Err(Error::Retryable(_)), None, _) => Ok(()),
+            (outcome, ..) => outcome,
+        }
+    }
+
+    /// Saves what is left, of which the one with that number belongs to the barrier.
+    fn flush(&mut self, last: u32, barrier: Option<Barrier>) -> Result<(), Error> {
+        while let Some(changes) = self.unsaved.front() {
+            if let Some(runs) = self.runs {
+                runs.save(changes, barrier.filter(|_| changes.number == last))?;
+            }
+            self.saved = changes.number;
+            self.unsaved.pop_front();
+        }
+        Ok(())
+    }
+}
+
 fn run(db: &DB, runs: Option<&Runs>, jobs: &Receiver<Job>, shared: &Shared) {
     let _ending = Ending(shared);
+    let mut saver = Saver { runs, unsaved: VecDeque::new(), saved: 0 };
     for job in jobs {
         if shared.lock().abandoned {
             return;
         }
-        let outcome = match &job {
-            Job::Save(changes, barrier) => runs.map_or(Ok(()), |runs| runs.save(changes, *barrier)).map(|()| true),
-            Job::Store(changes) => {
+        let outcome = match job {
+            Job::Save(changes, barrier) => saver.save(changes, barrier).map(|()| None),
+            // What RocksDB has may leave memory, so it is saved before.
+            Job::Store(changes) => saver.flush(changes.number, None).and_then(|()| {
                 let failed = |e: rocksdb::Error| failure(&e, "writing", db.path());
-                write(db, changes, &shared.longest, || shared.lock().abandoned).map_err(failed)
-            }
+                let written = write(db, &changes, &shared.longest, || shared.lock().abandoned).map_err(failed)?;
+                Ok(written.then_some(changes.number))
+            }),
         };
         let mut state = shared.lock();
-        match (outcome, &job) {
-            (Ok(true), Job::Save(changes, _)) => state.progress.saved = changes.number,
-            (Ok(true), Job::Store(changes)) => state.progress.stored = changes.number,
-            (Ok(false), _) => return,
-            (Err(error), _) => {
+        match outcome {
+            Ok(stored) => state.progress.stored = stored.unwrap_or(state.progress.stored),
+            Err(error) => {
                 state.failed = Some(error);
                 return;
             }
         }
+        state.progress.saved = state.progress.saved.max(saver.saved);
         state.done += 1;
         drop(state);
         shared.changed.notify_all();

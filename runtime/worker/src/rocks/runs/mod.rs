@@ -135,6 +135,11 @@ impl Runs {
             None => Ok(()),
         }
     }
+
+    /// What belongs to a checkpoint can't be saved now: this one will never be complete.
+    pub(super) fn decline(&self, barrier: Barrier, cause: Error) {
+        self.shared.acks.declined(barrier.checkpoint, cause);
+    }
 }
 
 impl Drop for Runs {
