@@ -1,3 +1,5 @@
+//! What is told of states that fit a pipeline, and of those that do not.
+
 use super::super::snapshot::{Chain, Node, Output, Progress, Run, Segment, Snapshot, Split, StateName};
 use super::super::{Attempt, Chunk};
 use super::*;
