@@ -6,7 +6,7 @@
 //! |---|---|
 //! | `flow.error.code` | a short word: the operator's own, or `trap`, `timeout`, `bad-answer`, `no-key`,
 //! `memory-limit`, `output-limit`, `state-limit`; of a source `no-json`; of a sink `too-large`, `no-topic`, `other-topic`,
-//! `no-partition`, `bad-headers` |
+//! `no-partition`, `bad-headers`, and of an exactly-once one `bad-timestamp`, `no-key`, `bad-record`, `denied` |
 //! | `flow.error.reason` | a sentence for people |
 //! | `flow.error.backtrace` | the functions of the component when it trapped, innermost first, a line each; absent otherwise |
 //! | `flow.error.attempts` | how often its call was made as `on-error` says: 1 and the retries |
@@ -16,6 +16,10 @@
 //! | `flow.error.source` | the pipeline's name for the source that the record came from |
 //! | `flow.error.topic`, `.partition`, `.offset` | the record's place there, of a Kafka source |
 //! | `flow.error.file`, `.line` | the record's place there, of files |
+//! | `flow.error.lane` | which lane did not get it written, instead of `.subtask`; only of an exactly-once sink whose brokers refuse a
+//! record of a confirmed checkpoint, as the next two |
+//! | `flow.error.target-topic`, `.target-partition` | where it was to go |
+//! | `flow.error.target-timestamp` | its time, where that is what is refused: the dead letter has its own then |
 //!
 //! What a source gave is known of every record that comes of it, through chains, exchanges and flat-maps; a record that an
 //! operator makes up at a barrier or at the end of input has no place.
@@ -105,7 +109,7 @@ impl DeadLetters {
         let Sender { pipeline, operator, component, subtask, clock } = &*self.sender;
         let backtrace = (!record.backtrace.is_empty()).then(|| ("backtrace", record.backtrace.join("\n")));
         let place = place.map(|place| place.fields.as_slice()).unwrap_or_default();
-        let told: Vec<(String, String)> = [("code", record.code.clone()), ("reason", record.message.clone())]
+        let told = [("code", record.code.clone()), ("reason", record.message.clone())]
             .into_iter()
             .chain(backtrace)
             .chain([
@@ -116,16 +120,21 @@ impl DeadLetters {
                 ("subtask", subtask.to_string()),
             ])
             .chain(component.iter().map(|component| ("component", component.clone())))
-            .chain(place.iter().cloned())
-            .map(|(name, value)| (format!("{PREFIX}{name}"), value))
-            .collect();
-        let kept = headers::decode(own).filter(|(name, _)| !name.starts_with(PREFIX.as_bytes()));
-        let all: Vec<(&[u8], Option<&[u8]>)> =
-            kept.chain(told.iter().map(|(name, value)| (name.as_bytes(), Some(value.as_bytes())))).collect();
-        let mut blob = Vec::new();
-        headers::encode(all.into_iter(), &mut blob);
-        blob
+            .chain(place.iter().cloned());
+        with_headers(own, told)
     }
+}
+
+/// A record's own headers without those of a former dead letter, and what is told of this one, by names without [`PREFIX`].
+pub fn with_headers(own: &[u8], told: impl IntoIterator<Item = (&'static str, String)>) -> Vec<u8> {
+    let told: Vec<(String, String)> =
+        told.into_iter().map(|(name, value)| (format!("{PREFIX}{name}"), value)).collect();
+    let kept = headers::decode(own).filter(|(name, _)| !name.starts_with(PREFIX.as_bytes()));
+    let all: Vec<(&[u8], Option<&[u8]>)> =
+        kept.chain(told.iter().map(|(name, value)| (name.as_bytes(), Some(value.as_bytes())))).collect();
+    let mut blob = Vec::new();
+    headers::encode(all.into_iter(), &mut blob);
+    blob
 }
 
 #[cfg(test)]

@@ -224,6 +224,7 @@ fn laying(
         restored: attempt.confirmed(),
         node,
         lanes,
+        dead_letter: None,
         memory: LANE_MEMORY,
     }
 }

@@ -57,6 +57,9 @@ const TRANSACTION_TIMEOUT: &str = "transaction.timeout.ms";
 /// The same by default, in milliseconds.
 const TRANSACTION: &str = "60000";
 
+/// Whose transactions they are.
+const TRANSACTIONAL_ID: &str = "transactional.id";
+
 /// The bytes of all records of a batch.
 const BATCH_SIZE: &str = "batch.size";
 /// Its default in librdkafka.
@@ -105,7 +108,7 @@ impl Settings {
         let given = settings.iter().filter(|(name, _)| *name == TRANSACTION_TIMEOUT).last();
         let timeout = given.map_or(TRANSACTION, |(_, value)| value).to_owned();
         settings.all.push(("message.timeout.ms".to_owned(), timeout));
-        settings.all.push(("transactional.id".to_owned(), id.to_owned()));
+        settings.all.push((TRANSACTIONAL_ID.to_owned(), id.to_owned()));
         Ok(settings)
     }
 
@@ -139,6 +142,11 @@ impl Settings {
     /// Whether records of open and aborted transactions are left out.
     pub(super) fn reads_committed(&self) -> bool {
         self.iter().filter(|(name, _)| *name == "isolation.level").last() == Some(("isolation.level", "read_committed"))
+    }
+
+    /// Whether its records belong to transactions.
+    pub(super) fn transacts(&self) -> bool {
+        self.iter().any(|(name, _)| name == TRANSACTIONAL_ID)
     }
 
     /// Bytes from which on a record is sent in a batch of its own, so that what is said of the batch is said of it.

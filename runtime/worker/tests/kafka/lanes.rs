@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, HashMap};
 use std::sync::mpsc::{Receiver, channel};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use bytes::Bytes as Buffer;
 use flow_dataflow::lane::{Identity, Settled};
@@ -14,6 +14,8 @@ use flow_model::checkpoint::{Attempt, CheckpointId, Chunk, Incarnation, ObjectNa
 use flow_model::ids::{OperatorName, PipelineName};
 use flow_worker::kafka::lane::{Got, LaneEvent, LaneSet, LaneSink, Laying, PartStore, Stored};
 use flow_worker::kafka::{Settings, Share, Writing};
+
+use rdkafka::admin::{AlterConfig, ResourceSpecifier};
 
 use crate::broker::{Broker, TEN, free_port, wait};
 use crate::epochs::Burner;
@@ -59,6 +61,7 @@ impl<'a> Job<'a> {
             restored: CheckpointId::NONE,
             node: Node::default(),
             lanes: vec![0],
+            dead_letter: None,
             memory: 64 << 20,
         };
         Job { broker, topic, store: Arc::default(), laying }
@@ -192,14 +195,18 @@ fn ready(sink: &mut LaneSink) -> Result<(), Error> {
     Ok(())
 }
 
+/// Milliseconds since 1970.
+fn now() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).expect("after 1970").as_millis() as i64
+}
+
 #[test]
 fn records_come_as_they_are_when_their_checkpoint_is_confirmed() {
     let broker = Broker::shared();
     let mut job = Job::new(broker, "as-they-are", broker.topic(3, &[]));
     let mut running = job.start();
     running.until_settled(CheckpointId::NONE);
-    let now =
-        std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).expect("after 1970").as_millis() as i64;
+    let now = now();
     let stamped = Record { timestamp: Some(now), ..Record::new(Some("stamped"), None) };
     let headers = vec![("a".to_owned(), Some(b"1".to_vec())), ("b".to_owned(), None)];
     let with_headers = Record { timestamp: Some(now), headers, ..Record::new(None, Some("headers")) };
@@ -370,6 +377,126 @@ fn what_a_topic_would_not_take_is_refused_when_it_comes() {
     assert!(says("no-key", "is compacted"), "{told:?}");
     assert!(says("too-large", "which is 5000"), "{told:?}");
     assert!(says("bad-timestamp", "message.timestamp.after.max.ms"), "{told:?}");
+}
+
+/// Sets a limit of a topic so low that `size` bytes are too many, behind the back of whoever asked before.
+fn lower_limit(broker: &Broker, topic: &str, size: &str) {
+    let lower = AlterConfig::new(ResourceSpecifier::Topic(topic)).set("max.message.bytes", size);
+    wait(broker.admin().alter_configs([&lower], &Default::default())).expect("the broker answers");
+    std::thread::sleep(Duration::from_millis(500));
+}
+
+/// Takes records that do not compress, some of them large, and confirms them when their topic takes large ones no more.
+fn sealed_before_a_limit<'a>(broker: &'a Broker, name: &str) -> (Job<'a>, Vec<Record>, String) {
+    let mut job = Job::new(broker, name, broker.topic(1, &[]));
+    let mut running = job.start();
+    running.until_settled(CheckpointId::NONE);
+    let mut random = fastrand::Rng::with_seed(7);
+    let (mut records, now) = (Vec::new(), now());
+    for n in 0..200usize {
+        let mut value = vec![0; if n % 50 == 20 { 20_000 } else { 100 }];
+        random.fill(&mut value);
+        let headers = vec![("n".to_owned(), Some(n.to_string().into_bytes()))];
+        let timestamp = Some(now - n as i64);
+        records.push(Record { value: Some(value), headers, timestamp, ..Record::new(Some(&format!("k{n}")), None) });
+    }
+    running.take(0, &records[..100]);
+    running.take(1, &records[100..]);
+    let checkpoint = job.checkpoint(&mut running);
+    lower_limit(broker, &job.topic, "8000");
+    running.set.confirm(checkpoint);
+    (job, records, running.failure())
+}
+
+#[test]
+fn what_a_topic_takes_no_more_fails_the_lane_or_is_a_dead_letter() {
+    let broker = Broker::shared();
+    let (mut job, records, text) = sealed_before_a_limit(broker, "letters");
+    for part in [
+        &job.topic,
+        "partition 0",
+        "record 20 of the part",
+        "too large",
+        "max.message.bytes",
+        "flowctl sink settle letters --dead-letter",
+    ] {
+        assert!(text.contains(part), "{text:?} lacks {part:?}");
+    }
+    let dead = broker.topic(2, &[]);
+    job.laying.dead_letter = Some(dead.clone());
+    let (checkpoint, mut running) = (job.laying.restored, job.start());
+    running.until_settled(checkpoint);
+    let (mut fine, mut large): (Vec<Record>, Vec<Record>) =
+        records.into_iter().partition(|record| record.value.as_ref().is_some_and(|value| value.len() < 1000));
+    fine.sort();
+    assert_eq!(job.expect(1, fine.len()), fine);
+    let mut letters: Vec<Record> =
+        judge_reads(broker, &dead, 2, large.len()).into_iter().map(|(_, record)| record).collect();
+    for letter in &mut letters {
+        let told: BTreeMap<String, String> = letter
+            .headers
+            .extract_if(.., |(name, _)| name.starts_with("flow.error."))
+            .map(|(name, value)| (name, String::from_utf8(value.expect("a text")).expect("UTF-8")))
+            .collect();
+        for (name, value) in [
+            ("code", "too-large"),
+            ("target-topic", &job.topic),
+            ("target-partition", "0"),
+            ("pipeline", "letters"),
+            ("operator", "out"),
+            ("lane", "0"),
+        ] {
+            assert_eq!(told[&format!("flow.error.{name}")], value, "{told:?}");
+        }
+    }
+    large.sort();
+    letters.sort();
+    assert_eq!(letters, large, "without what is told of them they are the records");
+    // It is settled: the next attempt has nothing to write.
+    drop(running);
+    job.laying.dead_letter = None;
+    job.start().until_settled(checkpoint);
+    job.expect(1, fine.len());
+}
+
+/// A lower limit that each record still fits in costs smaller batches, and nothing else.
+#[test]
+fn a_limit_lowered_to_what_records_fit_in_is_kept_to() {
+    let broker = Broker::shared();
+    let mut job = Job::new(broker, "lowered", broker.topic(1, &[("compression.type", "uncompressed")]));
+    job.laying.connection = to(&broker.address, &[("compression.type", "none")]);
+    let mut running = job.start();
+    running.until_settled(CheckpointId::NONE);
+    running.take_numbered(0..2000);
+    let checkpoint = job.checkpoint(&mut running);
+    lower_limit(broker, &job.topic, "3000");
+    running.set.confirm(checkpoint);
+    running.until_settled(checkpoint);
+    job.expect_texts(2000);
+}
+
+/// A topic of the sink is gone: what was for it are dead letters, and a topic for them has to be there.
+#[test]
+fn what_was_for_a_topic_that_is_gone_is_a_dead_letter() {
+    let broker = Broker::shared();
+    let mut job = Job::new(broker, "gone", broker.topic(1, &[]));
+    let mut running = job.start();
+    running.until_settled(CheckpointId::NONE);
+    running.take_numbered(0..20);
+    job.checkpoint(&mut running);
+    drop(running);
+    wait(broker.admin().delete_topics(&[&job.topic], &Default::default())).expect("the broker answers");
+    job.laying.connection = to(&broker.address, &[("topic.metadata.propagation.max.ms", "1000")]);
+    let text = job.start().failure();
+    assert!(text.contains(&job.topic) && text.contains("flowctl sink settle gone"), "{text}");
+    job.laying.dead_letter = Some("no-such-topic".to_owned());
+    let text = job.start().failure();
+    assert!(text.contains("\"no-such-topic\" for dead letters does not exist"), "{text}");
+    let dead = broker.topic(1, &[]);
+    job.laying.dead_letter = Some(dead.clone());
+    let (checkpoint, mut running) = (job.laying.restored, job.start());
+    running.until_settled(checkpoint);
+    assert_eq!(judge_reads(broker, &dead, 1, 20).len(), 20);
 }
 
 #[test]

@@ -6,8 +6,10 @@
 //! - [`sink`]: [`LaneSink`], the sink of one subtask: rows into parts, checked so that nothing unwritable is confirmed
 //! - [`shelf`]: parts in memory, as long as there is room; [`PartStore`]: where all of them lie
 //! - [`thread`]: the thread of a lane: init, read, transactions; [`standing`]: reading how far it came
+//! - [`refused`]: what brokers never store of it, and the dead letters of that
 //! - [`topic`]: the progress topic and what its settings have to be
 
+mod refused;
 mod shelf;
 mod sink;
 mod standing;
@@ -60,6 +62,8 @@ pub struct Laying {
     pub node: Node,
     /// The lanes that this process owns: those of its subtasks, and those of the manifest that it is to settle.
     pub lanes: Vec<u32>,
+    /// A topic of the same cluster that gets what brokers refuse of a confirmed checkpoint; without it the lane fails.
+    pub dead_letter: Option<String>,
     /// Bytes of parts that may lie in memory; beyond it they are read back from the store. When so many are still on their way
     /// to it, the sink takes no input.
     pub memory: usize,

@@ -11,14 +11,16 @@ use std::time::{Duration, Instant};
 use bytes::Bytes;
 use flow_dataflow::Error as TaskError;
 use flow_dataflow::lane::{Action, Event, Identity, Lane, Outcome, Standing};
+use flow_model::checkpoint::ObjectName;
 use flow_model::checkpoint::snapshot::{Part, Progress};
 
+use super::refused::{self, DeadLetters};
 use super::standing::{Failed as ReadFailed, Reader};
 use super::transaction::{Transaction, Trouble};
-use super::{LaneEvent, Message, Shared, topic};
+use super::{LaneEvent, Laying, Message, Shared, topic};
 use crate::failpoint::{self, Point};
-use crate::kafka::opening::watch;
-use crate::kafka::raw::{Client, Failed, How};
+use crate::kafka::opening::{QUESTION, watch};
+use crate::kafka::raw::{Client, Failed, How, Undelivered, describe, is_denied, is_unknown_topic};
 use crate::kafka::reader::c_topic;
 use crate::kafka::{Error, Settings};
 
@@ -52,6 +54,8 @@ struct Run {
     topics: Vec<String>,
     /// The last producer was fenced.
     fenced: bool,
+    /// What becomes of what brokers refuse, if the sink has a topic for that.
+    dead_letters: Option<DeadLetters>,
 }
 
 /// What ends the thread.
@@ -72,9 +76,20 @@ pub(super) fn start(
     let topic = c_topic(&shared.progress_topic)?;
     let asker = shared.asker.lock().unwrap_or_else(std::sync::PoisonError::into_inner).client().clone();
     let topics = vec![shared.progress_topic.clone(), shared.laying.writing.topic.clone()];
-    let (reader, current, spare) = (None, None, None);
-    let mut run =
-        Run { shared, identity, topic, machine, settings, asker, reader, current, spare, topics, fenced: false };
+    let mut run = Run {
+        shared,
+        identity,
+        topic,
+        machine,
+        settings,
+        asker,
+        reader: None,
+        current: None,
+        spare: None,
+        topics,
+        fenced: false,
+        dead_letters: None,
+    };
     // Made here, so that a bad setting is the caller's error.
     run.spare = Some(run.make()?);
     let work = move || match run.open().and_then(|()| run.go(actions, &inbox)) {
@@ -124,6 +139,22 @@ impl Run {
                 }
                 Err(error) => return Err(End::Failed(error.to_string())),
             }
+        }
+        if let Some(topic) = self.shared.laying.dead_letter.clone() {
+            let partitions = self.partitions(&topic)?;
+            if partitions == 0 {
+                return Err(End::Failed(format!(
+                    "the topic {topic:?} for dead letters does not exist at {}: make it with kafka-topics --create --topic {topic}",
+                    self.asker.brokers()
+                )));
+            }
+            let Laying { pipeline, sink, .. } = &self.shared.laying;
+            let of = [
+                ("pipeline", pipeline.to_string()),
+                ("operator", sink.to_string()),
+                ("lane", self.identity.index.to_string()),
+            ];
+            self.dead_letters = Some(DeadLetters::new(topic, partitions, of));
         }
         let reader = Reader::open(&self.shared, &self.identity, self.topic.clone());
         self.reader = Some(reader.map_err(|error| End::Failed(error.to_string()))?);
@@ -262,34 +293,125 @@ impl Run {
         let mut all = Vec::with_capacity(parts.len());
         for part in parts {
             match self.bytes(part)? {
-                Ok(bytes) => all.push(bytes),
+                Ok(bytes) => all.push((part.chunk.object.clone(), bytes)),
                 Err(why) => return Ok(Outcome::Refused(why)),
             }
         }
         self.commit(&all, &self.identity.progress(progress))
     }
 
-    fn commit(&mut self, parts: &[Bytes], (key, value): &(String, String)) -> Result<Outcome<()>, End> {
+    fn commit(&mut self, parts: &[(ObjectName, Bytes)], (key, value): &(String, String)) -> Result<Outcome<()>, End> {
         self.prepare()?;
         let Some(current) = &mut self.current else { return Ok(Outcome::Unknown) };
         let (shared, to) = (&self.shared, (self.topic.as_c_str(), self.identity.index as i32));
-        let done = current.run(parts, to, (key, value), &|| shared.stopped.load(SeqCst));
+        let dead_letters = self.dead_letters.as_ref();
+        let done = current.run(parts, dead_letters, to, (key, value), &|| shared.stopped.load(SeqCst));
         for topic in current.topics() {
             if !self.topics.contains(topic) {
                 self.topics.push(topic.clone());
             }
         }
-        match done {
-            Ok(()) => Ok(Outcome::Done(())),
-            Err(Trouble::Stopped) => Err(End::Stopped),
-            Err(Trouble::Refused(why)) => Ok(Outcome::Refused(why)),
-            Err(Trouble::Batches(limit)) => {
-                self.settings = self.settings.clone().with_batches_within(limit);
-                self.spare = None;
-                Ok(Outcome::Unknown)
+        let trouble = match done {
+            Ok(()) => {
+                if let Some(dead_letters) = &mut self.dead_letters {
+                    dead_letters.forget_records();
+                }
+                return Ok(Outcome::Done(()));
             }
-            Err(Trouble::Step(failed)) => self.outcome(failed),
+            Err(trouble) => trouble,
+        };
+        let mut refused = current.take_refused();
+        let too_large = current.too_large();
+        let failed = match trouble {
+            Trouble::Stopped => return Err(End::Stopped),
+            Trouble::Refused(why) => return Ok(Outcome::Refused(why)),
+            Trouble::Batches(limit) => {
+                self.shrink(Some(limit));
+                return Ok(Outcome::Unknown);
+            }
+            Trouble::Closed(closed) => {
+                refused.push(closed);
+                None
+            }
+            Trouble::Step(failed) => Some(failed),
+        };
+        match (refused.is_empty(), too_large, failed) {
+            (false, ..) => self.judge(&refused, parts),
+            (true, Some(topic), _) => self.ask_limit(&topic),
+            (true, None, Some(failed)) => self.outcome(failed),
+            (true, None, None) => Ok(Outcome::Unknown),
         }
+    }
+
+    /// Records of a transaction will never be stored: they become dead letters of the next one, or end the lane.
+    fn judge(&mut self, refused: &[Undelivered], parts: &[(ObjectName, Bytes)]) -> Result<Outcome<()>, End> {
+        let place = |of: &Undelivered| {
+            let (part, number) = of.origin?;
+            Some((&parts.get(part as usize)?.0, number))
+        };
+        for one in refused {
+            let Undelivered { topic, partition, code, .. } = one;
+            if self.dead_letters.as_ref().is_some_and(|known| known.is_closed(topic, *partition as u32)) {
+                continue;
+            }
+            let (gone, closed) = (is_unknown_topic(*code), is_denied(*code));
+            let there = if gone { self.partitions(topic)? } else { 0 };
+            if i64::from(there) > i64::from(*partition) {
+                // The client knew it from before it was made anew.
+                self.rest(&format!("topic {topic:?}: {}", describe(*code)))?;
+                return Ok(Outcome::Unknown);
+            }
+            let ours = [Some(&self.shared.progress_topic), self.shared.laying.dead_letter.as_ref()];
+            match (&mut self.dead_letters, place(one)) {
+                (Some(dead_letters), _) if (gone || closed) && !ours.contains(&Some(topic)) => {
+                    dead_letters.learn_topic(topic, there, *code);
+                }
+                (Some(dead_letters), Some((object, number))) => dead_letters.learn(object, number, *code),
+                (_, place) => {
+                    let place = place.map(|(object, number)| format!("record {number} of the part {object}"));
+                    let pipeline = self.shared.laying.pipeline.as_str();
+                    return Ok(Outcome::Refused(refused::text(one, place, pipeline)));
+                }
+            }
+        }
+        if let (Some(dead_letters), Some(first)) = (&self.dead_letters, refused.first()) {
+            let (topic, why) = (&first.topic, describe(first.code));
+            let text = self.named(&format!(
+                "topic {topic:?} does not take what a confirmed checkpoint has for it: {why}; what is refused goes to {:?}",
+                dead_letters.topic
+            ));
+            _ = self.shared.troubles.tell(&format!("refused by {topic}"), &text);
+        }
+        Ok(Outcome::Unknown)
+    }
+
+    /// How many partitions a topic has; none if it is gone.
+    fn partitions(&self, topic: &str) -> Result<u32, End> {
+        let name = c_topic(topic).map_err(|error| End::Failed(error.to_string()))?;
+        loop {
+            match self.asker.describe(std::slice::from_ref(&name), QUESTION).map(|found| found.into_iter().next()) {
+                Ok(Some(found)) if found.code == 0 => return Ok(found.partitions()),
+                Ok(found) if found.as_ref().is_none_or(|found| is_unknown_topic(found.code)) => return Ok(0),
+                Ok(found) => self.rest(&describe(found.map_or(0, |found| found.code)))?,
+                Err(code) => self.rest(&describe(code))?,
+            }
+        }
+    }
+
+    /// The topic's limit was lowered behind the checkpoint: the next producer keeps to it, so that what is too large still is a record.
+    fn ask_limit(&mut self, topic: &str) -> Result<Outcome<()>, End> {
+        let name = c_topic(topic).map_err(|error| End::Failed(error.to_string()))?;
+        let limit = self.asker.limits(&[name], QUESTION).get(topic).and_then(|limits| limits.bytes);
+        self.shrink(limit);
+        Ok(Outcome::Unknown)
+    }
+
+    /// Makes smaller batches from now on: such that fit this limit, or by half.
+    fn shrink(&mut self, limit: Option<i64>) {
+        let now = self.settings.batch_size();
+        let fits = limit.filter(|limit| Settings::batches_within(*limit) < now);
+        self.settings = self.settings.clone().with_batches_within(fits.unwrap_or(now as i64 / 2));
+        self.spare = None;
     }
 
     fn outcome<T>(&mut self, Failed { how, cause }: Failed) -> Result<Outcome<T>, End> {

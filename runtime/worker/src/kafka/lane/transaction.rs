@@ -5,9 +5,11 @@ use std::ffi::CStr;
 use std::time::Duration;
 
 use bytes::Bytes;
+use flow_model::checkpoint::ObjectName;
 
+use super::refused::DeadLetters;
 use crate::failpoint::{self, Point};
-use crate::kafka::raw::{Failed, How, Producer, Record, describe, is_never, is_unknown_topic};
+use crate::kafka::raw::{DENIED, Failed, How, Producer, Record, UNKNOWN_TOPIC, Undelivered, is_too_large};
 use crate::kafka::reader::c_topic;
 use crate::kafka::segment::{Block, Broken, Reader};
 use crate::kafka::{Error, Settings};
@@ -16,6 +18,10 @@ use crate::kafka::{Error, Settings};
 const RECORDS: usize = 1024;
 /// How long to wait for room in librdkafka's queue.
 const ROOM: Duration = Duration::from_millis(1);
+/// How often to look whether records were refused while others are on their way.
+const LOOK: Duration = Duration::from_millis(100);
+/// How long reports are waited for behind the first record that was not stored.
+const REPORTS: Duration = Duration::from_millis(500);
 /// How long a test waits for records to be stored before it harms the process.
 const FLUSH: Duration = Duration::from_secs(5);
 
@@ -26,6 +32,8 @@ pub(super) enum Trouble {
     Step(Failed),
     /// Nobody will ever store it: why, and what to do.
     Refused(String),
+    /// A topic takes nothing, or nothing for a partition.
+    Closed(Undelivered),
     /// A topic takes smaller batches than this producer makes: the next one has to.
     Batches(i64),
     /// Nobody waits for it any more.
@@ -76,7 +84,8 @@ impl Transaction {
     /// Writes parts and behind them the record of the lane, and commits.
     pub(super) fn run(
         &mut self,
-        parts: &[Bytes],
+        parts: &[(ObjectName, Bytes)],
+        dead_letters: Option<&DeadLetters>,
         (topic, partition): (&CStr, i32),
         (key, value): (&str, &str),
         stopped: &dyn Fn() -> bool,
@@ -85,8 +94,9 @@ impl Transaction {
         if !parts.is_empty() {
             failpoint::reach(Point::TransactionBegun);
         }
-        for part in parts {
-            self.part(part, stopped)?;
+        let dead_letters = dead_letters.filter(|dead_letters| !dead_letters.is_empty());
+        for ((object, part), at) in parts.iter().zip(0..) {
+            self.part((at, object, part), dead_letters, stopped)?;
         }
         let number = self.number(&topic.to_string_lossy()).map_err(refused)?;
         let record = Record { key: Some(key.as_bytes()), value: Some(value.as_bytes()), ..Record::default() };
@@ -94,11 +104,44 @@ impl Transaction {
         if !parts.is_empty() {
             self.ending();
         }
+        self.store(stopped)?;
         loop {
             match self.producer.commit_transaction() {
                 Ok(()) => return Ok(()),
                 Err(Failed { how: How::Again, .. }) if !stopped() => {}
-                Err(failed) => return Err(self.explain(failed)),
+                Err(failed) => return Err(failed.into()),
+            }
+        }
+    }
+
+    /// What of a transaction that failed brokers will never store. Each has its place as its origin: which part, and which record of it.
+    pub(super) fn take_refused(&self) -> Vec<Undelivered> {
+        let told = self.producer.client().told();
+        if told.undelivered().is_some() {
+            self.producer.flush(REPORTS);
+        }
+        told.take_refused()
+    }
+
+    /// A topic to which a batch was too large that may have held more than one record.
+    pub(super) fn too_large(&self) -> Option<String> {
+        let (_, first) = self.producer.client().told().undelivered()?;
+        is_too_large(first.code).then_some(first.topic)
+    }
+
+    /// Waits until all of it is stored. A commit would wait too, and in vain: behind a record that was not stored librdkafka sends no
+    /// others of its transaction.
+    fn store(&self, stopped: &dyn Fn() -> bool) -> Result<(), Trouble> {
+        loop {
+            self.producer.flush(LOOK);
+            if self.is_over() {
+                return Err(self.over("records were not stored".to_owned()));
+            }
+            if self.producer.in_flight() == 0 {
+                return Ok(());
+            }
+            if stopped() {
+                return Err(Trouble::Stopped);
             }
         }
     }
@@ -112,10 +155,15 @@ impl Transaction {
         failpoint::reach(Point::EndTransaction);
     }
 
-    fn part(&mut self, part: &[u8], stopped: &dyn Fn() -> bool) -> Result<(), Trouble> {
+    fn part(
+        &mut self,
+        (at, object, part): (u32, &ObjectName, &[u8]),
+        dead_letters: Option<&DeadLetters>,
+        stopped: &dyn Fn() -> bool,
+    ) -> Result<(), Trouble> {
         let broken = |broken: Broken| Trouble::Refused(format!("a part of a segment is damaged: {broken}"));
         let mut reader = Reader::new(part).map_err(broken)?;
-        let (mut topics, mut records) = (Vec::new(), Vec::with_capacity(RECORDS));
+        let (mut topics, mut records, mut number) = (Vec::new(), Vec::with_capacity(RECORDS), 0..);
         while let Some(block) = reader.next().map_err(broken)? {
             match block {
                 Block::Topic { name, limit } => {
@@ -127,13 +175,43 @@ impl Transaction {
                 Block::Run { topic, partition } => {
                     let topic = *topics.get(topic).ok_or_else(|| broken(Broken::Cut))?;
                     while reader.records(RECORDS, &mut records).map_err(broken)? {
-                        self.produce((topic, partition as i32), &records, stopped)?;
+                        for (record, number) in records.iter_mut().zip(&mut number) {
+                            record.origin = Some((at, number));
+                        }
+                        match dead_letters {
+                            None => self.produce((topic, partition as i32), &records, stopped)?,
+                            Some(to) => self.divert((topic, partition), object, &records, to, stopped)?,
+                        }
                         failpoint::reach(Point::MidProduce);
                     }
                 }
             }
         }
         Ok(())
+    }
+
+    /// The same, but for those that are dead letters.
+    fn divert(
+        &mut self,
+        to: (usize, u32),
+        object: &ObjectName,
+        mut records: &[Record<'_>],
+        dead_letters: &DeadLetters,
+        stopped: &dyn Fn() -> bool,
+    ) -> Result<(), Trouble> {
+        let name = self.producer.name(to.0).to_owned();
+        let why = |record: &Record<'_>| dead_letters.why(object, record.origin?.1, &name, to.1);
+        loop {
+            let fine = records.iter().take_while(|record| why(record).is_none()).count();
+            self.produce((to.0, to.1 as i32), &records[..fine], stopped)?;
+            let Some((record, code)) = records.get(fine).and_then(|record| Some((record, why(record)?))) else {
+                return Ok(());
+            };
+            let letter = dead_letters.letter(record, (&name, to.1), code);
+            let topic = self.number(&dead_letters.topic).map_err(refused)?;
+            self.produce((topic, letter.partition as i32), &[letter.record(record)], stopped)?;
+            records = &records[fine + 1..];
+        }
     }
 
     fn produce(
@@ -146,7 +224,8 @@ impl Transaction {
             let mut unfit = None;
             let given = self.producer.produce(to, records.len(), |n| records[n], |n, why| unfit = Some((n, why)));
             let done = given.map_err(|error| match error {
-                Error::UnknownTopic { .. } | Error::Denied { .. } => refused(error),
+                Error::UnknownTopic { topic, .. } => closed(topic, to.1, UNKNOWN_TOPIC),
+                Error::Denied { topic, .. } => closed(topic, to.1, DENIED),
                 // Nothing of it must be committed: what was not taken would be missing.
                 _ => self.over(error.to_string()),
             })?;
@@ -161,7 +240,7 @@ impl Transaction {
                 if stopped() {
                     return Err(Trouble::Stopped);
                 }
-                if self.producer.client().told().undelivered().is_some() || self.producer.client().fatal().is_some() {
+                if self.is_over() {
                     return Err(self.over("it does not take records".to_owned()));
                 }
                 std::thread::sleep(ROOM);
@@ -170,33 +249,21 @@ impl Transaction {
         Ok(())
     }
 
+    /// Whether nothing more comes of the transaction.
+    fn is_over(&self) -> bool {
+        let client = self.producer.client();
+        client.told().undelivered().is_some() || client.fatal().is_some()
+    }
+
     /// The producer takes no more records.
     fn over(&self, cause: String) -> Trouble {
         let how = if self.producer.client().is_fenced() { How::Fenced } else { How::Lost };
-        self.explain(Failed { how, cause })
+        Failed { how, cause }.into()
     }
+}
 
-    /// What is known of why a transaction failed.
-    fn explain(&self, failed: Failed) -> Trouble {
-        let told = self.producer.client().told();
-        if let Some(record) = told.take_too_large().first() {
-            return Trouble::Refused(format!(
-                "topic {:?} does not take a record that a confirmed checkpoint has for it: it is too large; raise \
-                 `max.message.bytes` of the topic with kafka-configs",
-                record.topic
-            ));
-        }
-        let never = |code| is_never(code) || is_unknown_topic(code);
-        match told.undelivered().filter(|(_, first)| never(first.code)) {
-            Some((_, first)) => Trouble::Refused(format!(
-                "topic {:?} does not take what a confirmed checkpoint has for its partition {}: {}; let the topic take it",
-                first.topic,
-                first.partition,
-                describe(first.code)
-            )),
-            None => Trouble::Step(failed),
-        }
-    }
+fn closed(topic: String, partition: i32, code: i32) -> Trouble {
+    Trouble::Closed(Undelivered { topic, partition, code, origin: None })
 }
 
 fn refused(error: Error) -> Trouble {

@@ -5,11 +5,16 @@ use std::sync::atomic::{AtomicI32, AtomicU64, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use super::client::{owned, string};
-use super::{Code, Message, code_of, describe, is, is_authentication, is_too_large, is_unknown_topic, origin, rd};
+use super::{
+    Code, Message, code_of, describe, is, is_authentication, is_never, is_too_large, is_unknown_topic, origin, rd,
+};
 use crate::kafka::Settings;
 use crate::kafka::connection::Hidden;
 use crate::kafka::error::Certificate;
 use crate::kafka::token::Tokens;
+
+/// So many refused records of a transaction are kept: the others are refused again by the next one.
+const REFUSED: usize = 10_000;
 
 /// A record that was not stored.
 #[derive(Clone, Debug)]
@@ -38,6 +43,9 @@ pub(in crate::kafka) struct Told {
     undelivered: AtomicU64,
     first_undelivered: Mutex<Option<Undelivered>>,
     too_large: Mutex<Vec<TooLarge>>,
+    /// Whether records are kept in `refused`, and not in `too_large`.
+    transacts: bool,
+    refused: Mutex<Vec<Undelivered>>,
     /// Bytes from which on a record is alone in its batch.
     alone: usize,
     /// Code and text of the worst trouble with the connection that was told lately.
@@ -61,6 +69,8 @@ impl Told {
             undelivered: AtomicU64::new(0),
             first_undelivered: Mutex::default(),
             too_large: Mutex::default(),
+            transacts: settings.transacts(),
+            refused: Mutex::default(),
             alone: settings.batch_size(),
             trouble: Mutex::default(),
             certificate: AtomicI32::new(0),
@@ -97,12 +107,24 @@ impl Told {
         lock(&self.too_large).len()
     }
 
+    /// Records of a transaction that brokers will never store, each for its own sake or its topic's, and that nobody has taken yet.
+    pub(in crate::kafka) fn take_refused(&self) -> Vec<Undelivered> {
+        std::mem::take(&mut *lock(&self.refused))
+    }
+
     /// The trouble with the connection that was told last, which is forgotten.
     pub(in crate::kafka) fn take_trouble(&self) -> Option<(i32, String)> {
         lock(&self.trouble).take()
     }
 
-    fn delivery_failed(&self, failed: Undelivered) {
+    /// A record was not stored; `refused` says whether it never will be, whatever it is sent with.
+    fn delivery_failed(&self, failed: Undelivered, refused: bool) {
+        if refused && self.transacts {
+            let mut all = lock(&self.refused);
+            if all.len() < REFUSED {
+                all.push(failed.clone());
+            }
+        }
         lock(&self.first_undelivered).get_or_insert(failed);
         self.undelivered.fetch_add(1, SeqCst);
     }
@@ -161,7 +183,8 @@ pub(super) unsafe extern "C" fn delivery_report(
     let (code, told) = unsafe { (code_of(message), &*opaque.cast::<Told>()) };
     // SAFETY: as above, and used by this thread alone.
     let seen = unsafe { Message::seen(message) };
-    if is_too_large(code) && seen.bytes() > told.alone {
+    let alone = seen.bytes() > told.alone;
+    if is_too_large(code) && alone && !told.transacts {
         let mut headers = Vec::new();
         flow_frame::headers::encode(seen.headers(), &mut headers);
         let owned = |bytes: Option<&[u8]>| bytes.map(<[u8]>::to_vec);
@@ -184,7 +207,9 @@ pub(super) unsafe extern "C" fn delivery_report(
                 origin: origin::of((*message)._private),
             }
         };
-        told.delivery_failed(failed);
+        // A batch that is too large says nothing of its records.
+        let refused = if is_too_large(code) { alone } else { is_never(code) || is_unknown_topic(code) };
+        told.delivery_failed(failed, refused);
     }
 }
 

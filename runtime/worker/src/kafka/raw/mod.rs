@@ -20,7 +20,7 @@ mod producer;
 mod question;
 mod transaction;
 
-pub(super) use callback::TooLarge;
+pub(super) use callback::{TooLarge, Undelivered};
 pub(super) use client::Client;
 pub(super) use consumer::{Consumer, Message, Of, Taken};
 pub(super) use producer::{Producer, Record, Unfit};
@@ -58,6 +58,14 @@ pub(super) fn is(code: i32, known: Code) -> bool {
 pub(super) fn is_too_large(code: i32) -> bool {
     is(code, Code::RD_KAFKA_RESP_ERR_MSG_SIZE_TOO_LARGE)
 }
+
+/// Whether a topic does not take the timestamp of a record.
+pub(super) fn is_untimely(code: i32) -> bool {
+    is(code, Code::RD_KAFKA_RESP_ERR_INVALID_TIMESTAMP)
+}
+
+/// The code for a topic that may not be written.
+pub(super) const DENIED: i32 = Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED as i32;
 
 /// The code for a topic that does not exist.
 pub(super) const UNKNOWN_TOPIC: i32 = Code::RD_KAFKA_RESP_ERR_UNKNOWN_TOPIC_OR_PART as i32;
