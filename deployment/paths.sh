@@ -19,8 +19,8 @@ case "$flow_target" in /*) ;; *) flow_target=$PWD/$flow_target ;; esac
   flow_python=$flow_cache/python
   kafka_version=$(sed -n 's:.*<kafka.version>\(.*\)</kafka.version>.*:\1:p' "$flow_root/deployment/kafka/pom.xml")
   kafka_jars=$flow_cache/kafka-$kafka_version
-  # Prebuilt cargo-deny, cargo-nextest and mdbook, where setup could get them.
-  PATH=$PATH:$flow_cache/tools/bin
+  # Prebuilt cargo-deny, cargo-nextest and mdbook, where setup could get them, and a MinIO that it compiled.
+  PATH=$PATH:$flow_cache/tools/bin:$flow_cache/minio/bin
 }
 # A shell that is no login shell may not know where rustup's cargo is; a cargo of the system's would not do as
 # rust-toolchain.toml says.

@@ -31,8 +31,9 @@ minio_fetch() {
   env GOPATH="$work" GOCACHE="$work/cache" GOBIN="$work/bin" GOFLAGS=-modcacherw CGO_ENABLED=0 \
     "$go" install -trimpath -ldflags '-s -w' "github.com/minio/minio@$minio_version" || status=$?
   if [ "$status" -eq 0 ]; then
-    mkdir -p "$flow_cache/tools/bin"
-    mv "$work/bin/minio" "$flow_cache/tools/bin/minio"
+    # In a directory of its own: what pip installs may be removed and made anew as a whole.
+    mkdir -p "$flow_cache/minio/bin"
+    mv "$work/bin/minio" "$flow_cache/minio/bin/minio"
   fi
   rm -rf "$work"
   return "$status"
