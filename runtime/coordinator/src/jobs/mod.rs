@@ -210,12 +210,16 @@ impl Jobs {
         self.enter(entry);
     }
 
-    /// Can it run, and how?
+    /// Can it run, and how? And does it fit what it is to begin with?
     ///
     /// # Errors
-    /// [`Error::Submission`] with all that is wrong.
+    /// [`Error::Submission`] with all that is wrong; [`Error::Store`] and [`Error::Beginning`] if it is to begin with something.
     pub fn check(&self, submission: Submission) -> Result<Checked, Error> {
+        let start = submission.start.clone();
         let checked = submission.check(&self.worker)?;
+        if start != Start::default() {
+            self.beginning(&checked, &start)?;
+        }
         Ok(Checked { plan: checked.plan().clone(), warnings: checked.pipeline().warnings.clone() })
     }
 

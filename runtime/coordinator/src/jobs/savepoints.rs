@@ -1,6 +1,6 @@
 //! Savepoints of jobs: of those that run, by their keeper; of others, by what their HEAD in the store says.
 
-use flow_model::api::{Savepoint, SavepointDetail, SavepointState};
+use flow_model::api::{Savepoint, SavepointDetail, SavepointState, Savepoints};
 use flow_model::checkpoint::{Head, ObjectName};
 use flow_model::ids::{PipelineName, SavepointName};
 use flow_protocol::head::is_free;
@@ -45,22 +45,32 @@ impl Jobs {
     }
 
     /// The savepoints of a job, newest first, by id or name. It need not run, nor be known to this process: it is looked for in the
-    /// stores that this one has used.
+    /// stores that this one has used. Those that came to nothing are told as long as this process knows the job.
     ///
     /// # Errors
     /// [`Error::Unknown`], [`Error::NoCheckpoints`], [`Error::Keep`].
-    pub fn savepoints(&self, key: &str) -> Result<Vec<Savepoint>, Error> {
+    pub fn savepoints(&self, key: &str) -> Result<Savepoints, Error> {
         let (name, place) = self.place(key)?;
-        match place {
-            Place::Running(keeper) => Ok(keeper.savepoints(&name)),
-            Place::Stored(store, head) => Ok(stored::savepoints(&store, &name, &head.0)),
-        }
+        let savepoints = match place {
+            Place::Running(keeper) => keeper.savepoints(&name),
+            Place::Stored(store, head) => {
+                let kept = stored::savepoints(&store, &name, &head.0);
+                let asked = self.kept(key).map_or_else(|_| Vec::new(), |(_, keeper)| keeper.savepoints(&name));
+                let failed = asked.into_iter().filter(|asked| {
+                    asked.state == SavepointState::Failed && !kept.iter().any(|kept| kept.name == asked.name)
+                });
+                let mut all: Vec<Savepoint> = failed.chain(kept.iter().cloned()).collect();
+                all.sort_by_key(|savepoint| std::cmp::Reverse(savepoint.time));
+                all
+            }
+        };
+        Ok(Savepoints { now: now(), savepoints })
     }
 
     /// What one holds.
     ///
     /// # Errors
-    /// As [`Jobs::savepoints`]; [`Error::NoSavepoint`].
+    /// As [`Jobs::savepoints`]; [`Error::NoSavepoint`]; [`Error::NotNow`] for one that is not complete, or came to nothing.
     pub fn savepoint_inspect(&self, key: &str, name: &SavepointName) -> Result<SavepointDetail, Error> {
         let (job, store) = self.root(key)?;
         let head = store.block_on(documents::read_head(&store))?.map(|(head, _)| head);
@@ -80,7 +90,8 @@ impl Jobs {
         let not_now = |why: String| Error::NotNow(key.to_owned(), why);
         match place {
             Place::Running(keeper) => {
-                if !keeper.savepoints(&job).iter().any(|known| known.name == *name) {
+                let is_it = |known: &Savepoint| known.name == *name && known.state == SavepointState::Completed;
+                if !keeper.savepoints(&job).iter().any(is_it) {
                     return Err(self.no_savepoint(key, name));
                 }
                 keeper.give_up(name.clone()).map_err(not_now)
@@ -98,7 +109,18 @@ impl Jobs {
     }
 
     fn no_savepoint(&self, key: &str, name: &SavepointName) -> Error {
-        let all = self.savepoints(key).unwrap_or_default();
+        let all = self.savepoints(key).map_or_else(|_| Vec::new(), |all| all.savepoints);
+        let not_now = |why: String| Error::NotNow(key.to_owned(), why);
+        match all.iter().find(|savepoint| savepoint.name == *name) {
+            Some(Savepoint { state: SavepointState::Failed, reason, .. }) => {
+                let reason = reason.as_deref().unwrap_or("it was given up");
+                return not_now(format!("the savepoint \"{name}\" came to nothing: {reason}"));
+            }
+            Some(Savepoint { state: SavepointState::InProgress, .. }) => {
+                return not_now(format!("the savepoint \"{name}\" is not complete yet; wait for it"));
+            }
+            Some(_) | None => {}
+        }
         let names = all.iter().map(|savepoint| savepoint.name.to_string()).collect();
         Error::NoSavepoint { job: key.to_owned(), name: name.clone(), names }
     }

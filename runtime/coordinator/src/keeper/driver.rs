@@ -261,6 +261,7 @@ impl Driver {
             Action::StoreManifest(manifest) => {
                 let before = self.job.latest().map_or(CheckpointId::NONE, |latest| latest.checkpoint);
                 self.shared.history().sized(&manifest, before);
+                self.shared.savepoints().found(&manifest);
                 self.store(*manifest);
             }
             Action::Delete(objects) => self.beside(|store, tell| async move {

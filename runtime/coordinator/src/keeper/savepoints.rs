@@ -65,7 +65,9 @@ impl Savepoints {
         }
         let stays = |of: &(Incarnation, CheckpointId)| {
             let is_it = |savepoint: &head::Savepoint| (&savepoint.incarnation, savepoint.checkpoint) == (&of.0, of.1);
-            of.0 == head.incarnation && head.retained.contains(&of.1) || head.savepoints.iter().any(is_it)
+            // One that is about to count is not named yet.
+            let is_mine = of.0 == head.incarnation && (head.retained.contains(&of.1) || head.latest < Some(of.1));
+            is_mine || head.savepoints.iter().any(is_it)
         };
         self.bytes.retain(|of, _| stays(of));
     }

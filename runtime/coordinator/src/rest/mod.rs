@@ -5,7 +5,8 @@
 //! | `connections.rs`, `body.rs` | how many clients there may be, how slow and how large what they send |
 //! | `pieces.rs`, `gathered.rs` | how much of it waits in the parser, and in memory |
 //! | `access.rs`, `token.rs` | who is let in |
-//! | `jobs.rs`, `submit.rs`, `logs.rs`, `checkpoints.rs` | the API |
+//! | `jobs.rs`, `submit.rs`, `logs.rs`, `checkpoints.rs`, `savepoints.rs` | the API |
+//! | `json.rs` | small JSON that clients send |
 //! | `metrics.rs`, `page.rs` | for Prometheus; for people |
 //! | `refusal.rs` | which error has which status |
 //!
@@ -16,7 +17,7 @@ use std::io;
 use std::sync::Arc;
 
 use axum::extract::DefaultBodyLimit;
-use axum::routing::{get, post};
+use axum::routing::{delete, get, post};
 use axum::{Json, Router, middleware};
 use flow_model::api::{Health, Refusal, RefusalCode};
 use tokio::net::TcpListener;
@@ -30,11 +31,13 @@ mod checkpoints;
 mod connections;
 mod gathered;
 mod jobs;
+mod json;
 mod logs;
 mod metrics;
 mod page;
 mod pieces;
 mod refusal;
+mod savepoints;
 mod submit;
 pub mod token;
 
@@ -121,6 +124,10 @@ fn router(jobs: Arc<Jobs>, options: Options, loopback: bool) -> Router {
         .route("/jobs/{job}/cancel", post(jobs::cancel))
         .route("/jobs/{job}/checkpoints", get(checkpoints::list))
         .route("/jobs/{job}/checkpoints", post(checkpoints::take))
+        .route("/jobs/{job}/savepoints", get(savepoints::list))
+        .route("/jobs/{job}/savepoints", post(savepoints::take))
+        .route("/jobs/{job}/savepoints/{name}", get(savepoints::inspect))
+        .route("/jobs/{job}/savepoints/{name}", delete(savepoints::remove))
         .route("/metrics", get(metrics::metrics))
         .fallback(|| async { Refused(Refusal::new(RefusalCode::NotFound, "no such path").hint(PATHS)) })
         .layer(DefaultBodyLimit::max(body_max))
@@ -138,7 +145,8 @@ fn router(jobs: Arc<Jobs>, options: Options, loopback: bool) -> Router {
 
 const PATHS: &str = "there are GET /jobs, POST /jobs/submit, POST /jobs/check, GET /jobs/{job}, GET /jobs/{job}/plan, \
                      GET /jobs/{job}/metrics, GET /jobs/{job}/logs, POST /jobs/{job}/cancel, \
-                     GET and POST /jobs/{job}/checkpoints, GET /metrics, GET /healthz, and the page at /";
+                     GET and POST /jobs/{job}/checkpoints, GET and POST /jobs/{job}/savepoints, \
+                     GET and DELETE /jobs/{job}/savepoints/{name}, GET /metrics, GET /healthz, and the page at /";
 
 async fn healthz() -> Json<Health> {
     Json(Health { status: "ok".into(), version: env!("CARGO_PKG_VERSION").into() })

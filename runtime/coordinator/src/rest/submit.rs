@@ -14,6 +14,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use super::Api;
 use super::body::{self, TooSlow};
 use super::gathered::Gathered;
+use super::json::{self, JSON_MAX};
 use super::pieces::{self, Parsed, Unparsed};
 use super::refusal::Refused;
 use crate::jobs::Jobs;
@@ -70,7 +71,7 @@ async fn receive(api: &Api, request: Request) -> Result<(Submission, OwnedSemaph
         }
     };
     let mut submission = Submission::default();
-    let mut has_pipeline = false;
+    let (mut has_pipeline, mut has_start) = (false, false);
     while let Some(field) = form.next_field().await.map_err(failed)? {
         parsed.some();
         let Some(name) = field.name().map(str::to_owned).filter(|name| !name.is_empty()) else {
@@ -88,6 +89,12 @@ async fn receive(api: &Api, request: Request) -> Result<(Submission, OwnedSemaph
             part::NAME => {
                 let text = text(field, &name, &parsed, failed).await?;
                 submission.name = Some(PipelineName::new(text).map_err(|error| bad(error.to_string()))?);
+            }
+            part::START if has_start => return Err(twice(&name)),
+            part::START => {
+                has_start = true;
+                let text = content(field, &name, JSON_MAX, &parsed, failed).await?;
+                submission.start = json::read(&text).map_err(|wrong| bad(format!("the part \"{name}\": {wrong}")))?;
             }
             part::DIRECTORY => submission.directory = Some(text(field, &name, &parsed, failed).await?.into()),
             _ if submission.components.len() == OPERATORS_MAX => {

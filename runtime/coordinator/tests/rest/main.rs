@@ -7,6 +7,7 @@ mod jobs;
 mod logs;
 mod metrics;
 mod page;
+mod savepoints;
 mod server;
 mod slow;
 mod submit;

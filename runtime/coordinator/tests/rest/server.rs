@@ -100,6 +100,17 @@ impl Server {
         answer(self.agent.post(format!("{}{path}", self.url)).send_empty().expect("an answer"))
     }
 
+    /// Posts a body as it is.
+    pub fn post_text<T: DeserializeOwned>(&self, path: &str, text: &str) -> Result<T, (u16, Refusal)> {
+        answer(self.agent.post(format!("{}{path}", self.url)).send(text).expect("an answer"))
+    }
+
+    /// Deletes, which has to be answered by nothing.
+    pub fn delete(&self, path: &str) -> Result<(), (u16, Refusal)> {
+        let response = self.agent.delete(format!("{}{path}", self.url)).call().expect("an answer");
+        if response.status() == 204 { Ok(()) } else { answer(response) }
+    }
+
     pub fn send<T: DeserializeOwned>(&self, path: &str, form: Form<'_>) -> Result<T, (u16, Refusal)> {
         answer(self.agent.post(format!("{}{path}", self.url)).send(form).expect("an answer"))
     }

@@ -1,0 +1,209 @@
+//! Savepoints that are asked for, and jobs that begin with one.
+
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use flow_model::api::{
+    Checked, Job, JobState, Jobs, RefusalCode, Savepoint, SavepointDetail, SavepointState, Savepoints, part,
+};
+use serde_json::json;
+
+use crate::server::{ENDLESS, Server, form};
+
+/// Counts up to that number, fast, and takes a checkpoint only when somebody asks.
+fn counting(name: &str, count: u64) -> String {
+    format!(
+        "apiVersion: flow/v1\nkind: Pipeline\nmetadata: {{name: {name}}}\n\
+         sources:\n  in: {{generator: {{count: {count}, rate: 2000}}}}\n\
+         sinks:\n  out: {{blackhole: {{}}, from: in}}\n\
+         checkpoint: {{interval: 1h}}\n"
+    )
+}
+
+fn list(server: &Server, job: &str) -> Vec<Savepoint> {
+    let all: Savepoints = server.get(&format!("/jobs/{job}/savepoints")).expect("it takes some");
+    assert!(all.now > 1_700_000_000_000, "{}", all.now);
+    all.savepoints
+}
+
+/// Waits until one is no longer under way.
+fn over(server: &Server, job: &str, name: &str) -> Savepoint {
+    let deadline = Instant::now() + Duration::from_secs(30);
+    loop {
+        let all = list(server, job);
+        let found = all.iter().find(|savepoint| savepoint.name.as_str() == name);
+        match found {
+            Some(savepoint) if savepoint.state != SavepointState::InProgress => return savepoint.clone(),
+            _ => assert!(Instant::now() < deadline, "{all:#?}"),
+        }
+        sleep(Duration::from_millis(5));
+    }
+}
+
+fn next(detail: &SavepointDetail, source: &str) -> i64 {
+    let node = detail.nodes.iter().find(|node| node.name.as_str() == source).expect("it is there");
+    node.splits.iter().map(|split| split.next).sum()
+}
+
+/// Submits it with what it is to begin with.
+fn begin(server: &Server, pipeline: &str, start: serde_json::Value) -> Result<Job, (u16, flow_model::api::Refusal)> {
+    server.send("/jobs/submit", form(pipeline).text(part::START, &start.to_string()))
+}
+
+#[test]
+fn one_is_taken_looked_at_and_given_up() {
+    let server = Server::start();
+    server.submit(&counting("counting", 1_000_000)).expect("it starts");
+    assert_eq!(list(&server, "counting"), []);
+    let asked: Savepoint = server.post_text("/jobs/counting/savepoints", "{\"name\": \"a\"}").expect("it takes one");
+    assert_eq!((asked.name.as_str(), asked.job.as_str()), ("a", "counting"));
+    let a = over(&server, "counting", "a");
+    assert_eq!((a.state, a.bytes), (SavepointState::Completed, Some(0)), "{a:?}");
+    // Without a word about its name it gets one.
+    let asked: Savepoint = server.post("/jobs/counting/savepoints").expect("it takes one");
+    let named = over(&server, "counting", asked.name.as_str());
+    assert!(named.checkpoint > a.checkpoint && named.name.as_str().len() == "20261124-093012-123".len(), "{named:?}");
+    assert_eq!(list(&server, "counting"), [named.clone(), a.clone()], "newest first");
+    let detail: SavepointDetail = server.get("/jobs/counting/savepoints/a").expect("it is there");
+    assert_eq!(detail.savepoint, a);
+    let later: SavepointDetail = server.get(&format!("/jobs/counting/savepoints/{}", named.name)).expect("it is there");
+    assert!(next(&detail, "in") < next(&later, "in"), "{detail:?} {later:?}");
+    server.delete("/jobs/counting/savepoints/a").expect("it is given up");
+    assert_eq!(list(&server, "counting"), std::slice::from_ref(&named));
+    for gone in [
+        server.get::<SavepointDetail>("/jobs/counting/savepoints/a").map(|_| ()),
+        server.delete("/jobs/counting/savepoints/a"),
+    ] {
+        let (status, refusal) = gone.expect_err("it is gone");
+        assert_eq!((status, refusal.message.as_str()), (404, "\"counting\" has no savepoint \"a\""));
+        assert!(refusal.hint.is_some_and(|hint| hint.contains(named.name.as_str())));
+    }
+}
+
+#[test]
+fn what_can_not_be_asked_for_is_refused_by_name() {
+    let server = Server::start();
+    server.submit(&counting("counting", 1_000_000)).expect("it starts");
+    let check = |body: &str, status: u16, part: &str| {
+        let refused = server.post_text::<Savepoint>("/jobs/counting/savepoints", body).expect_err(part);
+        assert!(refused.0 == status && refused.1.message.contains(part), "{refused:?}");
+        refused.1
+    };
+    let refusal = check("{\"nam\": \"a\"}", 400, "unknown field `nam`");
+    assert_eq!(refusal.code, RefusalCode::BadRequest);
+    assert!(refusal.hint.is_some_and(|hint| hint.contains("{\"name\": ")));
+    check("{\"stop\": \"yes\"}", 400, "stop: invalid type");
+    check("{\"name\": \"Not one\"}", 400, "name: \"Not one\" is no valid name");
+    check("name=a", 400, "the body: ");
+    check(&format!("{{\"name\": \"{}\"}}", "a".repeat(1 << 20)), 400, "longer than 65536 bytes");
+    check("{\"name\": \"previous\"}", 409, "\"previous\" is kept");
+    server.post_text::<Savepoint>("/jobs/counting/savepoints", "{\"name\": \"a\"}").expect("it takes one");
+    check("{\"name\": \"a\"}", 409, "there is a savepoint \"a\" already");
+    let refused = server.get::<SavepointDetail>("/jobs/counting/savepoints/Not%20one").expect_err("no name");
+    assert!(refused.0 == 400 && refused.1.message.contains("no valid name"), "{refused:?}");
+    for path in ["/jobs/nobody/savepoints", "/jobs/nobody/savepoints/a"] {
+        assert_eq!(server.get::<Savepoints>(path).expect_err("no such job").0, 404);
+    }
+    server.submit(ENDLESS).expect("it starts");
+    let refused = server.post::<Savepoint>("/jobs/endless/savepoints").expect_err("it takes none");
+    assert!(refused.0 == 409 && refused.1.message.ends_with("takes no checkpoints"), "{refused:?}");
+}
+
+#[test]
+fn a_job_ends_with_one_and_the_next_begins_with_it() {
+    let server = Server::start();
+    server.submit(&counting("counting", 100_000)).expect("it starts");
+    let stop = "{\"name\": \"end\", \"stop\": true}";
+    server.post_text::<Savepoint>("/jobs/counting/savepoints", stop).expect("it takes one");
+    assert_eq!(server.ended("counting").job.state, JobState::Canceled);
+    let end = over(&server, "counting", "end");
+    assert_eq!(end.state, SavepointState::Completed);
+    let detail: SavepointDetail = server.get("/jobs/counting/savepoints/end").expect("it is there");
+    let read = next(&detail, "in");
+    // Nothing was given after its barrier.
+    let given = server.ended("counting").operators[0].figures.records_out;
+    assert_eq!(given, u64::try_from(read).expect("a number"));
+    let refused = server.post_text::<Savepoint>("/jobs/counting/savepoints", stop).expect_err("it has ended");
+    assert!(refused.0 == 409 && refused.1.message.contains("has already ended"), "{refused:?}");
+    // Another one goes on there, a few records from the end.
+    let last = read + 100;
+    let from = json!({"from": {"savepoint": {"job": "counting", "name": "end"}}});
+    let other = counting("other", u64::try_from(last).expect("a number"));
+    begin(&server, &other, from).expect("it fits");
+    let ended = server.ended("other");
+    assert_eq!((ended.job.state, ended.operators[0].figures.records_out), (JobState::Finished, 100), "{ended:#?}");
+    // The first one's is as it was.
+    assert_eq!(over(&server, "counting", "end"), end);
+    server.delete("/jobs/counting/savepoints/end").expect("nobody needs it");
+    assert_eq!(list(&server, "counting"), []);
+}
+
+#[test]
+fn what_a_job_begins_with_has_to_be_there_and_to_fit() {
+    let server = Server::start();
+    let pipeline = counting("counting", 1_000_000);
+    server.submit(&pipeline).expect("it starts");
+    server.post_text::<Savepoint>("/jobs/counting/savepoints", "{\"name\": \"a\"}").expect("it takes one");
+    over(&server, "counting", "a");
+    let renamed = pipeline
+        .replace("name: counting", "name: other")
+        .replace("in: ", "numbers: ")
+        .replace("from: in", "from: numbers");
+    let from = json!({"from": {"savepoint": {"job": "counting", "name": "a"}}});
+    let check = |pipeline: &str, start: &serde_json::Value, status: u16, parts: &[&str]| {
+        for path in ["/jobs/submit", "/jobs/check"] {
+            let start = start.to_string();
+            let refused =
+                server.send::<serde_json::Value>(path, form(pipeline).text(part::START, &start)).expect_err(parts[0]);
+            assert_eq!(refused.0, status, "{refused:?}");
+            for part in parts {
+                assert!(refused.1.message.contains(part), "{part} in: {refused:?}");
+            }
+        }
+    };
+    let differences = [
+        "savepoint \"a\" of \"counting\" does not fit the pipeline:\n",
+        "the checkpoint has positions of the source in, which the pipeline does not have: give up what it holds with --drop-state in",
+        "the checkpoint does not have positions of the source numbers: let it begin where its `start` says with --new-state numbers",
+    ];
+    check(&renamed, &from, 409, &differences);
+    let mut given = from.clone();
+    (given["drop-state"], given["new-state"]) = (json!(["in"]), json!(["numbers"]));
+    let checked: Checked =
+        server.send("/jobs/check", form(&renamed).text(part::START, &given.to_string())).expect("it fits");
+    assert_eq!(checked.plan.tasks[0].name, "numbers → out");
+    let nowhere = json!({"from": {"savepoint": {"job": "counting", "name": "b"}}});
+    check(&renamed, &nowhere, 404, &["\"counting\" has no savepoint \"b\"; those that it has: a"]);
+    let nobody = json!({"from": {"savepoint": {"job": "nobody", "name": "b"}}});
+    check(&renamed, &nobody, 404, &["there is no job \"nobody\" at "]);
+    let running = json!({"from": {"checkpoint": {"job": "counting"}}});
+    check(&renamed, &running, 409, &["\"counting\" is running, by test: stop it first"]);
+    check(&renamed, &json!({"claim": true}), 400, &["claim says what is done with a savepoint"]);
+    let plain = renamed.replace("checkpoint: {interval: 1h}\n", "");
+    check(&plain, &from, 400, &["a pipeline without checkpoints begins with none"]);
+    let jobs: Jobs = server.get("/jobs").expect("a list");
+    assert_eq!(jobs.jobs.len(), 1, "nothing else was started: {jobs:?}");
+}
+
+#[test]
+fn a_form_says_once_and_clearly_what_a_job_begins_with() {
+    let server = Server::start();
+    let pipeline = counting("counting", 10);
+    let check = |form, part: &str| {
+        let (status, refusal) = server.send::<Job>("/jobs/submit", form).expect_err(part);
+        assert_eq!((status, refusal.code), (400, RefusalCode::BadRequest), "{refusal:?}");
+        assert!(refusal.message.contains(part) && refusal.message.contains("$start"), "{refusal:?}");
+    };
+    check(form(&pipeline).text(part::START, "{}").text(part::START, "{}"), "twice");
+    check(form(&pipeline).text(part::START, "from: a"), "expected");
+    check(form(&pipeline).text(part::START, "{\"form\": {}}"), "unknown field `form`");
+    check(
+        form(&pipeline).text(part::START, "{\"from\": {\"savepoint\": {\"name\": \"A\"}}}"),
+        "\"A\" is no valid name",
+    );
+    let long = " ".repeat(100_000);
+    check(form(&pipeline).text(part::START, &long), "is longer than 65536 bytes");
+    assert_eq!(server.get::<Jobs>("/jobs").expect("a list").jobs, []);
+    let job: Job = server.send("/jobs/submit", form(&pipeline).text(part::START, "{}")).expect("it starts");
+    assert_eq!(server.ended(job.id.as_str()).job.state, JobState::Finished);
+}
