@@ -81,6 +81,9 @@ pub(in crate::rocks) fn open(
 struct Part {
     run: Run,
     groups: RangeInclusive<u16>,
+    /// Whether the file of the whole run is this part's. Of parts of one run, which several chains name after another parallelism, it is
+    /// the first one's: each file belongs to one part, who may remove it.
+    keeps: bool,
 }
 
 /// The runs that groups lie in, in an order in which what comes later hides what came before: chains have no group in common.
@@ -90,17 +93,22 @@ fn parts(chains: &[Chain], own: &RangeInclusive<u16>) -> Vec<Part> {
         let groups = common(&chain.groups, own);
         let part = move |run: &Run| {
             let groups = run.groups.as_ref().map_or(groups.clone(), |only| common(only, &groups));
-            Part { run: run.clone(), groups }
+            Part { run: run.clone(), groups, keeps: false }
         };
         chain.runs.iter().map(part).collect::<Vec<_>>()
     };
-    chains.iter().flat_map(of).filter(|part| !part.groups.is_empty()).collect()
+    let mut parts: Vec<Part> = chains.iter().flat_map(of).filter(|part| !part.groups.is_empty()).collect();
+    let mut kept = BTreeSet::new();
+    for part in parts.iter_mut().filter(|part| part.run.groups.is_none()) {
+        part.keeps = kept.insert(part.run.chunk.object.clone());
+    }
+    parts
 }
 
 /// Removes runs that the checkpoint does not name, and pieces of some.
 fn clear(dir: &Path, parts: &[Part]) -> Result<(), Error> {
-    let whole = parts.iter().filter(|part| part.run.groups.is_none());
-    let named: BTreeSet<&str> = whole.map(|part| part.run.chunk.object.unique()).collect();
+    let kept = parts.iter().filter(|part| part.keeps);
+    let named: BTreeSet<&str> = kept.map(|part| part.run.chunk.object.unique()).collect();
     let failed = |e| disk::failure(&e, "reading", dir);
     for entry in std::fs::read_dir(dir).map_err(failed)? {
         let entry = entry.map_err(failed)?;
@@ -165,7 +173,7 @@ impl Fetching<'_> {
     fn local(&self) -> Result<Local, Error> {
         let chunk = self.chunk();
         let path = self.dir.join(chunk.object.unique());
-        if self.part.run.groups.is_none()
+        if self.part.keeps
             && let Some(local) = self.kept(&path)?
         {
             return Ok(local);
@@ -180,7 +188,7 @@ impl Fetching<'_> {
         let index = Index::parse(&tail, chunk.length).map_err(|e| damaged(&e))?;
         let blocks = index.range(&self.part.groups);
         // What is whole serves a later restore too, a piece does not.
-        let whole = self.part.run.groups.is_none() && blocks == (0..chunk.length - wanted);
+        let whole = self.part.keeps && blocks == (0..chunk.length - wanted);
         let path = if whole { path } else { path.with_extension(self.number.to_string()) };
         let failed = |e| disk::failure(&e, "writing", &path);
         let mut file = BufWriter::new(std::fs::File::create(&path).map_err(failed)?);

@@ -434,6 +434,79 @@ fn local_runs_are_used_where_they_are_whole() {
     job.start(1, false);
 }
 
+/// Has the content of long runs come late, after all that is short.
+struct Late(Remote);
+
+impl Fetch for Late {
+    fn fetch(&self, object: &ObjectName, range: Range<u64>, into: &mut dyn Write) -> Result<(), Error> {
+        if range.end - range.start > 100_000 {
+            std::thread::sleep(std::time::Duration::from_millis(200));
+        }
+        self.0.fetch(object, range, into)
+    }
+}
+
+/// Of subtask 0 of so many, from the last confirmed checkpoint, and where its runs lie.
+fn restored(job: &Job, dir: &Path, fetch: Arc<dyn Fetch>) -> Result<Cached<RocksStore>, Error> {
+    let (confirmed, chains, _) = job.retained.back().expect("one is confirmed").clone();
+    let of = Arc::new(Of(job.remote.clone(), 0));
+    let checkpoints = Checkpoints {
+        incarnation: incarnation(),
+        groups: 0..=GROUPS - 1,
+        confirmed,
+        restored: Some(Restored { chains, fetch }),
+        dropped: Vec::new(),
+        uploads: of.clone(),
+        acks: of,
+    };
+    Ok(Cached::new(tiny().open_with(dir, &checkpoints)?, 1 << 20, &[1]))
+}
+
+/// One subtask's run, which was shared by two ever since, is one subtask's again: two chains name it then, each for groups of its
+/// own, and threads restore them side by side.
+#[test]
+fn a_run_that_two_chains_name_is_had_for_each() {
+    let mut job = Job::new(1 << 20);
+    // Longer than what is fetched of its end, and all of it in the first groups: one part of it is all of it.
+    let first: Vec<_> = (0..=255).filter(|name| u16::from(*name) % GROUPS < GROUPS / 2).collect();
+    job.put(&first.iter().map(|name| (*name, Some(2000))).collect::<Vec<_>>());
+    checkpoint(&mut job);
+    job.start(2, true);
+    checkpoint(&mut job);
+    for (round, name) in first.iter().enumerate().take(3) {
+        job.put(&[(*name, Some(round))]);
+        checkpoint(&mut job);
+    }
+    let chains = &job.retained.back().expect("one is confirmed").1;
+    assert_eq!(chains[0].runs[0].chunk.object, chains[1].runs[0].chunk.object);
+    let dir = tempfile::tempdir().expect("a directory");
+    let mut found = restored(&job, dir.path(), Arc::new(Late(job.remote.clone()))).expect("it restores");
+    assert_eq!(all(&mut found), all(&mut job.truth));
+}
+
+/// The same run again: merging one part of it away leaves the other one where it is.
+#[test]
+fn parts_of_a_run_are_merged_one_by_one() {
+    let mut job = Job::new(1 << 20);
+    job.put(&(0..=255).map(|name| (name, Some(100))).collect::<Vec<_>>());
+    checkpoint(&mut job);
+    job.start(2, true);
+    checkpoint(&mut job);
+    job.start(1, true);
+    let mut shortest = usize::MAX;
+    for round in 0..60usize {
+        // Few changes first, so that younger runs are merged among themselves; then so many that all are.
+        let large = if round < 30 { 10 } else { 30_000 };
+        job.put(&(0..10).map(|name| (name, Some(large))).collect::<Vec<_>>());
+        checkpoint(&mut job);
+        job.collect();
+        let (_, chains, _) = job.retained.back().expect("one is confirmed");
+        shortest = shortest.min(chains[0].runs.len());
+    }
+    assert!(shortest < 3, "{shortest} runs are left at least: they were never merged with the oldest one");
+    job.start(1, true);
+}
+
 #[test]
 fn a_state_that_was_given_up_is_left_out() {
     let mut job = Job::new(1 << 20);
