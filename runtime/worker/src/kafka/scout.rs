@@ -13,7 +13,7 @@ use flow_model::checkpoint::snapshot::Split;
 use flow_model::spec::{KafkaStart, KafkaStop};
 
 use super::opening::{Patience, QUESTION, Refused};
-use super::raw::{Client, Described, EARLIEST, LATEST, Offset, is_unanswered};
+use super::raw::{Client, Described, EARLIEST, LATEST, Offset, is_leaderless, is_unanswered};
 use super::{Error, Share, Topics, murmur2};
 
 /// A partition to read from now on.
@@ -147,11 +147,20 @@ impl Scout {
             );
         }
         let ask = |client: &Client| match self.spans(client, &found) {
-            // One leader that does not answer may have been all: who leads now is for the next look to ask.
-            Err(Refused { code, topic: None }) if is_unanswered(code) => Ok(Vec::new()),
+            // Who leads now is for the next look to ask: to ask the same again might never come to an end.
+            Err(Refused { code, topic: None }) if is_unanswered(code) || is_leaderless(code) => Ok(Vec::new()),
             answer => answer,
         };
         let new = if found.is_empty() { Vec::new() } else { patience.ask(client, ask)? };
+        if new.len() < found.len() {
+            let is_told = |(topic, partition): &&(String, i32)| {
+                new.iter().any(|span| *span.topic == **topic && span.partition == *partition)
+            };
+            let silent = found.iter().filter(|partition| !is_told(partition));
+            let all: Vec<String> = silent.map(|(topic, partition)| name(topic, *partition)).collect();
+            let wait = "it is read when that one answers, or another leads";
+            patience.warn("silent", &format!("the broker that leads {} does not answer: {wait}", all.join(", ")));
+        }
         for span in &new {
             // A bounded source would take it for read to its end.
             if let (KafkaStart::Offsets(_), true) = (&self.start, span.next > span.end) {
@@ -241,9 +250,15 @@ impl Scout {
     fn spans(&self, client: &Client, of: &[(String, i32)]) -> Result<Vec<Span>, Refused> {
         let names: Vec<(CString, i32)> =
             of.iter().filter_map(|(topic, partition)| Some((CString::new(topic.as_str()).ok()?, *partition))).collect();
-        let names: Vec<_> = names.iter().map(|(topic, partition)| (topic.as_c_str(), *partition)).collect();
+        let mut names: Vec<_> = names.iter().map(|(topic, partition)| (topic.as_c_str(), *partition)).collect();
+        let low = Offsets::ask(client, &names, EARLIEST, self.committed)?;
+        // Who did not answer is not asked again, and waited for again.
+        names.retain(|(topic, partition)| low.get(&topic.to_string_lossy(), *partition).is_some());
+        if names.is_empty() {
+            return Ok(Vec::new());
+        }
+        let low = Some(low);
         let ask = |which| Offsets::ask(client, &names, which, self.committed);
-        let low = Some(ask(EARLIEST)?);
         let high = if self.is_bounded() || self.start != KafkaStart::Earliest { Some(ask(LATEST)?) } else { None };
         let from = match self.start {
             KafkaStart::Timestamp(time) => Some(time),
@@ -257,7 +272,7 @@ impl Scout {
         for (topic, partition) in of {
             // What was not asked is none.
             let told = |asked: &Option<Offsets>| asked.as_ref().map_or(Some(None), |all| all.get(topic, *partition));
-            // One of the questions had no answer: it has lost its leader since.
+            // One of the questions had no answer: its leader is gone.
             let (Some(Some(low)), Some(high), Some(from_time), Some(to_time)) =
                 (told(&low), told(&high), told(&from_time), told(&to_time))
             else {
@@ -303,7 +318,7 @@ impl Offsets {
         for Offset { topic, partition, offset } in client.offsets(of, which, committed, QUESTION)? {
             match offset {
                 Ok(offset) => _ = all.insert((topic, partition), offset),
-                Err(code) if super::raw::is_leaderless(code) => {}
+                Err(code) if is_leaderless(code) || is_unanswered(code) => {}
                 Err(code) => return Err(Refused { code, topic: Some(topic) }),
             }
         }
