@@ -1,5 +1,5 @@
-//! A real Kafka for tests: one broker for all tests of a process, on a free port, in a temporary directory. It ends when the test
-//! process does, however that ends.
+//! A real Kafka for tests: one broker for all tests of a run, on a free port, in a temporary directory. It ends when the run does,
+//! or the process of a test that started one of its own, however that ends.
 
 use std::future::Future;
 use std::net::TcpStream;
@@ -29,7 +29,16 @@ impl Broker {
     /// The one that all tests share.
     pub fn shared() -> &'static Broker {
         static SHARED: OnceLock<Broker> = OnceLock::new();
-        SHARED.get_or_init(|| Broker::start(free_port()))
+        SHARED.get_or_init(|| Broker::of_run("kafka", free_port(), |_| String::new(), |_| ()))
+    }
+
+    /// The one of a kind that all tests of a run share. The first one starts it as [`Broker::with`] does, and makes it `ready`.
+    pub fn of_run(kind: &str, port: u16, extra: impl FnOnce(&Path) -> String, ready: impl FnOnce(&Broker)) -> Broker {
+        Broker::of(Keeper::of_run(kind, |dir, until| {
+            let broker = Broker::run(dir, port, extra, until);
+            ready(&broker);
+            broker.keeper
+        }))
     }
 
     /// A broker of its own.
@@ -40,14 +49,21 @@ impl Broker {
     /// A broker of its own, with settings that go over the usual ones: `extra` gets the directory of the broker, and may put
     /// files there.
     pub fn with(port: u16, extra: impl FnOnce(&Path) -> String) -> Broker {
-        let dir = tempfile::tempdir().expect("a temporary directory").keep();
+        Broker::run(tempfile::tempdir().expect("a temporary directory").keep(), port, extra, None)
+    }
+
+    fn run(dir: PathBuf, port: u16, extra: impl FnOnce(&Path) -> String, until: Option<u32>) -> Broker {
         let extra = extra(&dir);
         if !extra.is_empty() {
             std::fs::write(dir.join("extra.properties"), extra).expect("written");
         }
-        let broker = Broker { address: format!("127.0.0.1:{port}"), keeper: Keeper::start("kafka.sh", dir, port) };
+        let broker = Broker::of(Keeper::start("kafka.sh", dir, port, until));
         broker.wait_until_it_answers();
         broker
+    }
+
+    fn of(keeper: Keeper) -> Broker {
+        Broker { address: keeper.address().to_owned(), keeper }
     }
 
     /// Kills it as a power cut would, without a chance to write anything.
@@ -98,10 +114,10 @@ impl Broker {
         config
     }
 
-    /// A new topic with a name of its own.
+    /// A new topic with a name of its own, which no other process of the run gives.
     pub fn topic(&self, partitions: i32, settings: &[(&str, &str)]) -> String {
         static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let name = format!("topic-{}", NUMBER.fetch_add(1, SeqCst));
+        let name = format!("topic-{}-{}", std::process::id(), NUMBER.fetch_add(1, SeqCst));
         let mut topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
         for (key, value) in settings {
             topic = topic.set(key, value);

@@ -1,10 +1,12 @@
 //! A server of a test, with a port and a temporary directory of its own, that ends with the test process, however that ends: a
-//! shell that holds a pipe to us waits for its end, kills the server, removes the directory.
+//! shell that holds a pipe to us waits for its end, kills the server, removes the directory. Or one that all tests of a run of
+//! nextest share, which has a process for each test: it ends with the run.
 
-use std::fs;
+use std::env;
+use std::fs::{self, File};
 use std::io::Write;
 use std::net::TcpStream;
-use std::os::unix::process::CommandExt;
+use std::os::unix::process::{CommandExt, parent_id};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::thread::sleep;
@@ -32,29 +34,61 @@ end
 rm -rf "$1"
 "#;
 
+/// The same until a process ends, and removes the directory around it too.
+const SHELL_OF_RUN: &str = r#"
+"$0" run "$1" "$2" >>"$1/log" 2>&1 </dev/null &
+while kill -0 "$3"; do sleep 0.5; done
+kill -9 $!
+wait
+rm -rf "$(dirname "$1")"
+"#;
+
 /// The server.
 pub struct Keeper {
     address: String,
     dir: PathBuf,
-    /// Its standard input is the pipe.
-    shell: Child,
+    /// Its standard input is the pipe. A server of a run has no pipe: no test may harm what others use.
+    shell: Option<Child>,
 }
 
 impl Keeper {
-    /// Starts `deployment/SCRIPT run DIR PORT`, which has to become the server.
-    pub fn start(name: &str, dir: PathBuf, port: u16) -> Keeper {
-        let shell = Command::new("sh")
-            .args(["-c", SHELL])
-            .arg(script(name))
-            .arg(&dir)
-            .arg(port.to_string())
-            .stdin(Stdio::piped())
-            .stdout(Stdio::null())
-            .stderr(Stdio::null())
-            .process_group(0)
-            .spawn()
-            .expect("sh starts");
-        Keeper { address: format!("127.0.0.1:{port}"), dir, shell }
+    /// Starts `deployment/SCRIPT run DIR PORT`, which has to become the server. It ends with this process, or with another one where
+    /// that is said.
+    pub fn start(name: &str, dir: PathBuf, port: u16, until: Option<u32>) -> Keeper {
+        let mut shell = Command::new("sh");
+        shell.args(["-c", if until.is_none() { SHELL } else { SHELL_OF_RUN }]);
+        shell.arg(script(name)).arg(&dir).arg(port.to_string()).args(until.map(|process| process.to_string()));
+        shell.stdin(if until.is_none() { Stdio::piped() } else { Stdio::null() });
+        let shell = shell.stdout(Stdio::null()).stderr(Stdio::null()).process_group(0).spawn().expect("sh starts");
+        Keeper { address: format!("127.0.0.1:{port}"), dir, shell: Some(shell) }
+    }
+
+    /// The server of a kind that all tests of this run share; the first one that wants it starts it in a new directory. Outside of
+    /// nextest those of a process do.
+    pub fn of_run(kind: &str, start: impl FnOnce(PathBuf, Option<u32>) -> Keeper) -> Keeper {
+        let Ok(run) = env::var("NEXTEST_RUN_ID") else {
+            return start(tempfile::tempdir().expect("a directory").keep(), None);
+        };
+        let around = env::temp_dir().join(format!("flow-{kind}-{run}"));
+        fs::create_dir_all(&around).expect("a directory");
+        // Given back with this process, however it ends.
+        let lock = File::create(around.join("lock")).expect("a file");
+        lock.lock().expect("locked");
+        let said = around.join("server");
+        if let Ok(text) = fs::read_to_string(&said) {
+            let (address, dir) = text.split_once(' ').expect("an address and a directory were written");
+            return Keeper { address: address.to_owned(), dir: dir.into(), shell: None };
+        }
+        // A new one: a test that was ended while it started the server may have left its.
+        let dir = tempfile::tempdir_in(&around).expect("a directory").keep();
+        let keeper = start(dir, Some(parent_id()));
+        fs::write(said, format!("{} {}", keeper.address, keeper.dir.display())).expect("written");
+        keeper
+    }
+
+    /// Its `host:port`.
+    pub fn address(&self) -> &str {
+        &self.address
     }
 
     /// Kills it as a power cut would, without a chance to write anything.
@@ -86,7 +120,8 @@ impl Keeper {
     }
 
     fn tell(&self, word: &str) {
-        let mut pipe = self.shell.stdin.as_ref().expect("it has a pipe");
+        let pipe = self.shell.as_ref().and_then(|shell| shell.stdin.as_ref());
+        let mut pipe = pipe.expect("a test that harms a server starts one of its own");
         writeln!(pipe, "{word}").expect("it listens");
     }
 }

@@ -35,7 +35,7 @@ impl Minio {
     /// One of its own.
     pub fn start() -> Minio {
         let (port, dir) = (free_port(), tempfile::tempdir().expect("a temporary directory").keep());
-        let minio = Minio { address: format!("127.0.0.1:{port}"), keeper: Keeper::start("minio.sh", dir, port) };
+        let minio = Minio { address: format!("127.0.0.1:{port}"), keeper: Keeper::start("minio.sh", dir, port, None) };
         minio.wait_until_it_answers();
         minio
     }

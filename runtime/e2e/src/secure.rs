@@ -15,6 +15,9 @@ pub const USER: &str = "alice";
 /// Her password.
 pub const PASSWORD: &str = "alice-pw-4711";
 
+/// A file in its directory with the ports of the listeners that have TLS.
+const PORTS: &str = "ports";
+
 /// A broker with several listeners.
 pub struct Secure {
     /// The broker, which answers without TLS too.
@@ -28,7 +31,7 @@ pub struct Secure {
 }
 
 impl Secure {
-    /// The one that all tests of a process share.
+    /// The one that all tests of a run share.
     pub fn shared() -> &'static Secure {
         static SHARED: OnceLock<Secure> = OnceLock::new();
         SHARED.get_or_init(Secure::start)
@@ -36,21 +39,27 @@ impl Secure {
 
     fn start() -> Secure {
         let ports = [free_port(), free_port(), free_port(), free_port()];
-        let [plain, sasl, mutual, expired] = ports;
-        let broker = Broker::with(plain, |dir| settings(dir, ports));
-        for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512"] {
-            let credentials = format!("{mechanism}=[password={PASSWORD}]");
-            let user = ["--alter", "--add-config", &credentials, "--entity-type", "users", "--entity-name", USER];
-            broker.tool("kafka-configs", &user);
-        }
-        let local = |port| format!("127.0.0.1:{port}");
-        Secure { broker, sasl: local(sasl), mutual: local(mutual), expired: local(expired) }
+        let broker = Broker::of_run("kafka-secure", ports[0], |dir| settings(dir, ports), add_user);
+        // Those of the one who started it.
+        let text = fs::read_to_string(broker.dir().join(PORTS)).expect("it was written");
+        let mut local = text.split(' ').map(|port| format!("127.0.0.1:{port}"));
+        let mut next = || local.next().expect("there are three");
+        let (sasl, mutual, expired) = (next(), next(), next());
+        Secure { broker, sasl, mutual, expired }
     }
 
     /// A PEM file: `ca.pem`, which signed the broker's certificates, `other-ca.pem`, which did not, `client.pem` and
     /// `client.key`.
     pub fn file(&self, name: &str) -> PathBuf {
         self.broker.dir().join(name)
+    }
+}
+
+fn add_user(broker: &Broker) {
+    for mechanism in ["SCRAM-SHA-256", "SCRAM-SHA-512"] {
+        let credentials = format!("{mechanism}=[password={PASSWORD}]");
+        let user = ["--alter", "--add-config", &credentials, "--entity-type", "users", "--entity-name", USER];
+        broker.tool("kafka-configs", &user);
     }
 }
 
@@ -62,6 +71,7 @@ pub fn token(subject: &str, expires: u64) -> String {
 }
 
 fn settings(dir: &Path, [plain, sasl, mutual, expired]: [u16; 4]) -> String {
+    fs::write(dir.join(PORTS), format!("{sasl} {mutual} {expired}")).expect("written");
     let (ca, other) = (Authority::new("ca"), Authority::new("other"));
     fs::write(dir.join("ca.pem"), ca.pem()).expect("written");
     fs::write(dir.join("other-ca.pem"), other.pem()).expect("written");
