@@ -1,5 +1,7 @@
 //! Savepoints as the REST API tells them. Times are milliseconds since the Unix epoch.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::snapshot::{DROPPED, Split};
@@ -144,8 +146,10 @@ impl SavepointDetail {
     /// Of a savepoint whose checkpoint's manifest this is.
     pub fn of(savepoint: Savepoint, manifest: &Manifest) -> SavepointDetail {
         let nodes = manifest.nodes.iter().map(|(name, node)| {
-            let runs =
-                || node.subtasks.iter().filter_map(|subtask| subtask.state.as_ref()).flat_map(|chain| &chain.runs);
+            let chains = node.subtasks.iter().filter_map(|subtask| subtask.state.as_ref());
+            // After a change of parallelism several subtasks go on with parts of one run.
+            let runs: BTreeMap<_, _> =
+                chains.flat_map(|chain| &chain.runs).map(|run| ((&run.chunk.object, run.chunk.offset), run)).collect();
             let has_state = node.subtasks.iter().any(|subtask| subtask.state.is_some());
             let live = node.states.iter().filter(|state| state.kind != DROPPED);
             let mut splits: Vec<&Split> = node.subtasks.iter().flat_map(|subtask| &subtask.splits).collect();
@@ -157,8 +161,8 @@ impl SavepointDetail {
                 subtasks: node.subtasks.len() as u32,
                 ended: !node.subtasks.is_empty() && node.subtasks.iter().all(|subtask| subtask.ended),
                 states: live.map(|s| SavedState { name: s.name.clone(), kind: s.kind.clone() }).collect(),
-                entries: has_state.then(|| runs().map(|run| run.entries).sum()),
-                bytes: has_state.then(|| runs().map(|run| run.chunk.length).sum()),
+                entries: has_state.then(|| runs.values().map(|run| run.entries).sum()),
+                bytes: has_state.then(|| runs.values().map(|run| run.chunk.length).sum()),
                 splits: splits.into_iter().map(saved).collect(),
             }
         });
@@ -169,5 +173,50 @@ impl SavepointDetail {
             nodes: nodes.collect(),
             savepoint,
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::checkpoint::snapshot::{Chain, Node, Run, Snapshot, StateName};
+    use crate::checkpoint::{Attempt, Chunk, ObjectName};
+    use crate::key_group::KeyGroups;
+
+    use super::*;
+
+    #[test]
+    fn what_subtasks_share_is_counted_once() {
+        let (life, checkpoint) = (Incarnation::of(1), CheckpointId::new(Attempt(1), 9));
+        let run = |unique, offset| {
+            let chunk = Chunk { object: ObjectName::new(&life, checkpoint, unique), offset, length: 10, crc: 7 };
+            Run { chunk, entries: 3, groups: None }
+        };
+        let chain =
+            |groups, runs| Snapshot { state: Some(Chain { groups, runs, pending: vec![] }), ..Snapshot::default() };
+        let node = Node {
+            subtasks: vec![chain(0..=63, vec![run(1, 0), run(2, 0)]), chain(64..=127, vec![run(1, 0), run(2, 10)])],
+            states: vec![
+                StateName { name: "sum".into(), kind: "value".into(), number: 0 },
+                StateName { name: "gone".into(), kind: DROPPED.into(), number: 1 },
+            ],
+            ..Node::default()
+        };
+        let nodes = [("totals".parse().expect("a name"), node)].into();
+        let job: PipelineName = "p".parse().expect("a name");
+        let manifest = Manifest::new(job.clone(), (life.clone(), checkpoint), 77, KeyGroups::default(), nodes);
+        let savepoint = Savepoint {
+            name: "a".parse().expect("a name"),
+            job,
+            state: SavepointState::Completed,
+            checkpoint: Some(checkpoint),
+            time: None,
+            bytes: None,
+            reason: None,
+        };
+        let detail = SavepointDetail::of(savepoint, &manifest);
+        let totals = &detail.nodes[0];
+        assert_eq!((totals.subtasks, totals.entries, totals.bytes), (2, Some(9), Some(30)));
+        let states: Vec<&str> = totals.states.iter().map(|state| state.name.as_str()).collect();
+        assert_eq!(states, ["sum"], "what was given up is none");
     }
 }
