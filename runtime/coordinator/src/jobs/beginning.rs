@@ -108,7 +108,7 @@ fn origin(checked: &Checked, root: &Store, from: &From, start: &Start) -> Result
             }
             if head.unwritten && !is_mine {
                 return Err(Error::Refused(format!(
-                    "output of \"{job}\" is confirmed and not all written; write it first: flowctl sink settle PIPELINE"
+                    "output of \"{job}\" is confirmed and not all written; write it first: flowctl sink settle FILE"
                 )));
             }
             (&head.incarnation, checkpoint, format!("checkpoint {checkpoint} of \"{job}\""))
@@ -117,15 +117,26 @@ fn origin(checked: &Checked, root: &Store, from: &From, start: &Start) -> Result
     if start.claim && !is_mine {
         return Err(Error::Refused(format!("{what} can't be claimed by another job; leave --claim out: it is copied")));
     }
-    let is_latest = *incarnation == head.incarnation && Some(checkpoint) == head.latest;
-    if is_mine && !is_latest && !start.allow_repeat {
+    let found = manifest(&store, incarnation, checkpoint)?;
+    if is_mine && !start.allow_repeat && !is_last(&found, &head, &store)? {
         return Err(Error::Refused(format!(
             "\"{job}\" went on after {what}: what it has written since is written again; if that is meant: --allow-repeat"
         )));
     }
-    fits(checked, &manifest(&store, incarnation, checkpoint)?, start, what)?;
+    fits(checked, &found, start, what)?;
     let (incarnation, dropped) = (incarnation.clone(), start.drop_state.clone());
     Ok(Origin { job: job.clone(), incarnation, checkpoint, claim: start.claim, dropped })
+}
+
+/// Whether a job has written nothing after a checkpoint of it. There may be later ones: of a job that had nothing to read, or that
+/// waited for its last output to be written.
+fn is_last(found: &Manifest, head: &Head, store: &Store) -> Result<bool, Error> {
+    match head.latest {
+        Some(latest) if found.incarnation == head.incarnation => {
+            Ok(latest == found.checkpoint || manifest(store, &head.incarnation, latest)?.has_read_as_much_as(found))
+        }
+        _ => Ok(false),
+    }
 }
 
 fn retained(job: &PipelineName, id: Option<CheckpointId>, head: &Head) -> Result<CheckpointId, Error> {

@@ -64,6 +64,23 @@ impl Manifest {
         ObjectName::manifest(&self.incarnation, self.checkpoint)
     }
 
+    /// Whether nothing was read between the two, which are of one life of a job: what was processed until the one is what was until
+    /// the other.
+    pub fn has_read_as_much_as(&self, other: &Manifest) -> bool {
+        let read = |manifest: &Manifest| {
+            let mut read = BTreeMap::new();
+            for (name, node) in &manifest.nodes {
+                for split in node.subtasks.iter().flat_map(|subtask| &subtask.splits) {
+                    read.insert((name.clone(), split.split.clone()), (split.next, split.ended));
+                }
+            }
+            let ended = |node: &Node| node.subtasks.iter().map(|subtask| subtask.ended).collect::<Vec<_>>();
+            let ended: Vec<Vec<bool>> = manifest.nodes.values().map(ended).collect();
+            (read, ended)
+        };
+        self.incarnation == other.incarnation && read(self) == read(other)
+    }
+
     /// How many bytes of keyed state it names.
     pub fn state_bytes(&self) -> u64 {
         let subtasks = self.nodes.values().flat_map(|node| &node.subtasks);
@@ -98,4 +115,28 @@ pub(super) fn read<T: for<'a> Deserialize<'a>>(bytes: &[u8], what: &'static str,
         return Err(Error::Format { what, found, known });
     }
     serde_json::from_slice(bytes).map_err(wrong)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::snapshot::{Snapshot, Split};
+    use super::*;
+
+    #[test]
+    fn what_was_read_tells_whether_anything_was_done() {
+        let manifest = |counter: u32, next, ended| {
+            let split =
+                Split { split: "t[0]".into(), next, at: Some(counter.into()), until: None, id: None, ended: false };
+            let subtasks = vec![Snapshot { splits: vec![split], ended, ..Snapshot::default() }];
+            let nodes = [("in".parse().expect("a name"), Node { subtasks, ..Node::default() })].into();
+            let id = (Incarnation::of(1), CheckpointId::new(Attempt(1), counter));
+            Manifest::new("p".parse().expect("a name"), id, 77, KeyGroups::default(), nodes)
+        };
+        let first = manifest(1, 5, false);
+        assert!(manifest(2, 5, false).has_read_as_much_as(&first));
+        assert!(!manifest(2, 6, false).has_read_as_much_as(&first));
+        assert!(!manifest(2, 5, true).has_read_as_much_as(&first), "the end of the input may bring output");
+        let another = Manifest { incarnation: Incarnation::of(2), ..manifest(2, 5, false) };
+        assert!(!another.has_read_as_much_as(&first));
+    }
 }
