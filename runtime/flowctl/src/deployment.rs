@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::fs::File;
 use std::path::{Path, PathBuf};
 
-use flow_model::api::part;
+use flow_model::api::{Start, part};
 use flow_model::diagnostic::{Code, Diagnostic};
 use flow_model::quantity::ByteSize;
 use flow_model::spec::{self, COMPONENT_MAX, Pipeline};
@@ -46,17 +46,20 @@ impl Deployment {
         &self.warnings
     }
 
-    /// The form to send; `name` replaces the pipeline's own.
-    pub fn upload(&self, name: Option<&str>, shows_progress: bool) -> Result<Upload, Failure> {
+    /// The form to send; `name` replaces the pipeline's own, and it begins with what `start` says.
+    pub fn upload(&self, name: Option<&str>, start: &Start, shows_progress: bool) -> Result<Upload, Failure> {
         let directory = self.directory.to_str().ok_or_else(|| {
             Failure::invalid(format!("the path {} is no valid text", self.directory.display()))
                 .hint("rename the directory")
         })?;
+        let start = if *start == Start::default() { None } else { Some(serde_json::to_vec(start)) };
+        let start = start.transpose().map_err(Failure::failed)?;
         let mut fields = vec![
             Field { name: part::PIPELINE, file: Some(&self.file), bytes: &self.text },
             Field { name: part::DIRECTORY, file: None, bytes: directory.as_bytes() },
         ];
         fields.extend(name.map(|name| Field { name: part::NAME, file: None, bytes: name.as_bytes() }));
+        fields.extend(start.iter().map(|start| Field { name: part::START, file: None, bytes: start }));
         fields.extend(self.components.iter().map(|(path, bytes)| Field { name: path, file: Some(path), bytes }));
         Upload::new(&fields, shows_progress)
     }

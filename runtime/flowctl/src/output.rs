@@ -100,6 +100,11 @@ impl Output {
         }
     }
 
+    /// What nobody may miss, to stderr, whoever reads the result.
+    pub fn warn(&self, text: &str) {
+        to_stderr(&format!("{} {}", paint(self.error_colour, "1;33", "warning:"), printable(text)));
+    }
+
     /// A line of what goes on, to stderr, paler than what the user's own programs write there.
     pub fn aside(&self, text: &str) {
         to_stderr(&paint(self.error_colour, "2", text));

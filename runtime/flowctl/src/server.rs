@@ -9,6 +9,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use flow_model::api::Refusal;
+use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::http::{HeaderValue, Request, Response, header};
 use ureq::middleware::{Middleware, MiddlewareNext};
@@ -28,6 +29,8 @@ pub const DEFAULT: &str = "http://127.0.0.1:8081";
 const SUBMIT_PATIENCE: Duration = Duration::from_secs(900);
 /// What is there to be asked for is in memory; who says nothing for so long is not well.
 const PATIENCE: Duration = Duration::from_secs(10);
+/// The same where the server asks a store of checkpoints, which it tries again for up to two minutes.
+const STORE_PATIENCE: Duration = Duration::from_secs(150);
 const CONNECT_PATIENCE: Duration = Duration::from_secs(5);
 /// Waiting is told after so long without a sign of life.
 const QUIET: Duration = Duration::from_secs(2);
@@ -137,6 +140,8 @@ pub struct Server {
     url: String,
     /// A person looks on.
     tells: bool,
+    /// How long an answer may take.
+    patience: Duration,
 }
 
 impl Server {
@@ -159,7 +164,12 @@ impl Server {
             Some(token) => agent.middleware(Bearer(token)),
             None => agent,
         };
-        Ok(Self { agent: agent.build().new_agent(), url, tells })
+        Ok(Self { agent: agent.build().new_agent(), url, tells, patience: PATIENCE })
+    }
+
+    /// The same where it has to ask the store of checkpoints itself.
+    pub fn patient(self) -> Self {
+        Self { patience: STORE_PATIENCE, ..self }
     }
 
     /// The same, when it listens: one of this machine that was started a moment ago does not yet. What is wrong after that
@@ -183,16 +193,35 @@ impl Server {
 
     /// Asks for `path`.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        let request = self.agent.get(self.at(path)).config().timeout_recv_response(Some(PATIENCE));
-        let request = request.timeout_recv_body(Some(PATIENCE)).build();
+        let request = self.agent.get(self.at(path)).config().timeout_recv_response(Some(self.patience));
+        let request = request.timeout_recv_body(Some(self.patience)).build();
         self.waiting(&Pulse::new(), QUIET, || self.answer(request.call()))
+    }
+
+    /// Has what is at `path` removed.
+    pub fn delete(&self, path: &str) -> Result<(), Failure> {
+        let request = self.agent.delete(self.at(path)).config().timeout_recv_response(Some(self.patience)).build();
+        self.waiting(&Pulse::new(), QUIET, || self.accepted(request.call())).map(|_| ())
     }
 
     /// Posts to `path` with nothing to say.
     pub fn post<T: DeserializeOwned>(&self, path: &str) -> Result<T, Failure> {
-        let request = self.agent.post(self.at(path)).config().timeout_recv_response(Some(PATIENCE));
-        let request = request.timeout_recv_body(Some(PATIENCE)).build();
-        self.waiting(&Pulse::new(), QUIET, || self.answer(request.send_empty()))
+        self.send(path, &[])
+    }
+
+    /// Posts `said` to `path`, as JSON.
+    pub fn post_json<T: DeserializeOwned>(&self, path: &str, said: &impl Serialize) -> Result<T, Failure> {
+        self.send(path, &serde_json::to_vec(said).map_err(Failure::failed)?)
+    }
+
+    fn send<T: DeserializeOwned>(&self, path: &str, body: &[u8]) -> Result<T, Failure> {
+        let mut request = self.agent.post(self.at(path));
+        if !body.is_empty() {
+            request = request.header("content-type", "application/json");
+        }
+        let request = request.config().timeout_recv_response(Some(self.patience));
+        let request = request.timeout_recv_body(Some(self.patience)).build();
+        self.waiting(&Pulse::new(), QUIET, || self.answer(request.send(body)))
     }
 
     /// Posts a pipeline with its components to `path`.
@@ -292,7 +321,7 @@ impl Server {
             Error::NativeTls(error) => return self.untrusted(&error.to_string()),
             Error::Timeout(Timeout::Connect) => format!("no connection in {} s", CONNECT_PATIENCE.as_secs()),
             Error::Timeout(of) => {
-                let patience = if *of == Timeout::SendBody { SUBMIT_PATIENCE } else { PATIENCE }.as_secs();
+                let patience = if *of == Timeout::SendBody { SUBMIT_PATIENCE } else { self.patience }.as_secs();
                 let message =
                     format!("the server at {} takes connections and does not answer within {patience} s", self.url);
                 return Failure::new(Exit::Unreachable, "no-answer", message)

@@ -1,28 +1,73 @@
-//! Waiting for a job's end, by asking again and again.
+//! Waiting for what a server does, by asking again and again. A person who looks on sees what is waited for, and since when.
 
+use std::ops::ControlFlow;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use flow_model::api::{Description, Job, JobState};
+use indicatif::{ProgressBar, ProgressStyle};
+use serde::de::DeserializeOwned;
 
 use crate::exit::{Exit, Failure};
+use crate::output::Output;
 use crate::server::Server;
 
 const FIRST: Duration = Duration::from_millis(20);
 const LONGEST: Duration = Duration::from_millis(500);
+/// What takes less shows nothing.
+const QUIET: Duration = Duration::from_secs(2);
+const TICK: Duration = Duration::from_millis(100);
 
-/// The job as it is when nothing of it runs any more. There is no time limit: a job may run for ever.
-pub fn until_ended(server: &Server, mut job: Job) -> Result<Job, Failure> {
-    let mut pause = FIRST;
-    while !job.state.is_terminal() {
+/// Looks again and again until there is something; meanwhile `look` says what it waits for. There is no time limit.
+pub fn until<T>(
+    output: &Output,
+    mut look: impl FnMut() -> Result<ControlFlow<T, String>, Failure>,
+) -> Result<T, Failure> {
+    let (begun, mut pause, mut spinner) = (Instant::now(), FIRST, None);
+    let found = loop {
+        match look() {
+            Ok(ControlFlow::Break(found)) => break Ok(found),
+            Err(failure) => break Err(failure),
+            Ok(ControlFlow::Continue(what)) => {
+                if output.shows_progress() && begun.elapsed() >= QUIET {
+                    spinner.get_or_insert_with(spin).set_message(what);
+                }
+            }
+        }
         thread::sleep(pause);
         pause = (pause * 2).min(LONGEST);
-        job = match server.get::<Description>(&format!("/jobs/{}", job.id)) {
-            Ok(description) => description.job,
-            Err(failure) => return Err(lost(server.url(), &job, failure)),
-        };
+    };
+    if let Some(spinner) = spinner {
+        spinner.finish_and_clear();
     }
-    Ok(job)
+    found
+}
+
+fn spin() -> ProgressBar {
+    let spinner = ProgressBar::new_spinner().with_style(style()).with_elapsed(QUIET);
+    spinner.enable_steady_tick(TICK);
+    spinner
+}
+
+fn style() -> ProgressStyle {
+    ProgressStyle::with_template("{spinner} {msg} ({elapsed})").expect("the template is well formed")
+}
+
+/// The job as it is when nothing of it runs any more. A job may run for ever.
+pub fn until_ended(server: &Server, mut job: Job, output: &Output) -> Result<Job, Failure> {
+    until(output, || {
+        if job.state.is_terminal() {
+            return Ok(ControlFlow::Break(job.clone()));
+        }
+        let what = format!("{} is {}", job.id, job.state);
+        job = ask::<Description>(server, &job, &format!("/jobs/{}", job.id))?.job;
+        Ok(ControlFlow::Continue(what))
+    })
+}
+
+/// Asks for `path`, which is of a job that the server knew a moment ago.
+pub fn ask<T: DeserializeOwned>(server: &Server, job: &Job, path: &str) -> Result<T, Failure> {
+    server.get(path).map_err(|failure| lost(server.url(), job, failure))
 }
 
 /// The server knew the job a moment ago and tells no more of it.
@@ -34,7 +79,7 @@ fn lost(url: &str, job: &Job, failure: Failure) -> Failure {
         _ => return failure,
     };
     let Job { id, state, .. } = job;
-    let hint = "a flowd that is stopped cancels its jobs first; `flowctl deploy` starts them again when it is up";
+    let hint = "started again, flowd lets jobs with checkpoints go on; `flowctl deploy` starts the others";
     let message = format!("the server at {url} {what}; {id} was {state} when it last answered ({})", failure.message);
     Failure::new(Exit::Unreachable, "connection-lost", message).hint(hint)
 }
@@ -51,5 +96,15 @@ pub fn outcome(job: &Job) -> Result<Exit, Failure> {
             Err(Failure::new(Exit::Failed, "job-not-finished", format!("{} is canceled: {why}", job.id)))
         }
         (state, _) => Err(Failure::new(Exit::Failed, "job-not-finished", format!("{} is {state}", job.id))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_spinner_can_be_drawn() {
+        ProgressBar::hidden().with_style(style()).tick();
     }
 }

@@ -204,7 +204,10 @@ impl Jobs {
             }
             Err(error) => {
                 tracing::error!(job = %record.id, "can't go on: {error}");
-                Entry::failed(record, format!("it can't go on after a restart of flowd: {error}"))
+                Entry::failed(
+                    record,
+                    format!("it can't go on after a restart of flowd: {error}; when that is mended, start flowd again"),
+                )
             }
         };
         self.enter(entry);

@@ -188,7 +188,8 @@ pub fn read_all(jobs: &Path) -> Vec<Record> {
     found
 }
 
-/// The command that deploys a submission, if its file lies where its paths start from.
+/// The command that deploys a submission, if its file lies where its paths start from. It is for a job without checkpoints, which
+/// can begin with nothing: others go on by themselves.
 pub fn command(submission: &Submission) -> Option<String> {
     let file = submission.directory.as_ref()?.join(Path::new(&submission.file).file_name()?);
     let name = submission.name.as_ref().map_or(String::new(), |name| format!(" --name {name}"));

@@ -3,7 +3,7 @@
 use std::path::PathBuf;
 use std::process::Stdio;
 
-use flow_model::api::{Checked, Refusal};
+use flow_model::api::{Checked, Refusal, Start};
 
 use crate::cli::Shown;
 use crate::deployment::{Deployment, invalid};
@@ -47,7 +47,7 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
         (server, context) => {
             let target = Target::find(server.as_deref(), context.as_deref())?;
             let server = Server::new(target, !output.is_for_programs())?;
-            let upload = Deployment::read(&args.file)?.upload(None, output.shows_progress())?;
+            let upload = Deployment::read(&args.file)?.upload(None, &Start::default(), output.shows_progress())?;
             server.upload("/jobs/check", upload)?
         }
     };

@@ -1,7 +1,6 @@
 //! `flowctl checkpoint`: takes checkpoints of a job, and shows what became of them.
 
-use std::thread;
-use std::time::Duration;
+use std::ops::ControlFlow;
 
 use clap::Subcommand;
 use flow_model::api::{Checkpoint, CheckpointAsked, CheckpointState, Checkpoints, one_line};
@@ -12,10 +11,7 @@ use crate::exit::{Exit, Failure};
 use crate::output::{Format, Output, size};
 use crate::server::Server;
 use crate::table::table;
-use crate::time;
-
-/// How long a look at the checkpoints waits for the next.
-const PAUSE: Duration = Duration::from_millis(100);
+use crate::{time, wait};
 
 /// Take a checkpoint of a job, or show those that there are
 ///
@@ -90,7 +86,7 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
                 output.note(&format!("see what becomes of it with `flowctl checkpoint ls {job}`"));
                 return Ok(Exit::Ok);
             }
-            let taken = until_counted(&server, &path, asked.checkpoint)?;
+            let taken = until_counted(&server, &path, asked.checkpoint, output)?;
             let id = taken.id.to_string();
             output.print_named(&taken, || vec![id.clone()], || format!("{id} {}", taken.state.as_str()))?;
         }
@@ -111,18 +107,18 @@ fn path(job: &str) -> Result<String, Failure> {
 }
 
 /// The first look that finds that one or a later one counting. There is no time limit of its own: a checkpoint has one.
-fn until_counted(server: &Server, path: &str, asked: CheckpointId) -> Result<Checkpoint, Failure> {
-    loop {
+fn until_counted(server: &Server, path: &str, asked: CheckpointId, output: &Output) -> Result<Checkpoint, Failure> {
+    wait::until(output, || {
         let all: Checkpoints = server.get(path)?;
         if let Some(latest) = all.summary.latest.filter(|latest| latest.id >= asked) {
-            return Ok(latest);
+            return Ok(ControlFlow::Break(latest));
         }
         if all.job.state.is_terminal() {
             let message = format!("{} is {}, and no checkpoint since {asked} counts", all.job.id, all.job.state);
             return Err(Failure::new(Exit::Failed, "job-not-finished", message));
         }
-        thread::sleep(PAUSE);
-    }
+        Ok(ControlFlow::Continue(format!("{asked} does not count yet")))
+    })
 }
 
 fn text(all: &Checkpoints, output: &Output) -> String {

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
 use std::time::{Duration, Instant};
 
-use flow_model::api::{Checked, Description, Job, JobState, LogLevel, LogLine, one_line};
+use flow_model::api::{Checked, Description, Job, JobState, LogLevel, LogLine, Start, one_line};
 use flow_model::spec::{self, Pipeline};
 use signal_hook::consts::{SIGINT, SIGTERM};
 
@@ -163,10 +163,10 @@ impl Session<'_> {
         let deployment = Deployment::read(self.file)?;
         let server = &self.daemon.server;
         // Before what runs is stopped.
-        let _: Checked = server.upload("/jobs/check", deployment.upload(None, false)?)?;
+        let _: Checked = server.upload("/jobs/check", deployment.upload(None, &Start::default(), false)?)?;
         self.stop();
         let server = &self.daemon.server;
-        let job: Job = server.upload("/jobs/submit", deployment.upload(None, false)?)?;
+        let job: Job = server.upload("/jobs/submit", deployment.upload(None, &Start::default(), false)?)?;
         self.running = Some(Running { job, before: None, next_line: 0 });
         self.told = Instant::now();
         Ok(())

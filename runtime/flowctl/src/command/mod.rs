@@ -16,7 +16,10 @@ pub mod logs;
 pub mod new;
 pub mod plugin;
 pub mod run;
+pub mod savepoint;
 pub mod schema;
+pub mod sink;
+pub mod stop;
 pub mod test;
 pub mod top;
 
@@ -39,8 +42,11 @@ pub fn run(cli: Cli, output: &Output) -> Result<Exit, Failure> {
         Command::List(args) => list::run(&args, output),
         Command::Describe(args) => describe::run(&args, output),
         Command::Logs(args) => logs::run(&args, output),
+        Command::Stop(args) => stop::run(&args, output),
         Command::Cancel(args) => cancel::run(&args, output),
         Command::Checkpoint(args) => checkpoint::run(&args, output),
+        Command::Savepoint(args) => savepoint::run(&args, output),
+        Command::Sink(args) => sink::run(&args, output),
         Command::Build(args) => build::run(args, output),
         Command::Graph(args) => graph::run(&args, output),
         Command::Plugin(args) => plugin::run(&args, output),

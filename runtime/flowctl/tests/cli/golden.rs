@@ -15,7 +15,7 @@ pub fn check(name: &str, output: &str) {
     assert_eq!(output, golden, "{} differs; GOLDEN=write writes it anew", path.display());
 }
 
-/// The output with every id as `NAME-ID` and every time as `TIME`.
+/// The output with every id as `NAME-ID` or `ID`, every time as `TIME`, and other numbers that vary as `NUMBER`.
 fn steady(output: &str) -> String {
     let mut text = String::new();
     for line in output.split_inclusive('\n') {
@@ -26,10 +26,18 @@ fn steady(output: &str) -> String {
 
 fn steady_line(line: &str) -> String {
     let key = line.trim_start().split('"').nth(1).unwrap_or_default();
-    if matches!(key, "submitted" | "ended" | "now" | "time") || key.ends_with("-us") {
-        let (before, value) = line.split_once(": ").expect("a field");
-        let after = value.trim_start_matches(|c: char| c.is_ascii_digit());
-        return format!("{before}: \"TIME\"{after}");
+    let stands = match key {
+        "submitted" | "ended" | "now" | "time" => Some("TIME"),
+        "checkpoint" | "incarnation" => Some("ID"),
+        "bytes" | "next" | "entries" => Some("NUMBER"),
+        _ => key.ends_with("-us").then_some("TIME"),
+    };
+    // What has fields itself is none of these.
+    if let (Some(stands), Some((before, value))) = (stands, line.split_once(": "))
+        && !value.starts_with(['{', '['])
+    {
+        let after = if value.trim_end().ends_with(',') { ",\n" } else { "\n" };
+        return format!("{before}: \"{stands}\"{after}");
     }
     let mut text = line.to_owned();
     for name in ["finite", "endless"] {

@@ -13,6 +13,7 @@ mod look;
 mod new;
 mod pipes;
 mod remote;
+mod savepoints;
 mod server;
 mod session;
 mod top;

@@ -2,7 +2,7 @@
 
 use crate::run;
 
-const COMMANDS: [&str; 18] = [
+const COMMANDS: [&str; 21] = [
     "dev",
     "top",
     "graph",
@@ -19,6 +19,9 @@ const COMMANDS: [&str; 18] = [
     "describe",
     "logs",
     "cancel",
+    "stop",
+    "savepoint",
+    "sink",
     "build",
     "completion",
 ];
@@ -46,12 +49,23 @@ fn wrong_usage_ends_with_2() {
         assert!(called.stdout.is_empty() && called.stderr.contains(expect), "{arguments:?}: {}", called.stderr);
     };
     check(&[], "Usage: flowctl");
-    check(&["deploi"], "similar subcommands exist: 'completion', 'explain', 'deploy'");
+    check(&["deploi"], "similar subcommands exist: 'savepoint', 'completion', 'explain', 'deploy'");
     check(&["check"], "<FILE>");
     check(&["list", "-o", "xml"], "possible values: table, wide, json, yaml, name");
     check(&["deploy", "p.yaml", "--name", "Not a name"], "is no valid name");
     check(&["logs", "x", "--tail", "few"], "--tail <N>");
     check(&["completion", "tcsh"], "it is bash, zsh or fish");
+    check(&["deploy", "p.yaml", "--from-savepoint", "a b"], "\"a b\" is no savepoint: \"a b\" is no valid name");
+    check(&["deploy", "p.yaml", "--from-savepoint", "a/b/c"], "write NAME or JOB/NAME");
+    check(&["deploy", "p.yaml", "--from-checkpoint", "newest"], "with latest for the latest one");
+    check(&["deploy", "p.yaml", "--from-savepoint", "a", "--from-checkpoint", "latest"], "cannot be used with");
+    check(&["deploy", "p.yaml", "--abandon-output", "--reset-progress"], "cannot be used with");
+    for given in [&["--claim"][..], &["--drop-state", "a"], &["--new-state", "a/b"], &["--allow-repeat"]] {
+        let line = [&["deploy", "p.yaml"], given].concat();
+        check(&line, "none is given to begin with\n  name one with --from-savepoint or --from-checkpoint\n");
+    }
+    check(&["stop", "orders", "--savepoint=A"], "\"A\" is no valid name");
+    check(&["savepoint", "create", "orders", "--name", "A"], "\"A\" is no valid name");
     check(&["build", ".", "--module", "x.wasm"], "cannot be used with");
     check(&["describe", "../healthz"], "\"../healthz\" is no valid name");
     check(&["list", "--server", "localhost:8081"], "has no http:// or https:// in front");
@@ -79,13 +93,16 @@ fn bash_completes_with_the_script() {
         complete_line flowctl list --ou
         complete_line flowctl list -o j
         complete_line flowctl deploy pi
+        complete_line flowctl savepoint i
+        complete_line flowctl deploy p.yaml --from
         complete -p flowctl"#;
     let mut bash = std::process::Command::new("bash");
     let called = crate::call(bash.args(["--norc", "-c", script, env!("CARGO_BIN_EXE_flowctl")]));
     assert_eq!((called.code, called.stderr.as_str()), (0, ""));
     let lines: Vec<&str> = called.stdout.lines().collect();
     assert_eq!(lines[..4], ["dev deploy describe", "--output", "json", ""]);
-    assert!(lines[4].contains("-o default"), "where it knows nothing, bash completes names of files: {lines:?}");
+    assert_eq!(lines[4..6], ["inspect", "--from-savepoint --from-checkpoint"]);
+    assert!(lines[6].contains("-o default"), "where it knows nothing, bash completes names of files: {lines:?}");
 }
 
 #[test]
