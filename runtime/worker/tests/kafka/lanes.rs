@@ -418,7 +418,7 @@ fn what_a_topic_takes_no_more_fails_the_lane_or_is_a_dead_letter() {
         "record 20 of the part",
         "too large",
         "max.message.bytes",
-        "flowctl sink settle letters --dead-letter",
+        "flowctl sink settle FILE --dead-letter TOPIC, with the file of letters",
     ] {
         assert!(text.contains(part), "{text:?} lacks {part:?}");
     }
@@ -488,7 +488,7 @@ fn what_was_for_a_topic_that_is_gone_is_a_dead_letter() {
     wait(broker.admin().delete_topics(&[&job.topic], &Default::default())).expect("the broker answers");
     job.laying.connection = to(&broker.address, &[("topic.metadata.propagation.max.ms", "1000")]);
     let text = job.start().failure();
-    assert!(text.contains(&job.topic) && text.contains("flowctl sink settle gone"), "{text}");
+    assert!(text.contains(&job.topic) && text.contains("with the file of gone"), "{text}");
     job.laying.dead_letter = Some("no-such-topic".to_owned());
     let text = job.start().failure();
     assert!(text.contains("\"no-such-topic\" for dead letters does not exist"), "{text}");

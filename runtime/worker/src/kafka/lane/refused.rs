@@ -123,7 +123,7 @@ pub(super) fn text(refused: &Undelivered, place: Option<String>, pipeline: &str)
     let place = place.map_or_else(String::new, |place| format!(" ({place})"));
     format!(
         "topic {topic:?} does not take what a confirmed checkpoint has for its partition {partition}{place}: {}; {next}, or \
-         have all that is refused written elsewhere: flowctl sink settle {pipeline} --dead-letter TOPIC",
+         have all that is refused written elsewhere: flowctl sink settle FILE --dead-letter TOPIC, with the file of {pipeline}",
         describe(*code)
     )
 }
