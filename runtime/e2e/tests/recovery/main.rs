@@ -2,6 +2,7 @@
 
 mod damaged;
 mod full;
+mod settle;
 mod store;
 
 use std::collections::BTreeMap;
