@@ -76,6 +76,7 @@ pages! {
     observe: "docs/src/guide/observe.md",
     security: "docs/src/guide/security.md",
     checkpoints: "docs/src/guide/checkpoints.md",
+    savepoints: "docs/src/guide/savepoints.md",
     store: "docs/src/guide/store.md",
     pipeline: "docs/src/reference/pipeline.md",
     exit_codes: "docs/src/reference/exit-codes.md",
