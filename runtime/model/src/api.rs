@@ -40,6 +40,7 @@ pub use crate::savepoint::{
     SavedSplit, SavedState, Savepoint, SavepointDetail, SavepointNode, SavepointState, SavepointWanted, Savepoints,
 };
 pub use crate::start::Start;
+pub use crate::workers::{RunningPart, Slots, WorkerState, WorkerStatus, Workers};
 
 /// The parts of a submission that have a fixed name. Every other part is a component, named by the operator that it is
 /// for or by the path that the pipeline file gives for it.

@@ -16,6 +16,21 @@ pub enum Error {
         crate::nearest::quoted(_0)
     )]
     Name(String),
+    /// Not so many lower-case hexadecimal digits.
+    #[error("{} is no {what}: {digits} lower-case hexadecimal digits", crate::nearest::quoted(.text))]
+    Hex {
+        /// What it was to be.
+        what: &'static str,
+        /// How many digits that has.
+        digits: usize,
+        /// What it is.
+        text: String,
+    },
+}
+
+/// Whether `text` is so many lower-case hexadecimal digits.
+pub(crate) fn is_hex(text: &str, digits: usize) -> bool {
+    text.len() == digits && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 /// Whether `text` has the form of a name.
@@ -106,6 +121,83 @@ name! {
     SavepointName
 }
 
+macro_rules! hex {
+    ($(#[$doc:meta])* $type:ident($what:literal, $digits:literal)) => {
+        $(#[$doc])*
+        #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(try_from = "String", into = "String")]
+        pub struct $type(String);
+
+        impl $type {
+            /// As text.
+            pub fn as_str(&self) -> &str {
+                &self.0
+            }
+        }
+
+        impl TryFrom<String> for $type {
+            type Error = Error;
+
+            fn try_from(text: String) -> Result<Self, Error> {
+                if is_hex(&text, $digits) {
+                    Ok($type(text))
+                } else {
+                    Err(Error::Hex { what: $what, digits: $digits, text })
+                }
+            }
+        }
+
+        impl From<$type> for String {
+            fn from(id: $type) -> String {
+                id.0
+            }
+        }
+
+        impl fmt::Display for $type {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.pad(&self.0)
+            }
+        }
+    };
+}
+
+macro_rules! random {
+    ($(#[$doc:meta])* $type:ident($what:literal)) => {
+        hex! {
+            $(#[$doc])*
+            $type($what, 32)
+        }
+
+        impl $type {
+            /// Of 128 random bits.
+            pub fn of(bits: u128) -> Self {
+                Self(format!("{bits:032x}"))
+            }
+        }
+    };
+}
+
+random! {
+    /// One life of a job, from a deploy to its end: what a later deploy under the same name makes has another one, so the two
+    /// never mix. 128 random bits as 32 hexadecimal digits.
+    Incarnation("incarnation")
+}
+
+random! {
+    /// One life of a worker process: started again, it has another one. 128 random bits as 32 hexadecimal digits.
+    WorkerId("worker id")
+}
+
+random! {
+    /// A cluster, from its first leader on. 128 random bits as 32 hexadecimal digits.
+    ClusterId("cluster id")
+}
+
+hex! {
+    /// What a component is found by: the SHA-256 of its bytes, as 64 hexadecimal digits.
+    Digest("digest", 64)
+}
+
 macro_rules! number {
     ($(#[$doc:meta])* $type:ident($int:ty)) => {
         $(#[$doc])*
@@ -162,5 +254,14 @@ mod tests {
             check(text, false);
         }
         assert!(serde_json::from_str::<OperatorName>("\"Not\"").is_err());
+    }
+
+    #[test]
+    fn hexadecimal_ids() {
+        let id = WorkerId::of(0xab);
+        assert_eq!(id.as_str(), format!("{:0>32}", "ab"));
+        assert_eq!(WorkerId::try_from(id.to_string()), Ok(id));
+        let error = Digest::try_from("AB".to_owned()).expect_err("it is short");
+        assert_eq!(error.to_string(), "\"AB\" is no digest: 64 lower-case hexadecimal digits");
     }
 }

@@ -16,10 +16,12 @@
 //! | [`plan`] | graph and kinds → chains → tasks and the exchanges between them |
 //! | [`key_group`] | key → key group → subtask |
 //! | [`checkpoint`] | ids of checkpoints, names of their objects, manifests and HEAD |
+//! | [`cluster`] | workers, who leads them, where an attempt runs, and the documents that a leader goes by |
 //! | [`figures`] | what a part of a running job has done so far |
 //! | [`history`] | what became of a job's checkpoints |
 //! | [`ids`] | names and numbers that must not be mixed up |
 //! | [`api`] | what the REST API and its clients say to each other |
+//! | [`workers`] | the workers of a cluster, as the REST API tells of them |
 //! | [`trial`] | a `*.test.yaml`, and what flowctl and flowd say to each other about it |
 //!
 //! ```
@@ -53,6 +55,7 @@
 
 pub mod api;
 pub mod checkpoint;
+pub mod cluster;
 pub mod diagnostic;
 pub mod figures;
 pub mod graph;
@@ -68,3 +71,4 @@ pub mod savepoint;
 pub mod spec;
 pub mod start;
 pub mod trial;
+pub mod workers;

@@ -210,10 +210,8 @@ fn laying(
     writing: Writing,
 ) -> Laying {
     let node = attempt.node(sink);
-    let mut lanes: Vec<u32> = Laying::lanes_of(&node).collect();
-    if !lanes.contains(&LANE) {
-        lanes.push(LANE);
-    }
+    let mut lanes = node.owed_lanes();
+    lanes.insert(LANE);
     Laying {
         connection,
         writing,
@@ -223,7 +221,7 @@ fn laying(
         attempt: attempt.attempt,
         restored: attempt.confirmed(),
         node,
-        lanes,
+        lanes: lanes.into_iter().collect(),
         dead_letter: None,
         memory: LANE_MEMORY,
     }

@@ -15,6 +15,17 @@ const FORMER: usize = 16;
 /// The name of HEAD below a job's root.
 pub const NAME: &str = "HEAD";
 
+/// The revision that a life of a job begins with.
+pub const FIRST: u64 = 1;
+
+fn first() -> u64 {
+    FIRST
+}
+
+fn is_first(revision: &u64) -> bool {
+    *revision == FIRST
+}
+
 /// What its user wants of a job.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -77,6 +88,9 @@ pub struct Head {
     pub incarnation: Incarnation,
     /// Which deployment of it on tasks may act.
     pub attempt: Attempt,
+    /// Which of the descriptions of this life counts: it counts up with each change of the job's parallelism.
+    #[serde(default = "first", skip_serializing_if = "is_first")]
+    pub revision: u64,
     /// What is wanted of it.
     pub wanted: Wanted,
     /// The checkpoint that it goes on from; none before the first.
@@ -110,6 +124,7 @@ impl Head {
             leader,
             incarnation,
             attempt: Attempt(1),
+            revision: FIRST,
             wanted: Wanted::Running,
             latest: None,
             retained: Vec::new(),

@@ -108,7 +108,7 @@ impl Manifest {
 }
 
 /// A document that says its format first of all.
-pub(super) fn read<T: for<'a> Deserialize<'a>>(bytes: &[u8], what: &'static str, known: u64) -> Result<T, Error> {
+pub(crate) fn read<T: for<'a> Deserialize<'a>>(bytes: &[u8], what: &'static str, known: u64) -> Result<T, Error> {
     let wrong = |error: serde_json::Error| Error::Document { what, cause: error.to_string() };
     let found = serde_json::from_slice::<Any>(bytes).map_err(wrong)?.format;
     if found != known {

@@ -18,15 +18,15 @@ pub mod manifest;
 pub mod matching;
 pub mod snapshot;
 
+pub use crate::ids::Incarnation;
 pub use head::Head;
 pub use manifest::Manifest;
+
+use crate::ids::is_hex;
 
 /// What is wrong with a text that names a part of a checkpoint.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Error {
-    /// Not 32 lower-case hexadecimal digits.
-    #[error("{0:?} is no incarnation: 32 lower-case hexadecimal digits")]
-    Incarnation(String),
     /// Not 16 lower-case hexadecimal digits.
     #[error("{0:?} is no checkpoint id: 16 lower-case hexadecimal digits")]
     Checkpoint(String),
@@ -129,44 +129,6 @@ impl From<CheckpointId> for String {
     }
 }
 
-/// One life of a job, from a deploy to its end: what a later deploy under the same name makes has another one, so the two
-/// never mix. 128 random bits as 32 hexadecimal digits.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
-#[serde(try_from = "String", into = "String")]
-pub struct Incarnation(String);
-
-impl Incarnation {
-    /// Of 128 random bits.
-    pub fn of(bits: u128) -> Incarnation {
-        Incarnation(format!("{bits:032x}"))
-    }
-
-    /// As text.
-    pub fn as_str(&self) -> &str {
-        &self.0
-    }
-}
-
-impl TryFrom<String> for Incarnation {
-    type Error = Error;
-
-    fn try_from(text: String) -> Result<Self, Error> {
-        if is_hex(&text, 32) { Ok(Incarnation(text)) } else { Err(Error::Incarnation(text)) }
-    }
-}
-
-impl From<Incarnation> for String {
-    fn from(incarnation: Incarnation) -> String {
-        incarnation.0
-    }
-}
-
-impl fmt::Display for Incarnation {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.pad(&self.0)
-    }
-}
-
 /// The name of an immutable object below a job's root in the store: `incarnation/checkpoint-id/unique`. The id is that of the
 /// checkpoint for which it was begun; the last part is unique for ever, so that nobody ever writes a name twice.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -244,10 +206,6 @@ pub struct Chunk {
     pub length: u64,
     /// CRC-32C of them.
     pub crc: u32,
-}
-
-fn is_hex(text: &str, digits: usize) -> bool {
-    text.len() == digits && text.bytes().all(|b| b.is_ascii_digit() || (b'a'..=b'f').contains(&b))
 }
 
 #[cfg(test)]

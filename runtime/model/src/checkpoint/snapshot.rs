@@ -220,6 +220,14 @@ pub struct Node {
     pub lanes: BTreeMap<u32, Progress>,
 }
 
+impl Node {
+    /// The lanes that it names, of a sink that writes exactly once: each needs an owner in whatever goes on from it.
+    pub fn owed_lanes(&self) -> BTreeSet<u32> {
+        let outputs = self.subtasks.iter().filter_map(|snapshot| snapshot.output.as_ref());
+        outputs.map(|output| output.lane).chain(self.lanes.keys().copied()).collect()
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

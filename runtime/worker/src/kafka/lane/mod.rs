@@ -70,14 +70,6 @@ pub struct Laying {
 }
 
 impl Laying {
-    /// The lanes that a manifest names: each needs an owner.
-    pub fn lanes_of(node: &Node) -> impl Iterator<Item = u32> {
-        let outputs = node.subtasks.iter().filter_map(|snapshot| snapshot.output.as_ref());
-        let all: std::collections::BTreeSet<u32> =
-            outputs.map(|output| output.lane).chain(node.lanes.keys().copied()).collect();
-        all.into_iter()
-    }
-
     /// Where its lanes keep how far they came.
     pub fn progress_topic(&self) -> String {
         format!("flow-progress.{}.{}", self.pipeline, self.sink)

@@ -1,0 +1,155 @@
+//! What a job was deployed with: what a leader has to know beside the job's HEAD to let it go on. One document for each revision;
+//! which of them counts HEAD says. It is written before HEAD names it and never changed, so that no two documents have to change
+//! together.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+
+use crate::checkpoint::head::{FIRST, Origin};
+use crate::checkpoint::manifest::read;
+use crate::checkpoint::{Error, Incarnation};
+use crate::ids::{Digest, JobId, OperatorName, PipelineName};
+use crate::start::Start;
+
+/// The format that is written and read.
+const FORMAT: u64 = 1;
+
+/// Below this prefix of the cluster's root are the deployments of all jobs.
+pub const JOBS: &str = "jobs/";
+
+/// The name of a deployment below the cluster's root.
+pub fn name(job: &JobId, revision: u64) -> String {
+    format!("{JOBS}{job}/{revision}.json")
+}
+
+/// The job and the revision of a deployment of that name; none if it is no such name.
+pub fn of_name(name: &str) -> Option<(JobId, u64)> {
+    let (job, file) = name.strip_prefix(JOBS)?.split_once('/')?;
+    let found = (JobId::new(job).ok()?, file.strip_suffix(".json")?.parse().ok()?);
+    (self::name(&found.0, found.1) == name).then_some(found)
+}
+
+/// The name of a component below the cluster's root.
+pub fn component(digest: &Digest) -> String {
+    format!("components/{digest}.wasm")
+}
+
+/// What a job was deployed with.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Deployment {
+    format: u64,
+    /// The job's id, never used twice.
+    pub job: JobId,
+    /// Its name, which may differ from that in its pipeline file.
+    pub name: PipelineName,
+    /// Counts up with each change of its parallelism.
+    pub revision: u64,
+    /// When it was submitted, milliseconds since the Unix epoch.
+    pub submitted: u64,
+    /// The life that it is; none if it only writes what a former one owes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<Incarnation>,
+    /// What that life begins with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
+    /// How its user wanted it to begin.
+    #[serde(default)]
+    pub start: Start,
+    /// The root of its HEAD and its checkpoints, as it was resolved when it was deployed: `s3://bucket/flow/orders`.
+    pub root: String,
+    /// The name of its pipeline file, for messages.
+    pub file: String,
+    /// The text of that file.
+    pub text: String,
+    /// Its components, by what they were handed in as.
+    pub components: BTreeMap<String, Digest>,
+    /// Operators, sources and sinks whose parallelism is another one than the file says.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub parallelism: BTreeMap<OperatorName, u32>,
+}
+
+/// What of a deployment does not follow from another one.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// The job's id.
+    pub job: JobId,
+    /// Its name.
+    pub name: PipelineName,
+    /// When it was submitted, milliseconds since the Unix epoch.
+    pub submitted: u64,
+    /// The root of its HEAD and its checkpoints.
+    pub root: String,
+}
+
+impl Deployment {
+    /// The first revision of a job whose pipeline file has that name and text.
+    pub fn new(identity: Identity, (file, text): (String, String)) -> Deployment {
+        let Identity { job, name, submitted, root } = identity;
+        Deployment {
+            format: FORMAT,
+            job,
+            name,
+            revision: FIRST,
+            submitted,
+            incarnation: None,
+            origin: None,
+            start: Start::default(),
+            root,
+            file,
+            text,
+            components: BTreeMap::new(),
+            parallelism: BTreeMap::new(),
+        }
+    }
+
+    /// The next revision, in which these have another parallelism.
+    pub fn scaled(&self, parallelism: impl IntoIterator<Item = (OperatorName, u32)>) -> Deployment {
+        let mut next = self.clone();
+        next.revision += 1;
+        next.parallelism.extend(parallelism);
+        next
+    }
+
+    /// Its name below the cluster's root.
+    pub fn document(&self) -> String {
+        name(&self.job, self.revision)
+    }
+
+    /// As it is stored.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        serde_json::to_vec_pretty(self).expect("all keys are texts")
+    }
+
+    /// From what is stored.
+    ///
+    /// # Errors
+    /// [`Error::Format`] for one of a future version, [`Error::Document`] for what is none.
+    pub fn from_bytes(bytes: &[u8]) -> Result<Deployment, Error> {
+        read(bytes, "the deployment of a job", FORMAT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_deployment_is_read_as_it_was_written() {
+        let identity = Identity {
+            job: JobId::new("orders-3f9a2c").expect("a name"),
+            name: PipelineName::new("orders").expect("a name"),
+            submitted: 1,
+            root: "s3://bucket/flow/orders".to_owned(),
+        };
+        let first = Deployment::new(identity, ("orders.yaml".to_owned(), "text".to_owned()));
+        let scaled = first.scaled([(OperatorName::new("totals").expect("a name"), 8)]);
+        assert_eq!((scaled.revision, scaled.document().as_str()), (2, "jobs/orders-3f9a2c/2.json"));
+        assert_eq!(Deployment::from_bytes(&scaled.to_bytes()), Ok(scaled.clone()));
+        assert_eq!(of_name(&scaled.document()), Some((scaled.job.clone(), 2)));
+        for other in ["jobs/orders/02.json", "jobs/orders/2", "jobs/2.json", "jobs/a/b/2.json", "other/a/2.json"] {
+            assert_eq!(of_name(other), None, "{other}");
+        }
+    }
+}
