@@ -8,6 +8,7 @@
 //! | [`checkpoint`] | when a checkpoint begins, when it is complete, when it is given up |
 //! | [`patience`] | how long a checkpoint is waited for |
 //! | [`lanes`] | which output is known to be written |
+//! | [`scheduler`] | which worker runs which subtasks, and owns which lanes |
 //! | [`restart`] | whether and when a job that failed starts again |
 //! | [`retention`] | which checkpoints stay, and which objects nobody needs any more |
 //!
@@ -24,6 +25,7 @@ pub mod lanes;
 pub mod patience;
 pub mod restart;
 pub mod retention;
+pub mod scheduler;
 
 pub use job::{Action, Event, Job};
 
