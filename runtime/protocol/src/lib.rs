@@ -4,7 +4,8 @@
 //! | module | what it decides |
 //! |---|---|
 //! | [`job`] | the life of one job: lead, load, run, restart, stop |
-//! | [`head`] | the one document that counts: which swap is in flight, what an answer means |
+//! | [`head`] | a document that counts, changed by compare-and-swap: which swap is in flight, what an answer means |
+//! | [`following`] | whom a worker obeys, and for how long it goes on alone |
 //! | [`checkpoint`] | when a checkpoint begins, when it is complete, when it is given up |
 //! | [`patience`] | how long a checkpoint is waited for |
 //! | [`lanes`] | which output is known to be written |
@@ -19,9 +20,11 @@
 #![deny(missing_docs)]
 
 pub mod checkpoint;
+pub mod following;
 pub mod head;
 pub mod job;
 pub mod lanes;
+pub mod leadership;
 pub mod patience;
 pub mod restart;
 pub mod retention;

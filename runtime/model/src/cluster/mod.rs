@@ -14,9 +14,11 @@
 pub mod assignment;
 pub mod deployment;
 pub mod leader;
+pub mod session;
 pub mod worker;
 
 pub use assignment::{Assignment, Participant, Place};
 pub use deployment::Deployment;
 pub use leader::Leader;
+pub use session::{Part, Session, Stage};
 pub use worker::Worker;
