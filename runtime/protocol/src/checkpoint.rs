@@ -48,6 +48,8 @@ pub enum Purpose {
     Final,
     /// Somebody asked for it.
     Asked,
+    /// The attempt is to make room for another one.
+    Redeploy,
     /// It is to be the savepoint of that name.
     Savepoint(SavepointName),
 }
@@ -138,6 +140,14 @@ impl Checkpoints {
     /// The attempt begins with a checkpoint that was restored: the next is due after an interval.
     pub fn restored(&mut self, now: Time) {
         self.begun = Some(now);
+    }
+
+    /// Others of this attempt were begun, this one the last: ids go on above it. The next is due at once.
+    pub fn go_on_above(&mut self, highest: CheckpointId) {
+        self.begun = None;
+        if highest.attempt() == self.attempt {
+            self.counter = self.counter.max(highest.counter());
+        }
     }
 
     /// When the next may begin, if none of those under way ends before.

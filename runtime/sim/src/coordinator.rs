@@ -56,6 +56,7 @@ fn settings(leader: u32, checkpoints: CheckpointSettings, retained: usize) -> Se
         restart: restart::Settings { attempts: u32::MAX, pause: 10, longest: 100 },
         retained,
         leader: format!("coordinator {leader}"),
+        cluster: None,
     }
 }
 
@@ -175,8 +176,8 @@ impl World {
                 self.agenda.after(delay, Event::Stop(number, attempt));
             }
             Action::Ended(end) => self.ended(number, end),
-            // Nobody asks for savepoints here.
-            Action::Adopt { .. } | Action::Hold { .. } | Action::Accepted(..) | Action::SavepointOver(..) => {}
+            // Nobody asks for savepoints here, and what a leader deploys ends with it.
+            Action::Find { .. } | Action::Adopt { .. } | Action::Hold { .. } | Action::Accepted(..) | Action::SavepointOver(..) => {}
             Action::Answer(..) | Action::Abandoned(..) | Action::Tell(..) => {}
         }
     }

@@ -67,7 +67,7 @@ impl Kept {
     /// Of what was handed in, and of how it begins.
     pub fn new(beginning: &Beginning, submission: &Submission) -> Kept {
         let (incarnation, origin) = match beginning {
-            Beginning::Deployed(life) | Beginning::Resumed(life) => {
+            Beginning::Deployed(life) | Beginning::Resumed(life) | Beginning::Continued(life) => {
                 (Some(life.incarnation.clone()), life.origin.clone())
             }
             Beginning::Settled(_) => (None, None),

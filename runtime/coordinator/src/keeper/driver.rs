@@ -280,6 +280,8 @@ impl Driver {
             }),
             Action::Deploy { incarnation, attempt, from } => self.deploy(incarnation, attempt, from),
             Action::Settle { incarnation, attempt, from } => self.settle(incarnation, attempt, from),
+            // Here an attempt ends with its leader: there is none to be found.
+            Action::Find { .. } => {}
             Action::Adopt { incarnation, origin } => self.adopt(incarnation, *origin),
             Action::Hold { .. } => self.running().iter().for_each(JobHandle::hold),
             Action::Release { .. } => self.running().iter().for_each(JobHandle::release),

@@ -268,6 +268,7 @@ fn settings(kept: &Kept, checkpointing: &Checkpointing) -> flow_protocol::job::S
         },
         retained: checkpointing.retain as usize,
         leader: kept.leader.clone(),
+        cluster: None,
     }
 }
 

@@ -1,6 +1,6 @@
 //! What happens to a job, and what is to be done about it.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use flow_model::checkpoint::head::Origin;
 use flow_model::checkpoint::snapshot::{Piece, Progress};
@@ -8,6 +8,7 @@ use flow_model::checkpoint::{Attempt, CheckpointId, Head, Incarnation, Manifest,
 use flow_model::ids::{OperatorName, SavepointName};
 
 use super::End;
+use crate::checkpoint::Contributions;
 use crate::head::{Answer, Version};
 use crate::lanes::LaneId;
 use crate::restart::Kind;
@@ -19,6 +20,30 @@ pub struct Failure {
     pub kind: Kind,
     /// For people.
     pub reason: String,
+}
+
+/// What is known of an attempt that a former leader had deployed, by those who run it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Found {
+    /// The checkpoint that it went on from.
+    pub restored: Option<CheckpointId>,
+    /// The highest barrier that any of them was told of. The former leader can't make them take another one.
+    pub highest: CheckpointId,
+    /// What its lanes are known to have written.
+    pub progress: BTreeMap<LaneId, Progress>,
+    /// All of its tasks are there.
+    pub started: bool,
+    /// All input was read, and all of it has passed all tasks.
+    pub drained: bool,
+}
+
+/// Another description of a job, in the same life.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Spec {
+    /// The number of its document, above that of the one before.
+    pub revision: u64,
+    /// What the job's nodes contribute to a checkpoint by it.
+    pub contributions: Contributions,
 }
 
 /// What happens. What carries an attempt is dropped when that one does not run any more.
@@ -36,6 +61,13 @@ pub enum Event {
     ManifestStored(CheckpointId, Result<(), String>),
     /// What [`Action::Delete`] named is deleted.
     Deleted,
+    /// What [`Action::Find`] looked for runs.
+    Found {
+        /// Which.
+        attempt: Attempt,
+        /// What is known of it.
+        found: Found,
+    },
     /// All tasks of an attempt are there: barriers may come.
     Started {
         /// Which.
@@ -103,6 +135,14 @@ pub enum Event {
         /// Its sources give nothing after it, and the job ends with it.
         stop: bool,
     },
+    /// It is to go on as another attempt: elsewhere, or by another description. A checkpoint is taken first, behind which sources
+    /// give nothing. Answered by [`Action::Accepted`] with this number when HEAD says so.
+    Redeploy {
+        /// The number.
+        number: u64,
+        /// The description, if it is another one.
+        spec: Option<Spec>,
+    },
     /// Its user gives a savepoint up. Answered by [`Action::Accepted`] with this number.
     GiveUp {
         /// The number.
@@ -112,6 +152,23 @@ pub enum Event {
     },
     /// The deadline has come.
     Tick,
+}
+
+impl Event {
+    /// The attempt that it is about.
+    pub fn attempt(&self) -> Option<Attempt> {
+        match self {
+            Event::Found { attempt, .. }
+            | Event::Started { attempt }
+            | Event::Acknowledged { attempt, .. }
+            | Event::Declined { attempt, .. }
+            | Event::Progressed { attempt, .. }
+            | Event::Drained { attempt }
+            | Event::Failed { attempt, .. }
+            | Event::Stopped { attempt } => Some(*attempt),
+            _ => None,
+        }
+    }
 }
 
 /// How much people are to be told.
@@ -171,6 +228,13 @@ pub enum Action {
         attempt: Attempt,
         /// The checkpoint.
         from: Box<Manifest>,
+    },
+    /// Look for an attempt that a former leader may have deployed. Answered by [`Event::Found`] or [`Event::Failed`], or not at all.
+    Find {
+        /// The life of the job.
+        incarnation: Incarnation,
+        /// The attempt.
+        attempt: Attempt,
     },
     /// Copy what a life begins with (nothing, if it is claimed) and write the manifest that names it,
     /// [`CheckpointId::ADOPTED`]. Answered by [`Event::Adopted`].

@@ -6,6 +6,7 @@ use flow_model::checkpoint::head::{Savepoint, Wanted};
 use flow_model::checkpoint::{Attempt, CheckpointId, Head, Incarnation, Manifest, ObjectName};
 use flow_model::ids::SavepointName;
 
+use super::redeploy::Redeploy;
 use super::{End, Job, Phase, Then};
 use crate::checkpoint::Purpose;
 use crate::head::Step;
@@ -18,6 +19,8 @@ pub(super) enum Intent {
     Lead(Box<Head>),
     /// Another attempt may act.
     Attempt,
+    /// Another attempt may act, by another description perhaps.
+    Redeploy(Redeploy),
     /// A checkpoint counts; why it was taken.
     Complete(Box<Manifest>, Vec<Purpose>),
     /// What this life begins with is there.
@@ -52,7 +55,12 @@ impl Job {
         while self.changing.is_none()
             && let Some(intent) = self.waiting.pop_front()
         {
-            let Some(head) = self.head_of(&intent) else { continue };
+            let Some(head) = self.head_of(&intent) else {
+                if let Intent::Redeploy(redeploy) = intent {
+                    self.refused(redeploy, "the job is about to end");
+                }
+                continue;
+            };
             self.changing = Some(intent);
             match self.register.propose(head) {
                 Step::Swap(head, expected) => self.actions.push(Action::Swap { head, expected }),
@@ -70,6 +78,13 @@ impl Job {
         match intent {
             Intent::Lead(_) => {}
             Intent::Attempt => head.attempt = Attempt(head.attempt.0 + 1),
+            Intent::Redeploy(redeploy) => {
+                if !self.may_redeploy() {
+                    return None;
+                }
+                head.attempt = Attempt(head.attempt.0 + 1);
+                head.revision = redeploy.revision().unwrap_or(head.revision);
+            }
             Intent::Complete(manifest, _) => {
                 let Phase::Running(running) = &self.phase else { return None };
                 if running.attempt != manifest.attempt() {
@@ -115,6 +130,7 @@ impl Job {
     pub(super) fn changed(&mut self) {
         match self.changing.take() {
             Some(Intent::Lead(_) | Intent::Attempt) => self.load_or_start(),
+            Some(Intent::Redeploy(redeploy)) => self.redeployed(redeploy),
             Some(Intent::Complete(manifest, purposes)) => self.completed(*manifest, &purposes),
             Some(Intent::Adopt(manifest)) => {
                 self.retention.add(&manifest);
@@ -130,7 +146,7 @@ impl Job {
     }
 
     /// The next attempt may act: it begins with the checkpoint that counts.
-    fn load_or_start(&mut self) {
+    pub(super) fn load_or_start(&mut self) {
         let (Phase::Leading, Some(head)) = (&self.phase, self.register.current()) else { return };
         let known = self.latest.as_ref().map(|manifest| manifest.checkpoint);
         let mine = |checkpoint| (head.incarnation.clone(), checkpoint);
@@ -145,6 +161,8 @@ impl Job {
             (Some(checkpoint), ..) => self.phase = Phase::Loading(checkpoint),
             (None, None, Some(origin)) => {
                 let (incarnation, origin) = (head.incarnation.clone(), Box::new(origin.clone()));
+                // Nothing can run before that is there.
+                self.find = None;
                 self.actions.push(Action::Adopt { incarnation, origin });
                 self.phase = Phase::Adopting;
             }
@@ -157,6 +175,7 @@ impl Job {
         self.retention.add(&manifest);
         self.lanes.confirmed(manifest.checkpoint, &manifest.nodes);
         self.taken(purposes, manifest.checkpoint);
+        self.taken_to_redeploy(purposes);
         if let Phase::Running(running) = &mut self.phase
             && running.attempt == manifest.attempt()
         {
@@ -189,7 +208,7 @@ impl Job {
                 });
                 self.phase = Phase::Stopping(attempt, Then::End(end));
             }
-            Phase::Settling(attempt) => {
+            Phase::Settling(attempt) | Phase::Finding(attempt, _) => {
                 let attempt = *attempt;
                 self.actions.push(Action::Cancel { attempt });
                 self.phase = Phase::Stopping(attempt, Then::End(end));

@@ -1,7 +1,10 @@
 //! The life of one job with checkpoints: become its leader, load the checkpoint that it goes on from, run an attempt, commit its
 //! checkpoints, start again after a failure, end. [`Job::handle`] takes what happened and says what is to be done.
 //!
+//! - `beginning`: how a process becomes the leader
 //! - `running`: an attempt that runs, and its checkpoints
+//! - `finding`: an attempt that a former leader has deployed goes on under this one
+//! - `redeploy`: an attempt makes room for another one, after a checkpoint
 //! - `settling`: confirmed output of a life that is over, or about to be, is written
 //! - `savepoint`: checkpoints that users keep
 //! - `intent`: changes of HEAD, one after the other
@@ -9,27 +12,31 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use flow_model::checkpoint::head::{Origin, Wanted};
 use flow_model::checkpoint::{Attempt, CheckpointId, Head, Incarnation, Manifest, ObjectName};
 use flow_model::ids::PipelineName;
 use flow_model::key_group::KeyGroups;
 
 use crate::Time;
 use crate::checkpoint::{self, Contributions};
-use crate::head::{Outcome, Register, Step, Version, is_free};
+use crate::head::{Outcome, Register, Step, Version};
 use crate::lanes::Lanes;
 use crate::patience::Patience;
 use crate::restart::{self, Failures, Verdict};
 use crate::retention::Retention;
 
+mod beginning;
 pub mod event;
+mod finding;
 mod intent;
+mod redeploy;
 mod running;
 mod savepoint;
 mod settling;
 
-pub use event::{Action, Event, Failure, Level};
+pub use beginning::{Beginning, Life, Owed};
+pub use event::{Action, Event, Failure, Found, Level, Spec};
 use intent::Intent;
+use redeploy::Redeploy;
 use running::Running;
 use savepoint::Requested;
 use settling::Goal;
@@ -51,41 +58,17 @@ pub struct Settings {
     pub retained: usize,
     /// Where this process is, for people.
     pub leader: String,
+    /// It runs in a cluster.
+    pub cluster: Option<InCluster>,
 }
 
-/// What becomes of output of a former life that is confirmed and not known to be written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Owed {
-    /// It is written before anything else.
-    Write,
-    /// The same, though what was known to be written is not found any more: it is another Kafka.
-    WriteAnew,
-    /// It is given up.
-    Abandon,
-}
-
-/// A life of a job that is to begin.
-#[derive(Debug, Clone)]
-pub struct Life {
-    /// Which.
-    pub incarnation: Incarnation,
-    /// The checkpoint of another life that it begins with.
-    pub origin: Option<Origin>,
-    /// What becomes of what the former life owes.
-    pub owed: Owed,
-    /// The former life ends with it, though HEAD says that another process runs it: that one is gone for good.
-    pub take_over: bool,
-}
-
-/// Why a job is led by this process.
-#[derive(Debug, Clone)]
-pub enum Beginning {
-    /// It was deployed just now: its first attempt, in a life of its own.
-    Deployed(Life),
-    /// It ran already, or was about to begin: it goes on from its last checkpoint.
-    Resumed(Life),
-    /// It is over, and what it owes is written, like this; then it is over again.
-    Settled(Owed),
+/// What is different for a job that runs in a cluster: an attempt may outlive its leader.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InCluster {
+    /// The term of the cluster's leader; HEAD's is no lower.
+    pub term: u64,
+    /// An attempt that a former leader has deployed is looked for so long, in milliseconds.
+    pub finding: Time,
 }
 
 /// What a job is doing, for people.
@@ -114,7 +97,7 @@ pub enum End {
     Failed(Failure),
     /// It was never begun: why.
     Refused(String),
-    /// Another process leads it.
+    /// Another process leads it, or has until now: a leader of a cluster that still is one begins anew with what HEAD says.
     Deposed(String),
     /// It was over before, and what it owed is written.
     Settled,
@@ -127,6 +110,8 @@ enum Phase {
     Loading(CheckpointId),
     /// What this life begins with is being copied.
     Adopting,
+    /// An attempt that a former leader has deployed is looked for until then.
+    Finding(Attempt, Time),
     /// An attempt runs.
     Running(Box<Running>),
     /// An attempt only writes what is confirmed.
@@ -146,6 +131,8 @@ enum Phase {
 enum Then {
     /// It had failed.
     Judge(Failure),
+    /// The next one begins, as HEAD says already.
+    Start,
     /// HEAD has to be told of the end.
     Tell(End),
     /// What is owed is written, or there was no time to.
@@ -167,6 +154,10 @@ pub struct Job {
     latest: Option<Manifest>,
     /// What is known to be written of the checkpoint that counts.
     lanes: Lanes,
+    /// This attempt was deployed by a former leader and may run.
+    find: Option<Attempt>,
+    /// It is to go on as another attempt.
+    redeploy: Option<Redeploy>,
     /// What follows when what is owed is written, if that is all that is left to do.
     goal: Option<Goal>,
     failures: Failures,
@@ -205,6 +196,8 @@ impl Job {
             phase: Phase::Leading,
             latest: None,
             lanes: Lanes::default(),
+            find: None,
+            redeploy: None,
             goal: None,
             failures: Failures::default(),
             patience,
@@ -223,63 +216,6 @@ impl Job {
         }
         let actions = std::mem::take(&mut job.actions);
         (job, actions)
-    }
-
-    /// The HEAD that makes this process the leader.
-    fn first(&mut self, beginning: Beginning) -> Result<Head, End> {
-        let (leader, current) = (self.settings.leader.clone(), self.register.current());
-        let elsewhere = |head: &Head| {
-            End::Refused(format!(
-                "HEAD says that it is run by {} (term {}); cancel it there, or, if that process is gone for good, go on with it \
-                 here: deploy with --take-over",
-                head.leader, head.term
-            ))
-        };
-        // The same life once more, as another attempt.
-        let again = |head: &Head, leader| {
-            let mut head = head.clone();
-            (head.term, head.attempt, head.leader) = (head.term + 1, Attempt(head.attempt.0 + 1), leader);
-            head
-        };
-        match (beginning, current) {
-            (Beginning::Deployed(Life { incarnation, origin, .. }), None) => {
-                let mut head = Head::new(1, leader, incarnation, String::new());
-                head.origin = origin;
-                Ok(head)
-            }
-            (Beginning::Resumed(life), Some(head)) if head.incarnation == life.incarnation => {
-                if head.wanted != Wanted::Running {
-                    return Err(ended(head));
-                }
-                Ok(again(head, leader))
-            }
-            (Beginning::Resumed(life), Some(head)) if head.former.contains(&life.incarnation) => {
-                Err(End::Refused("another life of the job has begun since".to_owned()))
-            }
-            // What its former life owed was still being written when its process ended.
-            (Beginning::Deployed(life) | Beginning::Resumed(life), Some(head)) if is_free(head) || life.take_over => {
-                let owes = head.unwritten || !is_free(head) && head.latest.is_some();
-                if !owes || life.owed == Owed::Abandon {
-                    return Ok(head.next_life(leader, life.incarnation, life.origin, self.now));
-                }
-                let head = again(head, leader);
-                self.goal = Some(Goal::Begin(Box::new(life)));
-                Ok(head)
-            }
-            (Beginning::Settled(owed), Some(head)) if is_free(head) => {
-                if !head.unwritten {
-                    return Err(End::Refused("all of its output is written".to_owned()));
-                }
-                let head = again(head, leader);
-                self.goal = Some(Goal::Only(owed));
-                Ok(head)
-            }
-            (_, Some(head)) => Err(elsewhere(head)),
-            (Beginning::Settled(_), None) => Err(End::Refused("there is no HEAD of it in the store".to_owned())),
-            (Beginning::Resumed(_), None) => {
-                Err(End::Refused("its HEAD is gone from the store; deploy it again".to_owned()))
-            }
-        }
     }
 
     /// Takes what happened at `now` and says what is to be done, in order.
@@ -302,6 +238,8 @@ impl Job {
             Event::Deleted => self.deleting -= 1,
             Event::Checkpoint(number) => self.asked.push(number),
             Event::Savepoint { number, name, stop } => self.request(number, name, stop),
+            Event::Redeploy { number, spec } => self.request_redeploy(number, spec),
+            Event::Found { attempt, found } => self.found(attempt, found),
             Event::GiveUp { number, name } => self.give_savepoint_up(number, name),
             Event::Tick => {}
             of_attempt => self.of_attempt(of_attempt),
@@ -314,7 +252,7 @@ impl Job {
     /// When [`Event::Tick`] is due, if nothing else happens.
     pub fn next_deadline(&self) -> Option<Time> {
         match &self.phase {
-            Phase::Pausing(until) => Some(*until),
+            Phase::Pausing(until) | Phase::Finding(_, until) => Some(*until),
             Phase::Running(running) => running.deadline(&self.lanes),
             Phase::Settling(_) => self.goal.as_ref().and_then(Goal::until),
             _ => None,
@@ -329,8 +267,9 @@ impl Job {
             Phase::Leading | Phase::Loading(_) | Phase::Adopting if self.failures.any() => State::Restarting,
             Phase::Leading | Phase::Loading(_) | Phase::Adopting => State::Starting,
             Phase::Running(running) if running.is_canceling() => State::Stopping,
+            Phase::Finding(..) => State::Running,
             Phase::Running(_) | Phase::Settling(_) | Phase::Stopping(_, Then::Goal) => State::Running,
-            Phase::Stopping(_, Then::Judge(_)) | Phase::Pausing(_) => State::Restarting,
+            Phase::Stopping(_, Then::Judge(_) | Then::Start) | Phase::Pausing(_) => State::Restarting,
             Phase::Stopping(_, Then::Tell(_) | Then::End(_)) | Phase::Telling(_) => State::Stopping,
         }
     }
@@ -351,10 +290,12 @@ impl Job {
             && until <= self.now
         {
             self.phase = Phase::Leading;
-            self.want(Intent::Attempt);
+            // As long as one may run that was not looked for yet, there is no other.
+            if self.find.is_some() { self.load_or_start() } else { self.want(Intent::Attempt) }
         }
+        self.not_found();
         self.pin_settled();
-        let is_held = self.is_held();
+        let is_held = self.is_held() || self.is_redeploying();
         if let Phase::Running(running) = &mut self.phase {
             let failed = running.advance(self.now, &self.lanes, is_held, &mut self.actions);
             let attempt = running.attempt;
@@ -378,6 +319,12 @@ impl Job {
         self.requested.iter_mut().for_each(|requested| requested.restarted(latest));
         if self.goal.is_some() {
             return self.start_to_settle(incarnation, attempt);
+        }
+        if self.find.take_if(|find| *find == attempt).is_some() {
+            return self.start_to_find(incarnation, attempt);
+        }
+        if self.must_redeploy_first() {
+            return;
         }
         let mut running = Running::new(&self.settings, attempt, self.latest.as_ref(), self.patience, self.now);
         self.requested.iter().for_each(|requested| requested.want(&mut running));
@@ -479,7 +426,7 @@ impl Job {
     fn at_work(&self) -> Option<Attempt> {
         match &self.phase {
             Phase::Running(running) => Some(running.attempt),
-            Phase::Settling(attempt) => Some(*attempt),
+            Phase::Settling(attempt) | Phase::Finding(attempt, _) => Some(*attempt),
             _ => None,
         }
     }
@@ -513,6 +460,8 @@ impl Job {
         match then {
             Then::Judge(failure) => self.judge(failure),
             Then::Goal => self.reached(),
+            Then::Start if self.canceled => self.tell_end(End::Canceled),
+            Then::Start => self.load_or_start(),
             Then::Tell(end) if self.is_telling() => self.phase = Phase::Telling(end),
             Then::Tell(end) => self.tell_end(end),
             Then::End(end) if self.is_telling() => self.phase = Phase::Telling(end),
@@ -574,6 +523,11 @@ impl Job {
             Phase::Stopping(attempt, Then::Judge(_)) => {
                 self.phase = Phase::Stopping(*attempt, Then::Tell(End::Canceled));
             }
+            Phase::Finding(attempt, _) => {
+                let attempt = *attempt;
+                self.actions.push(Action::Cancel { attempt });
+                self.phase = Phase::Stopping(attempt, Then::Tell(End::Canceled));
+            }
             Phase::Settling(attempt) => {
                 let attempt = *attempt;
                 self.actions.push(Action::Cancel { attempt });
@@ -592,6 +546,7 @@ impl Job {
 
     fn over(&mut self, end: End) {
         self.none_comes();
+        self.redeploy_refused("the job ended before");
         self.phase = Phase::Over(end.clone());
         self.actions.push(Action::Ended(end));
     }
@@ -608,6 +563,13 @@ impl Job {
                     format!("HEAD is {leader}'s now (term {term}): this process does not lead the job any more");
                 self.actions.push(Action::Tell(Level::Error, reason.clone()));
                 let end = End::Deposed(reason);
+                if self.settings.cluster.is_some() {
+                    // What runs is the other one's.
+                    if !matches!(self.phase, Phase::Over(_)) {
+                        self.over(end);
+                    }
+                    return;
+                }
                 if let Some(attempt) = self.at_work() {
                     self.actions.push(Action::Cancel { attempt });
                     self.phase = Phase::Stopping(attempt, Then::End(end));
@@ -619,18 +581,6 @@ impl Job {
                     _ => self.over(end),
                 }
             }
-        }
-    }
-}
-
-/// Why a job of this HEAD is not resumed.
-fn ended(head: &Head) -> End {
-    match head.wanted {
-        Wanted::Finished => End::Finished,
-        Wanted::Canceled => End::Canceled,
-        Wanted::Running | Wanted::Failed => {
-            let reason = "it had failed before; see its log".to_owned();
-            End::Failed(Failure { kind: restart::Kind::Fatal, reason })
         }
     }
 }

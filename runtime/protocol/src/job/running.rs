@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use flow_model::checkpoint::{Attempt, CheckpointId, Manifest};
 
-use super::event::{Action, Event, Failure};
+use super::event::{Action, Event, Failure, Found};
 use super::intent::Intent;
 use super::settling::LAST_OUTPUT;
 use super::{End, Job, Phase, Settings};
@@ -87,6 +87,29 @@ impl Running {
             ending: Ending::Open,
             failed: None,
         }
+    }
+
+    /// One that a former leader has deployed, as it is found; `latest` is the checkpoint that counts. Its first checkpoint is due at once.
+    pub(super) fn found(
+        settings: &Settings,
+        attempt: Attempt,
+        latest: Option<&Manifest>,
+        patience: Patience,
+        found: &Found,
+    ) -> Running {
+        let mut running = Running::new(settings, attempt, latest, patience, 0);
+        running.checkpoints.go_on_above(found.highest.max(running.confirmed));
+        (running.restored, running.started) = (found.restored, found.started);
+        if found.drained {
+            running.ending = Ending::Drained;
+            running.checkpoints.want(Purpose::Final);
+        }
+        running
+    }
+
+    /// Its tasks are there.
+    pub(super) fn has_started(&self) -> bool {
+        self.started
     }
 
     /// No barrier before every lane of the restored checkpoint is settled, nor while a lane is far behind.
@@ -256,7 +279,7 @@ impl Job {
     /// Answers those who want a checkpoint. Who asks while the job is about to run waits until it does.
     pub(super) fn answer_asked(&mut self) {
         let is_coming = match &self.phase {
-            Phase::Leading | Phase::Loading(_) | Phase::Adopting => self.goal.is_none(),
+            Phase::Leading | Phase::Loading(_) | Phase::Adopting | Phase::Finding(..) => self.goal.is_none(),
             Phase::Running(running) => !running.started && running.is_open(),
             _ => false,
         };

@@ -84,8 +84,10 @@ impl Job {
         }
         let goes_on = match &self.phase {
             Phase::Running(running) => running.is_open(),
-            Phase::Leading | Phase::Loading(_) | Phase::Adopting | Phase::Pausing(_) => self.goal.is_none(),
-            Phase::Stopping(_, Then::Judge(_)) => true,
+            Phase::Leading | Phase::Loading(_) | Phase::Adopting | Phase::Pausing(_) | Phase::Finding(..) => {
+                self.goal.is_none()
+            }
+            Phase::Stopping(_, Then::Judge(_) | Then::Start) => true,
             Phase::Stopping(..) | Phase::Settling(_) | Phase::Telling(_) | Phase::Over(_) => false,
         };
         if goes_on { None } else { Some("the job is about to end".to_owned()) }

@@ -1,34 +1,24 @@
-//! A store, workers and up to two leaders, stepped by a seed.
+//! A store, workers and several leaders, stepped by a seed.
+//!
+//! - `attempt`: what workers run, in two parts, each of which obeys one leader
+//! - `store`: HEAD, manifests and objects, and what has to hold of them
+
+mod attempt;
+mod store;
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use flow_model::checkpoint::head::{Origin, PREVIOUS, Wanted};
-use flow_model::checkpoint::snapshot::{Chain, Output, Part, Piece, Progress, Run, Segment};
-use flow_model::checkpoint::{Attempt, CheckpointId, Chunk, Head, Incarnation, Manifest, ObjectName};
+use attempt::{Order, Running, What};
+use flow_model::checkpoint::head::{FIRST, Origin, PREVIOUS, Wanted};
+use flow_model::checkpoint::{Attempt, CheckpointId, Head, Incarnation, Manifest, ObjectName};
 use flow_model::ids::OperatorName;
 use flow_protocol::checkpoint::{self, Contribution, Contributions};
 use flow_protocol::head::Answer;
-use flow_protocol::job::{Action, Beginning, End, Event, Failure, Job, Life, Owed, Settings, State};
-use flow_protocol::lanes::required;
+use flow_protocol::job::{Action, Beginning, End, Event, Failure, InCluster, Job, Life, Owed, Settings, Spec, State};
 use flow_protocol::restart::{self, Kind};
 use flow_protocol::retention::{self, is_garbage};
 
-/// Pseudo-random numbers (splitmix64).
-struct Dice(u64);
-
-impl Dice {
-    fn roll(&mut self, sides: u64) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mut z = self.0;
-        z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        (z ^ (z >> 31)) % sides
-    }
-
-    fn one_in(&mut self, n: u64) -> bool {
-        self.roll(n) == 0
-    }
-}
+use crate::dice::Dice;
 
 /// What the world does wrong on purpose, to see that it would be noticed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -46,31 +36,25 @@ pub enum Plant {
     DeletesWhatIsShared,
     /// A lane tells that it has written what it has not.
     TellsTooMuch,
-}
-
-/// An attempt on its worker.
-struct Running {
-    incarnation: Incarnation,
-    attempt: Attempt,
-    /// It only writes.
-    settles: bool,
-    /// Barriers on their way: checkpoint and confirmed.
-    barriers: Vec<(CheckpointId, CheckpointId)>,
-    /// Runs of its keyed state, oldest first.
-    runs: Vec<ObjectName>,
-    /// Output that is not known to be written.
-    segments: Vec<CheckpointId>,
-    /// Confirmed, and not yet written.
-    to_write: Vec<CheckpointId>,
-    written: Option<Progress>,
-    released: bool,
-    drained: bool,
+    /// Workers obey whoever gives an order.
+    ObeysAnyTerm,
+    /// An attempt is taken for found when one part of it is.
+    FindsHalf,
+    /// Workers that register do not tell which barriers they have seen.
+    ForgetsBarriers,
+    /// Output of the lanes that a narrower sink does not have is written by nobody.
+    LeavesLanes,
 }
 
 /// A process that leads, or thinks so.
 struct Leader {
+    /// Its own for ever; a later one has a higher.
+    term: u64,
     job: Job,
-    running: Option<Running>,
+    /// How many subtasks the sink of what it deploys has.
+    width: u32,
+    /// By the number of a question: how many it is to have.
+    scales: BTreeMap<u64, u32>,
     /// Answers on their way to it.
     inbox: Vec<Event>,
     asleep: bool,
@@ -85,6 +69,9 @@ pub struct Counts {
     pub stopped_with_one: u64,
     pub given_up: u64,
     pub settled: u64,
+    pub found: u64,
+    pub scaled: u64,
+    pub late_orders: u64,
 }
 
 impl std::ops::AddAssign for Counts {
@@ -95,11 +82,18 @@ impl std::ops::AddAssign for Counts {
         self.stopped_with_one += other.stopped_with_one;
         self.given_up += other.given_up;
         self.settled += other.settled;
+        self.found += other.found;
+        self.scaled += other.scaled;
+        self.late_orders += other.late_orders;
     }
 }
 
 pub struct World {
     plant: Plant,
+    /// Attempts outlive their leaders, and are looked for.
+    in_cluster: bool,
+    /// The term of the last leader.
+    newest: u64,
     dice: Dice,
     now: u64,
     version: u64,
@@ -108,8 +102,18 @@ pub struct World {
     late: Vec<(Box<Head>, Option<String>)>,
     manifests: BTreeMap<ObjectName, Manifest>,
     objects: BTreeSet<ObjectName>,
-    /// Output that stands where it was to go.
-    written: BTreeSet<(Incarnation, CheckpointId)>,
+    /// Output that stands where it was to go, by lane and checkpoint.
+    written: BTreeSet<(Incarnation, u32, CheckpointId)>,
+    /// All that workers run, wanted or not.
+    attempts: Vec<Running>,
+    /// Leaders that look for an attempt.
+    finding: Vec<(u64, Incarnation, Attempt)>,
+    /// Orders on their way.
+    orders: Vec<Order>,
+    /// Which leader has begun a checkpoint.
+    begun: BTreeMap<(Incarnation, CheckpointId), u64>,
+    /// By revision: how many subtasks the sink has.
+    widths: BTreeMap<u64, u32>,
     leaders: Vec<Leader>,
     lives: u128,
     /// The one that was deployed last.
@@ -127,32 +131,35 @@ fn name(text: &str) -> OperatorName {
     text.parse().expect("a name")
 }
 
-fn contributions() -> Contributions {
+fn contributions(width: u32) -> Contributions {
     let states = vec![("count".into(), "value".into())];
     let plain = |parallelism| Contribution { parallelism, states: vec![], output: false };
     Contributions::from([
         (name("in"), plain(2)),
         (name("counts"), Contribution { states, ..plain(1) }),
-        (name("out"), Contribution { output: true, ..plain(1) }),
+        (name("out"), Contribution { output: true, ..plain(width) }),
     ])
 }
 
-fn settings(leader: usize) -> Settings {
+fn settings(leader: u64, width: u32, in_cluster: bool) -> Settings {
     Settings {
         pipeline: "p".parse().expect("a name"),
         key_groups: Default::default(),
-        contributions: contributions(),
+        contributions: contributions(width),
         checkpoints: checkpoint::Settings { interval: 100, timeout: 400, min_pause: 0, concurrent: 2, tolerated: 2 },
         restart: restart::Settings { attempts: u32::MAX, pause: 10, longest: 50 },
         retained: 2,
         leader: format!("leader {leader}"),
+        cluster: in_cluster.then_some(InCluster { term: leader, finding: 150 }),
     }
 }
 
 impl World {
-    pub fn new(seed: u64, plant: Plant) -> World {
+    pub fn new(seed: u64, plant: Plant, in_cluster: bool) -> World {
         let mut world = World {
             plant,
+            in_cluster,
+            newest: 0,
             dice: Dice(seed),
             now: 1_000,
             version: 0,
@@ -161,6 +168,11 @@ impl World {
             manifests: BTreeMap::new(),
             objects: BTreeSet::new(),
             written: BTreeSet::new(),
+            attempts: Vec::new(),
+            finding: Vec::new(),
+            orders: Vec::new(),
+            begun: BTreeMap::new(),
+            widths: BTreeMap::from([(FIRST, 1)]),
             leaders: Vec::new(),
             lives: 0,
             life: None,
@@ -204,11 +216,21 @@ impl World {
 
     fn lead(&mut self, beginning: Beginning) {
         self.unique += 1;
-        let number = self.leaders.len();
-        let (job, actions) = Job::new(settings(number), beginning, (self.unique, self.now), self.head.clone());
-        self.leaders.push(Leader { job, running: None, inbox: Vec::new(), asleep: false });
-        self.tell(format!("leader {number} begins"));
-        self.perform(number, actions);
+        let term = self.unique as u64;
+        self.newest = term;
+        // The description that HEAD names, if it is of this life.
+        let life = match &beginning {
+            Beginning::Deployed(life) | Beginning::Resumed(life) | Beginning::Continued(life) => &life.incarnation,
+            Beginning::Settled(_) => panic!("nobody asks for it here"),
+        };
+        let head = self.head.as_ref().filter(|(head, _)| head.incarnation == *life);
+        let width = head.map_or(1, |(head, _)| self.widths[&head.revision]);
+        let settings = settings(term, width, self.in_cluster);
+        let (job, actions) = Job::new(settings, beginning, (self.unique, self.now), self.head.clone());
+        let (inbox, scales) = (Vec::new(), BTreeMap::new());
+        self.leaders.push(Leader { term, job, width, scales, inbox, asleep: false });
+        self.tell(format!("leader {term} begins"));
+        self.perform(self.leaders.len() - 1, actions);
     }
 
     /// A life of its own, from nothing or from something of an earlier life.
@@ -239,11 +261,21 @@ impl World {
         self.lead(Beginning::Deployed(life));
     }
 
+    /// A leader that another one has replaced sees that in the document that names the cluster's leader.
+    fn find_out(&mut self) {
+        let oldest = self.leaders.iter().position(|leader| leader.term < self.newest && !leader.asleep);
+        if let Some(at) = oldest {
+            let term = self.leaders.remove(at).term;
+            self.tell(format!("leader {term} leads no more"));
+            self.leader_gone(term);
+        }
+    }
+
     /// A user wants something.
     fn ask(&mut self) {
         let which = self.dice.roll(self.leaders.len() as u64) as usize;
         let number = self.dice.roll(1000);
-        let event = match self.dice.roll(8) {
+        let event = match self.dice.roll(if self.in_cluster { 12 } else { 8 }) {
             0..3 => {
                 let name = format!("s{}", self.dice.roll(50)).parse().expect("a name");
                 Event::Savepoint { number, name, stop: self.dice.one_in(6) }
@@ -257,7 +289,21 @@ impl World {
                 let name = names[self.dice.roll(names.len() as u64) as usize].clone();
                 Event::GiveUp { number, name }
             }
-            _ => Event::Cancel,
+            7 => Event::Cancel,
+            _ => {
+                let spec = (!self.dice.one_in(3)).then(|| {
+                    let (revision, width) = (self.widths.len() as u64 + 1, 1 + self.dice.roll(3) as u32);
+                    self.widths.insert(revision, width);
+                    Spec { revision, contributions: contributions(width) }
+                });
+                // No two questions have the same number.
+                self.unique += 1;
+                let number = 1_000 + self.unique as u64;
+                if let Some(spec) = &spec {
+                    self.leaders[which].scales.insert(number, self.widths[&spec.revision]);
+                }
+                Event::Redeploy { number, spec }
+            }
         };
         if self.leaders[which].asleep {
             return;
@@ -274,6 +320,9 @@ impl World {
         self.leaders.retain(|leader| !matches!(leader.job.state(), State::Over(_)));
         if self.leaders.is_empty() {
             return self.go_on();
+        }
+        if self.in_cluster && self.dice.one_in(150) {
+            return self.find_out();
         }
         if faults && self.dice.one_in(30) {
             return self.ask();
@@ -292,11 +341,11 @@ impl World {
             self.swap(*head, expected);
             return;
         }
+        self.run_attempts(faults);
         let which = self.dice.roll(self.leaders.len() as u64) as usize;
         if self.leaders[which].asleep {
             return;
         }
-        self.work(which, faults);
         let due = self.leaders[which].job.next_deadline().is_some_and(|due| due <= self.now);
         let inbox = self.leaders[which].inbox.len() as u64;
         let event = match inbox {
@@ -320,28 +369,22 @@ impl World {
     }
 
     fn deliver(&mut self, which: usize, event: Event) {
-        self.tell(format!("leader {which} < {event:?}"));
+        self.tell(format!("leader {} < {event:?}", self.leaders[which].term));
         let now = self.now;
         let actions = self.leaders[which].job.handle(now, event);
         self.perform(which, actions);
     }
 
-    /// The process of a leader ends with its worker, or only its attempt does; another one resumes the job.
+    /// The process of a leader ends, or a worker does; another one resumes the job.
     fn crash(&mut self) {
         if self.dice.one_in(2) {
-            let which = self.dice.roll(self.leaders.len() as u64) as usize;
-            if let Some(running) = self.leaders[which].running.take() {
-                let attempt = running.attempt;
-                let failure = Failure { kind: Kind::Retryable, reason: "killed".into() };
-                self.leaders[which].inbox.push(Event::Failed { attempt, failure });
-                self.leaders[which].inbox.push(Event::Stopped { attempt });
-            }
-            return;
+            return self.crash_worker();
         }
         // A zombie stays behind, sometimes.
         if self.leaders.len() > 2 || self.dice.one_in(2) {
             let which = self.dice.roll(self.leaders.len() as u64) as usize;
-            self.leaders.remove(which);
+            let term = self.leaders.remove(which).term;
+            self.leader_gone(term);
         }
         if self.head.as_ref().is_some_and(|(head, _)| head.wanted == Wanted::Running) || self.leaders.is_empty() {
             self.go_on();
@@ -355,89 +398,22 @@ impl World {
         };
         match (&self.life, &self.head) {
             (Some(life), Some(head)) if !is_over(head, life) => {
-                let life = life.clone();
-                self.lead(Beginning::Resumed(life));
+                let mut life = life.clone();
+                if head.0.wanted == Wanted::Running && head.0.incarnation != life.incarnation {
+                    // A deploy of before was done after all.
+                    (life.incarnation, life.origin) = (head.0.incarnation.clone(), head.0.origin.clone());
+                    self.life = Some(life.clone());
+                }
+                let goes_on = if self.in_cluster { Beginning::Continued } else { Beginning::Resumed };
+                self.lead(goes_on(life));
             }
             _ => self.deploy_anew(),
         }
     }
 
-    fn object(&mut self, incarnation: &Incarnation, checkpoint: CheckpointId) -> ObjectName {
-        self.unique += 1;
-        let object = ObjectName::new(incarnation, checkpoint, self.unique);
-        self.objects.insert(object.clone());
-        object
-    }
-
-    /// What the worker of a leader does by itself.
-    fn work(&mut self, which: usize, faults: bool) {
-        let Some(mut running) = self.leaders[which].running.take() else { return };
-        let attempt = running.attempt;
-        let mut told = Vec::new();
-        if let Some((checkpoint, _)) = running.barriers.first().copied()
-            && self.dice.one_in(3)
-        {
-            running.barriers.remove(0);
-            if faults && self.dice.one_in(10) {
-                told.push(Event::Declined { attempt, checkpoint, reason: "no room".into() });
-            } else if !(faults && self.dice.one_in(10)) {
-                self.snapshot(&mut running, checkpoint, &mut told);
-            }
-        }
-        if let Some(checkpoint) = running.to_write.first().copied()
-            && self.dice.one_in(3)
-        {
-            running.to_write.remove(0);
-            if self.plant != Plant::TellsTooMuch || self.dice.one_in(2) {
-                self.written.insert((running.incarnation.clone(), checkpoint));
-            }
-            let progress = Progress { checkpoint, part: 1 };
-            running.written = Some(progress);
-            running.segments.retain(|segment| *segment > checkpoint);
-            told.push(Event::Progressed { attempt, lane: (name("out"), 0), progress });
-        }
-        if self.ending && running.released && !running.drained && !running.settles {
-            running.drained = true;
-            told.push(Event::Drained { attempt });
-        }
-        self.leaders[which].inbox.extend(told);
-        self.leaders[which].running = Some(running);
-    }
-
-    fn snapshot(&mut self, running: &mut Running, checkpoint: CheckpointId, told: &mut Vec<Event>) {
-        let chunk = |object: ObjectName| Chunk { object, offset: 0, length: 1, crc: 0 };
-        let life = running.incarnation.clone();
-        let delta = self.object(&life, checkpoint);
-        running.runs.push(delta);
-        if running.runs.len() > 4 {
-            // A new base, named for the first time.
-            running.runs = vec![self.object(&life, checkpoint)];
-        }
-        running.segments.push(checkpoint);
-        let run = |object: &ObjectName| Run { chunk: chunk(object.clone()), entries: 1, groups: None };
-        let chain = Chain { groups: 0..=127, runs: running.runs.iter().map(run).collect(), pending: vec![] };
-        let mut segments = Vec::new();
-        for segment in running.segments.clone() {
-            let part = Part { chunk: chunk(self.object(&life, checkpoint)), records: 1 };
-            segments.push(Segment { checkpoint: segment, parts: vec![part] });
-        }
-        let attempt = running.attempt;
-        let mut ack = |node: &str, subtask, piece| {
-            told.push(Event::Acknowledged { attempt, checkpoint, node: name(node), subtask, piece });
-        };
-        let ended = running.drained;
-        let passed = || Piece::Passed { ended, splits: vec![] };
-        ack("out", 0, Piece::Output(Output { lane: 0, segments, files: vec![] }));
-        ack("in", 0, passed());
-        ack("in", 1, passed());
-        ack("counts", 0, Piece::State(chain));
-        ack("counts", 0, passed());
-        ack("out", 0, passed());
-    }
-
     fn perform(&mut self, which: usize, actions: Vec<Action>) {
         for action in actions {
-            self.tell(format!("leader {which} > {action:?}"));
+            self.tell(format!("leader {} > {action:?}", self.leaders[which].term));
             self.act(which, action);
             self.check();
         }
@@ -450,7 +426,7 @@ impl World {
                 if self.plant == Plant::ConfirmsBeforeTheSwap
                     && let Some(latest) = head.latest
                 {
-                    self.confirm(which, head.attempt, latest);
+                    self.confirm(which, &head.incarnation, head.attempt, latest);
                 }
                 let answer = if faulty && self.dice.one_in(8) {
                     // Nobody knows: it lands now, later or never.
@@ -500,14 +476,16 @@ impl World {
                 self.delete(|object| object.as_str().starts_with(&prefix) && is_garbage(object, &kept, until));
             }
             Action::Deploy { incarnation, attempt, from } => {
-                let running = self.deploy(incarnation, attempt, from.map(|from| *from));
-                self.leaders[which].running = Some(running);
+                self.deploy(which, (incarnation, attempt), from.map(|from| *from), false);
                 self.leaders[which].inbox.push(Event::Started { attempt });
             }
             Action::Settle { incarnation, attempt, from } => {
                 self.counts.settled += 1;
-                let running = self.deploy(incarnation, attempt, Some(*from));
-                self.leaders[which].running = Some(Running { settles: true, ..running });
+                self.deploy(which, (incarnation, attempt), Some(*from), true);
+            }
+            Action::Find { incarnation, attempt } => {
+                let term = self.leaders[which].term;
+                self.finding.push((term, incarnation, attempt));
             }
             Action::Adopt { incarnation, origin } => {
                 let adopted = if faulty && self.dice.one_in(4) {
@@ -517,23 +495,31 @@ impl World {
                 };
                 self.leaders[which].inbox.push(Event::Adopted(adopted));
             }
-            Action::Release { attempt } => self.running(which, attempt, |running| running.released = true),
-            Action::Hold { attempt } => self.running(which, attempt, |running| running.released = false),
-            Action::Trigger { attempt, checkpoint, confirmed } => {
-                self.running(which, attempt, |running| running.barriers.push((checkpoint, confirmed)));
+            Action::Release { attempt } => self.order(which, attempt, What::Release),
+            Action::Hold { attempt } => self.order(which, attempt, What::Hold),
+            Action::Trigger { attempt, checkpoint, .. } => {
+                self.check_settled(which, attempt);
+                self.order(which, attempt, What::Trigger(checkpoint));
             }
-            Action::Confirm { attempt, checkpoint } => self.confirm(which, attempt, checkpoint),
-            Action::Finish { attempt } | Action::Cancel { attempt } => {
-                if self.leaders[which].running.take_if(|running| running.attempt == attempt).is_some() {
-                    self.leaders[which].inbox.push(Event::Stopped { attempt });
-                }
+            Action::Confirm { attempt, checkpoint } => {
+                let of = self.leaders[which].job.head().map(|head| head.incarnation.clone());
+                self.confirm(which, &of.expect("it leads"), attempt, checkpoint);
             }
+            Action::Finish { attempt } | Action::Cancel { attempt } => self.stop(which, attempt),
             Action::Ended(End::Finished) => self.over = true,
             Action::SavepointOver(name, Ok(_)) => {
                 self.counts.savepoints += 1;
                 assert_ne!(name.as_str(), PREVIOUS);
-                if self.leaders[which].running.as_ref().is_some_and(|running| !running.released) {
+                let term = self.leaders[which].term;
+                if self.attempts.iter().any(|running| running.obeys(term) && !running.is_released()) {
                     self.counts.stopped_with_one += 1;
+                }
+            }
+            Action::Accepted(number, answer) if number >= 1_000 => {
+                let scale = self.leaders[which].scales.remove(&number);
+                if let (Some(width), Ok(())) = (scale, answer) {
+                    self.leaders[which].width = width;
+                    self.counts.scaled += 1;
                 }
             }
             Action::Accepted(_, Ok(())) => self.counts.given_up += 1,
@@ -544,165 +530,5 @@ impl World {
             | Action::Tell(..)
             | Action::Ended(_) => {}
         }
-    }
-
-    fn running(&mut self, which: usize, attempt: Attempt, then: impl FnOnce(&mut Running)) {
-        if let Some(running) = &mut self.leaders[which].running
-            && running.attempt == attempt
-        {
-            then(running);
-        }
-    }
-
-    /// An attempt may be deployed only once HEAD has said so.
-    fn deploy(&mut self, incarnation: Incarnation, attempt: Attempt, from: Option<Manifest>) -> Running {
-        let (head, _) = self.head.as_ref().expect("HEAD comes first");
-        let is_mine = head.incarnation == incarnation;
-        assert!(!is_mine || head.attempt >= attempt, "attempt {attempt} before HEAD says so:\n{}", self.story());
-        let is_latest = is_mine && head.attempt == attempt;
-        if is_latest {
-            let latest = from.as_ref().map(|from| from.checkpoint);
-            assert_eq!(latest, head.latest, "another checkpoint than the latest:\n{}", self.story());
-            let is_adopted = head.origin.is_none() || latest.is_some();
-            assert!(is_adopted, "it begins without what it was to begin with:\n{}", self.story());
-        }
-        let mut running = Running {
-            incarnation,
-            attempt,
-            settles: false,
-            barriers: vec![],
-            runs: vec![],
-            segments: vec![],
-            to_write: vec![],
-            written: None,
-            released: false,
-            drained: false,
-        };
-        if let Some(from) = from {
-            let counts = &from.nodes[&name("counts")].subtasks[0];
-            let chain = counts.state.as_ref().expect("it has state");
-            running.runs = chain.runs.iter().map(|run| run.chunk.object.clone()).collect();
-            let output = from.nodes[&name("out")].subtasks[0].output.as_ref();
-            let segments = output.iter().flat_map(|output| &output.segments);
-            running.to_write = segments.map(|segment| segment.checkpoint).collect();
-            running.segments = running.to_write.clone();
-            for object in from.objects() {
-                // One that was deposed and does not know it may find anything.
-                let there = !is_latest || self.objects.contains(object);
-                assert!(there, "{object}, which the restored checkpoint names, is gone:\n{}", self.story());
-            }
-        }
-        running
-    }
-
-    /// The manifest of a life that begins with a checkpoint of another one.
-    fn adopt(&mut self, incarnation: &Incarnation, origin: &Origin) -> Result<Manifest, Failure> {
-        // One that was deposed and does not know it may find nothing any more.
-        let is_mine = |(head, _): &(Head, String)| head.incarnation == *incarnation && head.latest.is_none();
-        let is_mine = self.head.as_ref().is_some_and(is_mine);
-        let from = self.manifests.get(&ObjectName::manifest(&origin.incarnation, origin.checkpoint)).cloned();
-        assert!(from.is_some() || !is_mine, "the origin is gone:\n{}", self.story());
-        let gone = || Failure { kind: Kind::Fatal, reason: "gone".into() };
-        let mut manifest = from.ok_or_else(gone)?;
-        for snapshot in manifest.nodes.values_mut().flat_map(|node| &mut node.subtasks) {
-            snapshot.output = None;
-            for run in snapshot.state.iter_mut().flat_map(|chain| &mut chain.runs) {
-                let is_there = self.objects.contains(&run.chunk.object);
-                assert!(is_there || !is_mine, "{} of the origin is gone:\n{}", run.chunk.object, self.story());
-                if !is_there {
-                    return Err(gone());
-                }
-                if !origin.claim {
-                    // Who does it twice does the same.
-                    let unique = u128::from_str_radix(run.chunk.object.unique(), 16).expect("hexadecimal");
-                    run.chunk.object = ObjectName::new(incarnation, CheckpointId::ADOPTED, unique);
-                    self.objects.insert(run.chunk.object.clone());
-                }
-            }
-        }
-        manifest.nodes.values_mut().for_each(|node| node.lanes.clear());
-        (manifest.incarnation, manifest.checkpoint) = (incarnation.clone(), CheckpointId::ADOPTED);
-        self.objects.insert(manifest.name());
-        self.manifests.insert(manifest.name(), manifest.clone());
-        self.counts.adopted += 1;
-        Ok(manifest)
-    }
-
-    /// Output may be written only when HEAD names the checkpoint that carries it, or a later one.
-    fn confirm(&mut self, which: usize, attempt: Attempt, checkpoint: CheckpointId) {
-        self.confirmed += 1;
-        let head = self.head.as_ref().map(|(head, _)| head);
-        let of = self.leaders[which].running.as_ref().map(|running| running.incarnation.clone());
-        // One that is behind by a life was right in its own.
-        if of.as_ref() == head.map(|head| &head.incarnation) {
-            let latest = head.and_then(|head| head.latest);
-            assert!(latest >= Some(checkpoint), "{checkpoint:?} is confirmed before HEAD names it:\n{}", self.story());
-        }
-        self.running(which, attempt, |running| {
-            let written = running.written.map_or(CheckpointId::NONE, |written| written.checkpoint);
-            let known: BTreeSet<CheckpointId> = running.to_write.iter().copied().collect();
-            let due = running.segments.iter().copied().filter(|s| *s <= checkpoint && *s > written);
-            running.to_write.extend(due.filter(|segment| !known.contains(segment)));
-        });
-    }
-
-    fn swap(&mut self, head: Head, expected: Option<String>) -> Answer {
-        let is_expected = self.head.as_ref().map(|(_, version)| version.clone()) == expected;
-        if !is_expected && self.plant != Plant::IgnoresConditions {
-            return Answer::Conflict;
-        }
-        if let Some((before, _)) = &self.head {
-            assert!(head.term >= before.term, "the term falls:\n{}", self.story());
-            if head.incarnation == before.incarnation {
-                assert!(head.latest >= before.latest, "a checkpoint is taken back:\n{}", self.story());
-                assert!(head.attempt >= before.attempt, "an attempt is taken back:\n{}", self.story());
-            } else {
-                assert_ne!(before.wanted, Wanted::Running, "a life is cut off:\n{}", self.story());
-                assert!(self.is_written(before), "a life ends and owes output:\n{}", self.story());
-            }
-            if head.wanted != Wanted::Running && !head.unwritten {
-                assert!(self.is_written(&head), "HEAD says that all is written:\n{}", self.story());
-            }
-            for savepoint in head.savepoints.iter().filter(|new| !before.savepoints.contains(new)) {
-                let is_whole = self.is_all_written(&savepoint.incarnation, savepoint.checkpoint);
-                assert!(is_whole, "a savepoint carries output that is not written:\n{}", self.story());
-            }
-        }
-        self.version += 1;
-        let version = self.version.to_string();
-        self.head = Some((head, version.clone()));
-        Answer::Done(version)
-    }
-
-    /// Whether all that a checkpoint carries stands where it was to go.
-    fn is_all_written(&self, incarnation: &Incarnation, checkpoint: CheckpointId) -> bool {
-        let Some(manifest) = self.manifests.get(&ObjectName::manifest(incarnation, checkpoint)) else { return true };
-        let mut segments = manifest.nodes[&name("out")].subtasks[0].output.iter().flat_map(|output| &output.segments);
-        debug_assert_eq!(required(&manifest.nodes).len(), usize::from(segments.clone().next().is_some()));
-        segments.all(|segment| self.written.contains(&(incarnation.clone(), segment.checkpoint)))
-    }
-
-    fn is_written(&self, head: &Head) -> bool {
-        head.latest.is_none_or(|latest| self.is_all_written(&head.incarnation, latest))
-    }
-
-    fn delete(&mut self, is_garbage: impl Fn(&ObjectName) -> bool) {
-        self.objects.retain(|object| !is_garbage(object));
-        let objects = &self.objects;
-        self.manifests.retain(|_, manifest| objects.contains(&manifest.name()));
-    }
-
-    /// What HEAD names is there.
-    fn check(&self) {
-        let Some((head, _)) = &self.head else { return };
-        for (incarnation, checkpoint) in retention::named(head) {
-            let manifest = self.manifests.get(&ObjectName::manifest(&incarnation, checkpoint));
-            assert!(manifest.is_some(), "{checkpoint:?} is retained and gone:\n{}", self.story());
-            for object in manifest.into_iter().flat_map(Manifest::objects) {
-                assert!(self.objects.contains(object), "{object} of {checkpoint:?} is gone:\n{}", self.story());
-            }
-        }
-        let over = self.leaders.iter().filter(|leader| leader.job.state() == State::Over(End::Finished)).count();
-        assert!(over <= 1 || head.wanted == Wanted::Finished);
     }
 }

@@ -1,0 +1,144 @@
+//! How a process becomes the leader of a job: what it is told of why, and the HEAD that it begins with. Must never take a life away
+//! from a process that may still run it, unless its user says that this one is gone.
+
+use flow_model::checkpoint::head::{Origin, Wanted};
+use flow_model::checkpoint::{Attempt, Head, Incarnation};
+
+use super::event::Failure;
+use super::settling::Goal;
+use super::{End, Job};
+use crate::head::is_free;
+use crate::restart;
+
+/// What becomes of output of a former life that is confirmed and not known to be written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Owed {
+    /// It is written before anything else.
+    Write,
+    /// The same, though what was known to be written is not found any more: it is another Kafka.
+    WriteAnew,
+    /// It is given up.
+    Abandon,
+}
+
+/// A life of a job that is to begin.
+#[derive(Debug, Clone)]
+pub struct Life {
+    /// Which.
+    pub incarnation: Incarnation,
+    /// The checkpoint of another life that it begins with.
+    pub origin: Option<Origin>,
+    /// What becomes of what the former life owes.
+    pub owed: Owed,
+    /// The former life ends with it, though HEAD says that another process runs it: that one is gone for good.
+    pub take_over: bool,
+}
+
+/// Why a job is led by this process.
+#[derive(Debug, Clone)]
+pub enum Beginning {
+    /// It was deployed just now: its first attempt, in a life of its own.
+    Deployed(Life),
+    /// It ran already, or was about to begin: it goes on from its last checkpoint.
+    Resumed(Life),
+    /// The same, in a cluster, where what a former leader has deployed may run on: that is looked for, and led from then on.
+    Continued(Life),
+    /// It is over, and what it owes is written, like this; then it is over again.
+    Settled(Owed),
+}
+
+impl Job {
+    /// The HEAD that makes this process the leader.
+    pub(super) fn first(&mut self, beginning: Beginning) -> Result<Head, End> {
+        let (leader, current) = (self.settings.leader.clone(), self.register.current());
+        let in_cluster = self.settings.cluster.as_ref().map(|cluster| cluster.term);
+        let next = |term: u64| in_cluster.map_or(term + 1, |mine| mine.max(term));
+        let elsewhere = |head: &Head| {
+            End::Refused(format!(
+                "HEAD says that it is run by {} (term {}); cancel it there, or, if that process is gone for good, go on with it \
+                 here: deploy with --take-over",
+                head.leader, head.term
+            ))
+        };
+        // The same life once more, as another attempt.
+        let again = |head: &Head, leader| {
+            let mut head = head.clone();
+            (head.term, head.attempt, head.leader) = (next(head.term), Attempt(head.attempt.0 + 1), leader);
+            head
+        };
+        match (beginning, current) {
+            (Beginning::Deployed(Life { incarnation, origin, .. }), None) => {
+                let mut head = Head::new(next(0), leader, incarnation, String::new());
+                head.origin = origin;
+                Ok(head)
+            }
+            (Beginning::Continued(life), Some(head))
+                if head.incarnation == life.incarnation && head.wanted == Wanted::Running =>
+            {
+                let mut same = again(head, leader);
+                same.attempt = head.attempt;
+                self.find = Some(head.attempt);
+                Ok(same)
+            }
+            // What can't be continued is resumed.
+            (Beginning::Resumed(life) | Beginning::Continued(life), Some(head))
+                if head.incarnation == life.incarnation =>
+            {
+                if head.wanted != Wanted::Running {
+                    return Err(ended(head));
+                }
+                Ok(again(head, leader))
+            }
+            (Beginning::Resumed(life) | Beginning::Continued(life), Some(head))
+                if head.former.contains(&life.incarnation) =>
+            {
+                Err(End::Refused("another life of the job has begun since".to_owned()))
+            }
+            // What its former life owed was still being written when its process ended.
+            (Beginning::Deployed(life) | Beginning::Resumed(life) | Beginning::Continued(life), Some(head))
+                if is_free(head) || life.take_over =>
+            {
+                let owes = head.unwritten || !is_free(head) && head.latest.is_some();
+                if !owes || life.owed == Owed::Abandon {
+                    let mut life = head.next_life(leader, life.incarnation, life.origin, self.now);
+                    life.term = next(head.term);
+                    return Ok(life);
+                }
+                let head = again(head, leader);
+                self.goal = Some(Goal::Begin(Box::new(life)));
+                Ok(head)
+            }
+            (Beginning::Settled(owed), Some(head)) if is_free(head) => {
+                if !head.unwritten {
+                    return Err(End::Refused("all of its output is written".to_owned()));
+                }
+                let head = again(head, leader);
+                self.goal = Some(Goal::Only(owed));
+                Ok(head)
+            }
+            (_, Some(head)) => Err(elsewhere(head)),
+            // It was about to begin when its leader ended.
+            (Beginning::Continued(Life { incarnation, origin, .. }), None) => {
+                let mut head = Head::new(next(0), leader, incarnation, String::new());
+                head.origin = origin;
+                Ok(head)
+            }
+            (Beginning::Settled(_), None) => Err(End::Refused("there is no HEAD of it in the store".to_owned())),
+            (Beginning::Resumed(_), None) => {
+                Err(End::Refused("its HEAD is gone from the store; deploy it again".to_owned()))
+            }
+        }
+    }
+}
+
+/// Why a job of this HEAD is not resumed.
+fn ended(head: &Head) -> End {
+    match head.wanted {
+        Wanted::Finished => End::Finished,
+        Wanted::Canceled => End::Canceled,
+        Wanted::Running | Wanted::Failed => {
+            let reason = "it had failed before; see its log".to_owned();
+            End::Failed(Failure { kind: restart::Kind::Fatal, reason })
+        }
+    }
+}
