@@ -55,8 +55,8 @@ pub struct Slots {
 pub struct RunningPart {
     /// The job.
     pub job: JobId,
-    /// How many subtasks of it.
-    pub subtasks: u64,
+    /// In how many of its slots.
+    pub slots: u32,
 }
 
 /// One worker.

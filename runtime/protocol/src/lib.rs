@@ -5,7 +5,9 @@
 //! |---|---|
 //! | [`job`] | the life of one job: lead, load, run, restart, stop |
 //! | [`head`] | a document that counts, changed by compare-and-swap: which swap is in flight, what an answer means |
+//! | [`leadership`] | which coordinator leads a cluster |
 //! | [`following`] | whom a worker obeys, and for how long it goes on alone |
+//! | [`cluster`] | which workers there are, and what of which job they run |
 //! | [`checkpoint`] | when a checkpoint begins, when it is complete, when it is given up |
 //! | [`patience`] | how long a checkpoint is waited for |
 //! | [`lanes`] | which output is known to be written |
@@ -20,6 +22,7 @@
 #![deny(missing_docs)]
 
 pub mod checkpoint;
+pub mod cluster;
 pub mod following;
 pub mod head;
 pub mod job;
