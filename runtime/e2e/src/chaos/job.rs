@@ -13,6 +13,9 @@ use crate::topic::Topic;
 /// So long a transaction of the job may take.
 pub const TRANSACTION: Duration = Duration::from_secs(3);
 
+/// Has another life of it begin where the last one ended.
+pub const GO_ON: &[&str] = &["deploy", "chaos.yaml", "--from-checkpoint", "latest"];
+
 /// One life of the job, and who judges its output.
 pub struct Job {
     /// As flowd calls it.
@@ -69,6 +72,20 @@ impl Job {
     /// Waits until all that was fed has come out. False when for so long nothing came.
     pub fn settled(&mut self, fed: u64, patience: Duration) -> bool {
         self.ids.until(fed, patience) && self.counts.until(fed, patience)
+    }
+
+    /// The life that [`GO_ON`] was to begin takes the place of this one, whose topics it has. It begins now if the daemon died before it
+    /// had made a note of it.
+    pub fn follow(&mut self, flowd: &Flowd) -> Result<(), String> {
+        let newest = || flowd.describe("chaos")["id"].as_str().unwrap_or_default().to_owned();
+        if newest() == self.id {
+            let begun = flowd.ctl(GO_ON);
+            if begun.code != 0 {
+                return Err(format!("it can't go on: {}", begun.stderr));
+            }
+        }
+        self.id = newest();
+        Ok(())
     }
 
     /// Cancels it, and reads what it has left. Says what is wrong beside what the oracles count.

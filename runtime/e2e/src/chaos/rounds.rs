@@ -11,7 +11,7 @@ use fastrand::Rng;
 
 use super::Tally;
 use super::input::Input;
-use super::job::{Job, Place, TRANSACTION};
+use super::job::{GO_ON, Job, Place, TRANSACTION};
 use super::trouble::{Trouble, Way};
 use crate::broker::{Broker, free_port};
 use crate::flowd::{Flowd, state};
@@ -222,6 +222,10 @@ impl Arena {
                 within(random, 800);
                 self.job.end(&self.flowd, &self.broker)
             }
+            Trouble::GoOn(place) => {
+                within(random, 800);
+                self.go_on(place)
+            }
         }
     }
 
@@ -251,6 +255,25 @@ impl Arena {
         let id = &self.job.id;
         let is_over = || ["failed", "canceled"].contains(&state(&zombie.describe(id)));
         if until(PATIENCE, is_over) { Ok(()) } else { Err(format!("the zombie goes on:\n{}", zombie.log())) }
+    }
+
+    /// Another life of the job begins where this one ends, into the same topics, and does not get far at first.
+    fn go_on(&mut self, place: &str) -> Result<(), String> {
+        // What came out was confirmed, so there is a checkpoint.
+        if !self.job.ids.until(1, PATIENCE) {
+            return Err("nothing came out".to_owned());
+        }
+        self.job.end(&self.flowd, &self.broker)?;
+        self.flowd.kill();
+        self.start(place);
+        listens(&mut self.flowd)?;
+        // Whether the daemon answers before it dies does not matter.
+        _ = self.flowd.ctl(GO_ON);
+        if !until(REACH, || self.flowd.is_dead()) {
+            self.missed += 1;
+        }
+        self.kill_and_start()?;
+        self.job.follow(&self.flowd)
     }
 
     /// Another life of the job, with another setting.

@@ -65,6 +65,8 @@ const STOPS: &[&str] = &[
     "end-transaction=stop:NTH",
     "state-uploaded=stop:NTH",
 ];
+/// Places at which a daemon dies that begins a life of the job with what the former one left.
+const BEGINNINGS: &[&str] = &["adopting=kill", "adopted=kill", "adopting=later", "adopted=later"];
 /// Where a number belongs.
 const NTH: &str = "NTH";
 
@@ -87,6 +89,8 @@ pub enum Trouble {
     Way(Way, u64, bool),
     /// The job is canceled and deployed again under its name.
     Redeploy,
+    /// It is canceled, and goes on from its last checkpoint as another life, at whose beginning the daemon dies at a place.
+    GoOn(String),
 }
 
 /// How the way to the store is bad.
@@ -115,6 +119,7 @@ impl fmt::Display for Trouble {
             Trouble::Store(ms, both) => write!(f, "store killed, back after {ms} ms{}", too(both)),
             Trouble::Way(way, ms, both) => write!(f, "way to the store {way:?} for {ms} ms{}", too(both)),
             Trouble::Redeploy => write!(f, "canceled and deployed again under the same name"),
+            Trouble::GoOn(place) => write!(f, "canceled, goes on in another life, which dies at {place}"),
         }
     }
 }
@@ -147,13 +152,15 @@ pub struct Troubles {
     deaths: Bag,
     recoveries: Bag,
     stops: Bag,
+    beginnings: Bag,
 }
 
 impl Troubles {
     /// Those of a seed.
     pub fn new(seed: u64) -> Troubles {
-        let (deaths, recoveries, stops) = (Bag::new(DEATHS), Bag::new(RECOVERIES), Bag::new(STOPS));
-        Troubles { random: Rng::with_seed(seed), drawn: 0, deaths, recoveries, stops }
+        let (deaths, recoveries) = (Bag::new(DEATHS), Bag::new(RECOVERIES));
+        let (stops, beginnings) = (Bag::new(STOPS), Bag::new(BEGINNINGS));
+        Troubles { random: Rng::with_seed(seed), drawn: 0, deaths, recoveries, stops, beginnings }
     }
 
     /// The next one: in twenty rounds each kind comes.
@@ -172,7 +179,8 @@ impl Troubles {
                 Trouble::Deaths(vec!["confirmed=kill:2".to_owned(), place], lost)
             }
             3 => Trouble::Zombie(self.stops.next(random)),
-            4 | 0 => Trouble::Redeploy,
+            4 => Trouble::Redeploy,
+            0 => Trouble::GoOn(self.beginnings.next(random)),
             5 if !first => Trouble::Store(random.u64(0..1500), random.bool()),
             5 => {
                 let ways = [Way::LosesAnswers, Way::Slow, Way::Stalls];
@@ -187,6 +195,6 @@ impl Troubles {
 
 /// The names of all places at which a daemon can be told to do something, as they are used here.
 pub fn places() -> impl Iterator<Item = &'static str> {
-    let all = DEATHS.iter().chain(RECOVERIES).chain(STOPS).flat_map(|places| places.split(','));
+    let all = DEATHS.iter().chain(RECOVERIES).chain(STOPS).chain(BEGINNINGS).flat_map(|places| places.split(','));
     all.map(|place| place.split_once('=').map_or(place, |(name, _)| name))
 }
