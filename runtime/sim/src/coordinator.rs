@@ -177,7 +177,11 @@ impl World {
             }
             Action::Ended(end) => self.ended(number, end),
             // Nobody asks for savepoints here, and what a leader deploys ends with it.
-            Action::Find { .. } | Action::Adopt { .. } | Action::Hold { .. } | Action::Accepted(..) | Action::SavepointOver(..) => {}
+            Action::Find { .. }
+            | Action::Adopt { .. }
+            | Action::Hold { .. }
+            | Action::Accepted(..)
+            | Action::SavepointOver(..) => {}
             Action::Answer(..) | Action::Abandoned(..) | Action::Tell(..) => {}
         }
     }
