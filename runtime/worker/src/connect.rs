@@ -222,7 +222,7 @@ fn laying(
         restored: attempt.confirmed(),
         node,
         lanes: lanes.into_iter().collect(),
-        dead_letter: None,
+        dead_letter: attempt.dead_letter.clone(),
         memory: LANE_MEMORY,
     }
 }
