@@ -137,6 +137,11 @@ impl Checkpoints {
         CheckpointId::new(self.attempt, self.counter + 1)
     }
 
+    /// Whether one is wanted for this, and not begun.
+    pub fn wants(&self, purpose: &Purpose) -> bool {
+        self.wanted.contains(purpose)
+    }
+
     /// The attempt begins with a checkpoint that was restored: the next is due after an interval.
     pub fn restored(&mut self, now: Time) {
         self.begun = Some(now);

@@ -4,7 +4,7 @@
 use flow_model::checkpoint::head::{Origin, Wanted};
 use flow_model::checkpoint::{Attempt, Head, Incarnation};
 
-use super::event::Failure;
+use super::event::{Action, Failure, Level};
 use super::settling::Goal;
 use super::{End, Job};
 use crate::head::is_free;
@@ -100,6 +100,12 @@ impl Job {
             {
                 let owes = head.unwritten || !is_free(head) && head.latest.is_some();
                 if !owes || life.owed == Owed::Abandon {
+                    if let (true, Some(latest)) = (owes, head.latest) {
+                        let text = format!(
+                            "--abandon-output: what checkpoint {latest} of the former life carries and was not written is given up"
+                        );
+                        self.actions.push(Action::Tell(Level::Warn, text));
+                    }
                     let mut life = head.next_life(leader, life.incarnation, life.origin, self.now);
                     life.term = next(head.term);
                     return Ok(life);

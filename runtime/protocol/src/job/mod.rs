@@ -253,7 +253,7 @@ impl Job {
     pub fn next_deadline(&self) -> Option<Time> {
         match &self.phase {
             Phase::Pausing(until) | Phase::Finding(_, until) => Some(*until),
-            Phase::Running(running) => running.deadline(&self.lanes),
+            Phase::Running(running) => running.deadline(&self.lanes, savepoint::last(&self.requested)),
             Phase::Settling(_) => self.goal.as_ref().and_then(Goal::until),
             _ => None,
         }
@@ -295,9 +295,10 @@ impl Job {
         }
         self.not_found();
         self.pin_settled();
-        let is_held = self.is_held() || self.is_redeploying();
+        let with = savepoint::last(&self.requested);
+        let is_held = with.is_some() || self.is_redeploying();
         if let Phase::Running(running) = &mut self.phase {
-            let failed = running.advance(self.now, &self.lanes, is_held, &mut self.actions);
+            let failed = running.advance(self.now, &self.lanes, (is_held, with), &mut self.actions);
             let attempt = running.attempt;
             for complete in running.take_complete(self.now, &self.lanes) {
                 self.want(complete);
@@ -545,7 +546,7 @@ impl Job {
     }
 
     fn over(&mut self, end: End) {
-        self.none_comes();
+        self.none_comes(&end);
         self.redeploy_refused("the job ended before");
         self.phase = Phase::Over(end.clone());
         self.actions.push(Action::Ended(end));

@@ -5,7 +5,7 @@
 
 use super::event::{Action, Spec};
 use super::intent::Intent;
-use super::{Job, Phase, Then};
+use super::{Job, Phase, Then, savepoint};
 use crate::checkpoint::Purpose;
 
 /// What was asked for.
@@ -42,7 +42,7 @@ impl Job {
             Phase::Stopping(_, Then::Judge(_) | Then::Start) => true,
             Phase::Stopping(..) | Phase::Settling(_) | Phase::Telling(_) | Phase::Over(_) => false,
         };
-        if !goes_on || self.canceled || self.is_held() {
+        if !goes_on || self.canceled || savepoint::last(&self.requested).is_some() {
             return Some("the job is about to end".to_owned());
         }
         let is_under_way = self.redeploy.as_ref().is_some_and(|redeploy| redeploy.spec.is_some())

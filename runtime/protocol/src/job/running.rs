@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use flow_model::checkpoint::{Attempt, CheckpointId, Manifest};
+use flow_model::ids::SavepointName;
 
 use super::event::{Action, Event, Failure, Found};
 use super::intent::Intent;
@@ -112,15 +113,17 @@ impl Running {
         self.started
     }
 
-    /// No barrier before every lane of the restored checkpoint is settled, nor while a lane is far behind.
-    fn may_begin(&self, lanes: &Lanes) -> bool {
+    /// No barrier before every lane of the restored checkpoint is settled, nor while a lane is far behind, nor behind that of the
+    /// savepoint that the job ends `with`.
+    fn may_begin(&self, lanes: &Lanes, with: Option<&SavepointName>) -> bool {
         let settled = self.restored.is_none_or(|restored| lanes.is_settled_at(restored));
-        self.started && settled && lanes.behind() <= BEHIND && self.is_open() && self.next.is_none()
+        let goes_on = with.is_none_or(|name| self.checkpoints.wants(&Purpose::Savepoint(name.clone())));
+        self.started && settled && lanes.behind() <= BEHIND && self.is_open() && self.next.is_none() && goes_on
     }
 
-    pub(super) fn deadline(&self, lanes: &Lanes) -> Option<Time> {
+    pub(super) fn deadline(&self, lanes: &Lanes, with: Option<&SavepointName>) -> Option<Time> {
         let canceled = if let Ending::Canceling(until) = self.ending { Some(until) } else { None };
-        self.checkpoints.deadline(self.may_begin(lanes)).into_iter().chain(canceled).min()
+        self.checkpoints.deadline(self.may_begin(lanes, with)).into_iter().chain(canceled).min()
     }
 
     /// How long its checkpoints are waited for by now.
@@ -159,12 +162,13 @@ impl Running {
         self.carried.values().min().copied().unwrap_or(CheckpointId(u64::MAX))
     }
 
-    /// What follows from time. Its sources are to give nothing while `is_held`. Says why the attempt has failed, if it has.
+    /// What follows from time. Its sources are to give nothing where they are `held`; the savepoint is the one that the job ends `with`,
+    /// if it does. Says why the attempt has failed, if it has.
     pub(super) fn advance(
         &mut self,
         now: Time,
         lanes: &Lanes,
-        is_held: bool,
+        (held, with): (bool, Option<&SavepointName>),
         actions: &mut Vec<Action>,
     ) -> Option<Failure> {
         while let Some(expired) = self.checkpoints.expire(now) {
@@ -182,13 +186,13 @@ impl Running {
                 self.failed = Some(too_many(&reason));
             }
         }
-        let may_read = self.started && self.based && !is_held;
+        let may_read = self.started && self.based && !held;
         if may_read != self.released {
             self.released = may_read;
             let attempt = self.attempt;
             actions.push(if may_read { Action::Release { attempt } } else { Action::Hold { attempt } });
         }
-        while self.may_begin(lanes)
+        while self.may_begin(lanes, with)
             && let Some(checkpoint) = self.checkpoints.begin(now)
         {
             self.carried.insert(checkpoint, self.confirmed);

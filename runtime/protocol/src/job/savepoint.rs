@@ -8,7 +8,7 @@ use flow_model::ids::SavepointName;
 use super::event::Action;
 use super::intent::Intent;
 use super::running::Running;
-use super::{Job, Phase, Then};
+use super::{End, Job, Phase, Then};
 use crate::checkpoint::Purpose;
 
 /// A savepoint that was asked for.
@@ -61,6 +61,11 @@ impl Requested {
     }
 }
 
+/// The one that the job ends with: its sources give nothing any more.
+pub(super) fn last(requested: &[Requested]) -> Option<&SavepointName> {
+    requested.iter().find(|requested| requested.stop).map(|requested| &requested.name)
+}
+
 impl Job {
     pub(super) fn request(&mut self, number: u64, name: SavepointName, stop: bool) {
         let answer = self.refusal(&name).map_or(Ok(()), Err);
@@ -82,6 +87,9 @@ impl Job {
         if is_taken || self.requested.iter().any(|requested| requested.name == *name) {
             return Some(format!("there is a savepoint \"{name}\" already; choose another name, or remove it"));
         }
+        if let Some(last) = last(&self.requested) {
+            return Some(format!("the job ends with the savepoint \"{last}\""));
+        }
         let goes_on = match &self.phase {
             Phase::Running(running) => running.is_open(),
             Phase::Leading | Phase::Loading(_) | Phase::Adopting | Phase::Pausing(_) | Phase::Finding(..) => {
@@ -91,11 +99,6 @@ impl Job {
             Phase::Stopping(..) | Phase::Settling(_) | Phase::Telling(_) | Phase::Over(_) => false,
         };
         if goes_on { None } else { Some("the job is about to end".to_owned()) }
-    }
-
-    /// Sources may give nothing any more.
-    pub(super) fn is_held(&self) -> bool {
-        self.requested.iter().any(|requested| requested.stop)
     }
 
     /// The least checkpoint that is to become a savepoint.
@@ -168,11 +171,16 @@ impl Job {
         }
     }
 
-    /// The job is over.
-    pub(super) fn none_comes(&mut self) {
+    /// The job is over, like this.
+    pub(super) fn none_comes(&mut self, end: &End) {
+        let why = match end {
+            End::Finished | End::Settled => "the job finished before it was complete".to_owned(),
+            End::Canceled => "the job was canceled before it was complete".to_owned(),
+            End::Failed(failure) => format!("the job failed before it was complete: {}", failure.reason),
+            End::Refused(why) | End::Deposed(why) => format!("the job ended before it was complete: {why}"),
+        };
         for requested in self.requested.drain(..).filter(|requested| requested.stage != Stage::Kept) {
-            let why = "the job ended before it was complete".to_owned();
-            self.actions.push(Action::SavepointOver(requested.name, Err(why)));
+            self.actions.push(Action::SavepointOver(requested.name, Err(why.clone())));
         }
     }
 }

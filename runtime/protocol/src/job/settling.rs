@@ -3,7 +3,7 @@
 
 use flow_model::checkpoint::{Attempt, Incarnation};
 
-use super::event::{Action, Failure};
+use super::event::{Action, Failure, Level};
 use super::intent::Intent;
 use super::{End, Job, Life, Owed, Phase, Then};
 use crate::Time;
@@ -78,6 +78,12 @@ impl Job {
         let Some(mut from) = self.latest.clone().map(Box::new) else { return self.reached() };
         if self.goal.as_ref().is_some_and(|goal| goal.owed() == Owed::WriteAnew) {
             from.nodes.values_mut().for_each(|node| node.lanes.clear());
+            let text = format!(
+                "--reset-progress: Kafka is not asked what it has of checkpoint {}; what that one carries is written, and may be \
+                 written twice",
+                from.checkpoint
+            );
+            self.tell(Level::Warn, text);
         }
         self.phase = Phase::Settling(attempt);
         self.actions.push(Action::Settle { incarnation, attempt, from });

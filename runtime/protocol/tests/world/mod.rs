@@ -11,7 +11,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use attempt::{Order, Running, What};
 use flow_model::checkpoint::head::{FIRST, Origin, PREVIOUS, Wanted};
 use flow_model::checkpoint::{Attempt, CheckpointId, Head, Incarnation, Manifest, ObjectName};
-use flow_model::ids::OperatorName;
+use flow_model::ids::{OperatorName, SavepointName};
 use flow_protocol::checkpoint::{self, Contribution, Contributions};
 use flow_protocol::head::Answer;
 use flow_protocol::job::{Action, Beginning, End, Event, Failure, InCluster, Job, Life, Owed, Settings, Spec, State};
@@ -88,6 +88,9 @@ impl std::ops::AddAssign for Counts {
     }
 }
 
+/// Questions for another parallelism have numbers from here on.
+const FIRST_SCALE: u64 = 1_000_000;
+
 pub struct World {
     plant: Plant,
     /// Attempts outlive their leaders, and are looked for.
@@ -125,6 +128,11 @@ pub struct World {
     over: bool,
     unique: u128,
     story: Vec<String>,
+    questions: u64,
+    /// Savepoints that were asked for, and whether the job is to end with it.
+    asked: BTreeMap<u64, (SavepointName, bool)>,
+    /// Those that the job is to end with, by the leader's term.
+    last: BTreeSet<(u64, SavepointName)>,
 }
 
 fn name(text: &str) -> OperatorName {
@@ -182,6 +190,9 @@ impl World {
             over: false,
             unique: 0,
             story: Vec::new(),
+            questions: 0,
+            asked: BTreeMap::new(),
+            last: BTreeSet::new(),
         };
         world.deploy_anew();
         world
@@ -274,11 +285,14 @@ impl World {
     /// A user wants something.
     fn ask(&mut self) {
         let which = self.dice.roll(self.leaders.len() as u64) as usize;
-        let number = self.dice.roll(1000);
+        self.questions += 1;
+        let number = self.questions;
         let event = match self.dice.roll(if self.in_cluster { 12 } else { 8 }) {
             0..3 => {
-                let name = format!("s{}", self.dice.roll(50)).parse().expect("a name");
-                Event::Savepoint { number, name, stop: self.dice.one_in(6) }
+                let name: SavepointName = format!("s{}", self.dice.roll(50)).parse().expect("a name");
+                let stop = self.dice.one_in(6);
+                self.asked.insert(number, (name.clone(), stop));
+                Event::Savepoint { number, name, stop }
             }
             3..7 => {
                 let savepoints = self.head.iter().flat_map(|(head, _)| &head.savepoints);
@@ -298,7 +312,7 @@ impl World {
                 });
                 // No two questions have the same number.
                 self.unique += 1;
-                let number = 1_000 + self.unique as u64;
+                let number = FIRST_SCALE + self.unique as u64;
                 if let Some(spec) = &spec {
                     self.leaders[which].scales.insert(number, self.widths[&spec.revision]);
                 }
@@ -507,22 +521,29 @@ impl World {
             }
             Action::Finish { attempt } | Action::Cancel { attempt } => self.stop(which, attempt),
             Action::Ended(End::Finished) => self.over = true,
-            Action::SavepointOver(name, Ok(_)) => {
+            Action::SavepointOver(name, Ok(checkpoint)) => {
+                let term = self.leaders[which].term;
+                if self.last.remove(&(term, name.clone())) {
+                    self.is_last(&name, checkpoint);
+                }
                 self.counts.savepoints += 1;
                 assert_ne!(name.as_str(), PREVIOUS);
-                let term = self.leaders[which].term;
                 if self.attempts.iter().any(|running| running.obeys(term) && !running.is_released()) {
                     self.counts.stopped_with_one += 1;
                 }
             }
-            Action::Accepted(number, answer) if number >= 1_000 => {
+            Action::Accepted(number, answer) if number >= FIRST_SCALE => {
                 let scale = self.leaders[which].scales.remove(&number);
                 if let (Some(width), Ok(())) = (scale, answer) {
                     self.leaders[which].width = width;
                     self.counts.scaled += 1;
                 }
             }
-            Action::Accepted(_, Ok(())) => self.counts.given_up += 1,
+            Action::Accepted(number, Ok(())) => match self.asked.remove(&number) {
+                Some((name, true)) => _ = self.last.insert((self.leaders[which].term, name)),
+                Some((name, false)) => _ = self.last.remove(&(self.leaders[which].term, name)),
+                None => self.counts.given_up += 1,
+            },
             Action::Answer(..)
             | Action::Accepted(..)
             | Action::SavepointOver(..)

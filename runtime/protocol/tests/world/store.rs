@@ -1,7 +1,8 @@
 //! What lies in the store, and what has to hold of it whenever it changes.
 
-use flow_model::checkpoint::head::{Origin, Wanted};
+use flow_model::checkpoint::head::{Origin, Savepoint, Wanted};
 use flow_model::checkpoint::{CheckpointId, Head, Incarnation, Manifest, ObjectName};
+use flow_model::ids::SavepointName;
 use flow_protocol::head::Answer;
 use flow_protocol::job::{End, Failure, State};
 use flow_protocol::restart::Kind;
@@ -80,6 +81,15 @@ impl World {
         let Some(manifest) = self.manifests.get(&ObjectName::manifest(incarnation, checkpoint)) else { return true };
         let is_written = |(lane, checkpoint)| self.written.contains(&(incarnation.clone(), lane, checkpoint));
         owed(manifest).all(is_written)
+    }
+
+    /// A job that ends with a savepoint has taken no checkpoint behind it: who begins with it repeats nothing.
+    pub(super) fn is_last(&self, name: &SavepointName, checkpoint: CheckpointId) {
+        let Some((head, _)) = &self.head else { return };
+        let is_it = |kept: &Savepoint| kept.checkpoint == checkpoint && kept.incarnation == head.incarnation;
+        if head.savepoint(name).is_some_and(is_it) {
+            assert_eq!(head.latest, Some(checkpoint), "behind {name}:\n{}", self.story());
+        }
     }
 
     fn is_written(&self, head: &Head) -> bool {
