@@ -128,14 +128,18 @@ fn origin(checked: &Checked, root: &Store, from: &From, start: &Start) -> Result
     Ok(Origin { job: job.clone(), incarnation, checkpoint, claim: start.claim, dropped })
 }
 
-/// Whether a job has written nothing after a checkpoint of it. There may be later ones: of a job that had nothing to read, or that
-/// waited for its last output to be written.
+/// Whether a job has written nothing after a checkpoint of it. There may be later ones, of a job that had nothing to read. And a life
+/// that began with it may have failed before it took any of its own.
 fn is_last(found: &Manifest, head: &Head, store: &Store) -> Result<bool, Error> {
     match head.latest {
         Some(latest) if found.incarnation == head.incarnation => {
             Ok(latest == found.checkpoint || manifest(store, &head.incarnation, latest)?.has_read_as_much_as(found))
         }
-        _ => Ok(false),
+        None | Some(CheckpointId::ADOPTED) => Ok(head
+            .origin
+            .as_ref()
+            .is_some_and(|origin| (&origin.incarnation, origin.checkpoint) == (&found.incarnation, found.checkpoint))),
+        Some(_) => Ok(false),
     }
 }
 
