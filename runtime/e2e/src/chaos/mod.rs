@@ -6,7 +6,7 @@
 
 mod input;
 mod job;
-mod oracle;
+pub mod oracle;
 mod rounds;
 mod trouble;
 

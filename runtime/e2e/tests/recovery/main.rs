@@ -2,12 +2,15 @@
 
 mod damaged;
 mod full;
+mod lives;
+mod owed;
+mod savepoints;
 mod settle;
 mod store;
 
 use std::collections::BTreeMap;
 use std::fs;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::thread::sleep;
 use std::time::Duration;
 
@@ -75,7 +78,9 @@ fn counts(broker: &Broker, topic: &str) -> BTreeMap<String, Vec<u64>> {
 /// The same of files, of which those of a subtask follow each other by their names.
 fn counts_in(directory: &Path) -> BTreeMap<String, Vec<u64>> {
     let entries = fs::read_dir(directory).expect("it was made").map(|entry| entry.expect("listed").path());
-    let mut files: Vec<_> = entries.collect();
+    // What is hidden is no output: a life that was canceled may leave some behind.
+    let is_shown = |path: &PathBuf| !path.file_name().is_some_and(|name| name.to_string_lossy().starts_with('.'));
+    let mut files: Vec<_> = entries.filter(is_shown).collect();
     files.sort();
     let mut counts = BTreeMap::new();
     for file in files {
