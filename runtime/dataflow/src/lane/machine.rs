@@ -11,8 +11,14 @@ use flow_model::checkpoint::{Attempt, CheckpointId, ObjectName};
 use super::order::Order;
 use super::record::Standing;
 
-/// Bytes of parts that one transaction takes, if it is more than one part.
-const TRANSACTION: u64 = 16 << 20;
+/// Bytes of parts that the first transactions take, if they are more than one part. Each costs an init and a read beside, so a lane
+/// that is behind makes them larger and larger.
+const BEGIN: u64 = 32 << 20;
+/// By so many bytes it grows with each transaction that was full, and to so many it falls back when one failed: it may have been
+/// too large for the time that it has.
+const STEP: u64 = 8 << 20;
+/// The most, which is what has to lie in memory at once.
+const MOST: u64 = 64 << 20;
 
 /// What became of something that a lane wanted done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -155,6 +161,10 @@ pub struct Lane {
     most: Option<Progress>,
     /// What was told last.
     told: Option<Settled>,
+    /// Bytes that the next transaction takes.
+    room: u64,
+    /// The last one had as many as it could take.
+    full: bool,
     state: State,
 }
 
@@ -171,7 +181,8 @@ impl Lane {
         segments.into_iter().for_each(|(subtask, segment)| order.add(subtask, segment));
         let most = Some(Progress { checkpoint: restored, part: u32::MAX });
         let state = State::Initialising;
-        let lane = Lane { attempt, order, confirmed: restored, progress, most, told: None, state };
+        let (told, room, full) = (None, BEGIN, false);
+        let lane = Lane { attempt, order, confirmed: restored, progress, most, told, room, full, state };
         (lane, vec![Action::Init])
     }
 
@@ -208,17 +219,20 @@ impl Lane {
             (State::Claiming, Event::Committed(Outcome::Done(()) | Outcome::Unknown)) => self.init(),
             (State::Writing(progress), Event::Committed(Outcome::Done(()))) => {
                 (self.progress, self.most) = (Some(progress), None);
+                if self.full {
+                    self.room = MOST.min(self.room + STEP);
+                }
                 let mut actions = Vec::new();
                 self.tell(&mut actions);
                 actions.extend(self.init());
                 actions
             }
             (State::Writing(progress), Event::Committed(Outcome::Unknown)) => {
-                self.most = Some(progress);
+                (self.most, self.room) = (Some(progress), STEP);
                 self.init()
             }
             (State::Writing(progress), Event::Committed(Outcome::Fenced)) => {
-                self.most = Some(progress);
+                (self.most, self.room) = (Some(progress), STEP);
                 self.to(State::ReadingFenced, Action::Read)
             }
             (State::Claiming, Event::Committed(Outcome::Fenced)) => self.to(State::ReadingFenced, Action::Read),
@@ -268,9 +282,11 @@ impl Lane {
     /// Writes what comes next, if there is something.
     fn write(&mut self, actions: &mut Vec<Action>) {
         let (mut parts, mut bytes, mut last) = (Vec::new(), 0, None);
+        self.full = false;
         for (progress, part) in self.order.after(self.progress, self.confirmed) {
             bytes += part.chunk.length;
-            if last.is_some() && bytes > TRANSACTION {
+            if last.is_some() && bytes > self.room {
+                self.full = true;
                 break;
             }
             parts.push(part.clone());

@@ -6,6 +6,9 @@ mod world;
 use proptest::prelude::*;
 use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
 
+use flow_dataflow::lane::{Action, Event, Lane, Outcome, Standing};
+use flow_model::checkpoint::snapshot::{Part, Segment};
+use flow_model::checkpoint::{Attempt, CheckpointId, Chunk, Incarnation, ObjectName};
 use world::{Fate, Op, Plant, World};
 
 fn fate() -> impl Strategy<Value = Fate> {
@@ -69,4 +72,49 @@ fn planted_faults_are_found() {
             other => panic!("{plant:?} is not found: {other:?}"),
         }
     }
+}
+
+/// Each transaction costs an init and a read beside: a lane that is behind has fewer of them, unless they fail.
+#[test]
+fn a_lane_that_is_behind_makes_larger_transactions_until_one_fails() {
+    let (attempt, checkpoint) = (Attempt(1), CheckpointId::new(Attempt(1), 1));
+    let part = |unique| {
+        let object = ObjectName::new(&Incarnation::of(1), checkpoint, unique);
+        Part { chunk: Chunk { object, offset: 0, length: 8 << 20, crc: 0 }, records: 1 }
+    };
+    let segment = Segment { checkpoint, parts: (0..60).map(part).collect() };
+    let (mut lane, _) = Lane::open(attempt, CheckpointId::NONE, None, []);
+    lane.handle(Event::Sealed { subtask: 0, segment });
+    lane.handle(Event::Confirmed(checkpoint));
+    let (mut written, mut sizes) = (None, Vec::new());
+    for outcome in [
+        Outcome::Done(()),
+        Outcome::Done(()),
+        Outcome::Unknown,
+        Outcome::Done(()),
+        Outcome::Done(()),
+        Outcome::Done(()),
+        Outcome::Fenced,
+        Outcome::Done(()),
+        Outcome::Done(()),
+        Outcome::Done(()),
+        Outcome::Done(()),
+        Outcome::Done(()),
+        Outcome::Done(()),
+    ] {
+        lane.handle(Event::Initialised(Outcome::Done(())));
+        let standing = Standing { progress: written, attempt: Some(attempt) };
+        let actions = lane.handle(Event::Read(Outcome::Done(standing)));
+        let Some(Action::Write { parts, progress }) = actions.last() else { break };
+        sizes.push(parts.len());
+        if outcome == Outcome::Done(()) {
+            written = Some(*progress);
+        }
+        let fenced = outcome == Outcome::Fenced;
+        lane.handle(Event::Committed(outcome));
+        if fenced {
+            lane.handle(Event::Read(Outcome::Done(standing)));
+        }
+    }
+    assert_eq!(sizes, [4, 5, 6, 1, 2, 3, 4, 1, 2, 3, 4, 5, 6]);
 }

@@ -258,8 +258,8 @@ impl World {
         }
         let checkpoint = CheckpointId::new(process.attempt, process.counter + 1);
         let object = ObjectName::new(&incarnation, checkpoint, names);
-        // Two of them fill a transaction.
-        let chunk = Chunk { object: object.clone(), offset: 0, length: 8 << 20, crc: 0 };
+        // Two of them fill the first transaction.
+        let chunk = Chunk { object: object.clone(), offset: 0, length: 16 << 20, crc: 0 };
         process.subtasks[subtask].add(Part { chunk, records: records.len() as u64 });
         process.subtasks[subtask].stored(&object);
         self.objects.insert(object, records);

@@ -58,6 +58,12 @@ struct Run {
     dead_letters: Option<DeadLetters>,
 }
 
+/// The bytes of a part.
+enum Asked {
+    There(Bytes),
+    Coming(Receiver<Result<Bytes, TaskError>>),
+}
+
 /// What ends the thread.
 enum End {
     /// It was told to stop, or nobody is there any more.
@@ -114,8 +120,12 @@ impl Run {
         (self.shared.tell)(event);
     }
 
+    fn place(&self) -> String {
+        format!("lane {} of the sink {:?}", self.identity.index, self.identity.sink.as_str())
+    }
+
     fn named(&self, why: &str) -> String {
-        format!("lane {} of the sink {:?}: {why}", self.identity.index, self.identity.sink.as_str())
+        format!("{}: {why}", self.place())
     }
 
     /// Tells of trouble that may pass, and rests.
@@ -186,10 +196,27 @@ impl Run {
         }
     }
 
+    /// Does it, and tells who looks for it how long that took.
     fn perform(&mut self, action: Action) -> Result<Option<Event>, End> {
         if self.stopped() {
             return Err(End::Stopped);
         }
+        let step = match &action {
+            Action::Init => "init",
+            Action::Read => "reading its progress",
+            Action::Claim(_) => "the claim",
+            Action::Write { .. } => "a transaction",
+            Action::Tell(_) | Action::Exit(_) | Action::Fail(_) => "",
+        };
+        let begun = Instant::now();
+        let done = self.act(action);
+        if !step.is_empty() {
+            tracing::debug!("{}: {step} took {:.1} ms", self.place(), begun.elapsed().as_secs_f64() * 1e3);
+        }
+        done
+    }
+
+    fn act(&mut self, action: Action) -> Result<Option<Event>, End> {
         Ok(match action {
             Action::Init => {
                 let initialised = self.init()?;
@@ -290,9 +317,11 @@ impl Run {
     fn write(&mut self, parts: &[Part], progress: Progress) -> Result<Outcome<()>, End> {
         let replayed = progress.checkpoint <= self.shared.laying.restored;
         let parts = if replayed && failpoint::fails(Point::Replay) { &[] } else { parts };
+        // All are asked for before the first is waited for.
+        let asked: Vec<Asked> = parts.iter().map(|part| self.ask(part)).collect();
         let mut all = Vec::with_capacity(parts.len());
-        for part in parts {
-            match self.bytes(part)? {
+        for (part, asked) in parts.iter().zip(asked) {
+            match self.bytes(part, asked)? {
                 Ok(bytes) => all.push((part.chunk.object.clone(), bytes)),
                 Err(why) => return Ok(Outcome::Refused(why)),
             }
@@ -432,25 +461,33 @@ impl Run {
         })
     }
 
-    /// The bytes of a part: from memory, or from the store, which were checked; or why there are none.
-    fn bytes(&self, part: &Part) -> Result<Result<Bytes, String>, End> {
-        let chunk = &part.chunk;
-        if let Some(bytes) = self.shared.shelf.get(&chunk.object) {
-            return Ok(Ok(bytes));
+    /// The bytes of a part: from memory, or as the store's answer.
+    fn ask(&self, part: &Part) -> Asked {
+        if let Some(bytes) = self.shared.shelf.get(&part.chunk.object) {
+            return Asked::There(bytes);
         }
+        let (done, got) = channel();
+        // Nobody waits any more when the thread has stopped.
+        self.shared.shelf.store.get(part.chunk.clone(), Box::new(move |bytes| _ = done.send(bytes)));
+        Asked::Coming(got)
+    }
+
+    /// The bytes of a part, of which the store's were checked; or why there are none.
+    fn bytes(&self, part: &Part, mut asked: Asked) -> Result<Result<Bytes, String>, End> {
+        let chunk = &part.chunk;
         loop {
-            let (done, got) = channel();
-            // Nobody waits any more when the thread has stopped.
-            self.shared.shelf.store.get(chunk.clone(), Box::new(move |bytes| _ = done.send(bytes)));
-            let got = loop {
-                match got.recv_timeout(SLICE) {
-                    Ok(got) => break got,
-                    Err(RecvTimeoutError::Timeout) if !self.stopped() => {}
-                    Err(RecvTimeoutError::Timeout) => return Err(End::Stopped),
-                    Err(RecvTimeoutError::Disconnected) => {
-                        break Err(TaskError::Retryable("the store gave no answer".to_owned()));
+            let got = match asked {
+                Asked::There(bytes) => return Ok(Ok(bytes)),
+                Asked::Coming(got) => loop {
+                    match got.recv_timeout(SLICE) {
+                        Ok(got) => break got,
+                        Err(RecvTimeoutError::Timeout) if !self.stopped() => {}
+                        Err(RecvTimeoutError::Timeout) => return Err(End::Stopped),
+                        Err(RecvTimeoutError::Disconnected) => {
+                            break Err(TaskError::Retryable("the store gave no answer".to_owned()));
+                        }
                     }
-                }
+                },
             };
             match got {
                 Ok(bytes) if bytes.len() as u64 == chunk.length && crc32c::crc32c(&bytes) == chunk.crc => {
@@ -471,6 +508,7 @@ impl Run {
                     if self.stopped() {
                         return Err(End::Stopped);
                     }
+                    asked = self.ask(part);
                 }
                 Err(error) => return Ok(Err(error.to_string())),
             }
