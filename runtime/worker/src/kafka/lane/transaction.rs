@@ -2,7 +2,7 @@
 
 use std::collections::HashMap;
 use std::ffi::CStr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use flow_model::checkpoint::ObjectName;
@@ -18,8 +18,9 @@ use crate::kafka::{Error, Settings};
 const RECORDS: usize = 1024;
 /// How long to wait for room in librdkafka's queue.
 const ROOM: Duration = Duration::from_millis(1);
-/// How often to look whether records were refused while others are on their way.
-const LOOK: Duration = Duration::from_millis(100);
+/// How often to look whether records were refused while others are on their way. A flush sees in steps of up to 10 ms that all are stored,
+/// so it is called for less.
+const LOOK: Duration = Duration::from_millis(2);
 /// How long reports are waited for behind the first record that was not stored.
 const REPORTS: Duration = Duration::from_millis(500);
 /// How long a test waits for records to be stored before it harms the process.
@@ -90,6 +91,7 @@ impl Transaction {
         (key, value): (&str, &str),
         stopped: &dyn Fn() -> bool,
     ) -> Result<(), Trouble> {
+        let begun = Instant::now();
         self.producer.begin_transaction()?;
         if !parts.is_empty() {
             failpoint::reach(Point::TransactionBegun);
@@ -104,14 +106,22 @@ impl Transaction {
         if !parts.is_empty() {
             self.ending();
         }
+        let given = begun.elapsed();
         self.store(stopped)?;
+        let stored = begun.elapsed();
         loop {
             match self.producer.commit_transaction() {
-                Ok(()) => return Ok(()),
+                Ok(()) => break,
                 Err(Failed { how: How::Again, .. }) if !stopped() => {}
                 Err(failed) => return Err(failed.into()),
             }
         }
+        let bytes: usize = parts.iter().map(|(_, part)| part.len()).sum();
+        let [given, stored, committed] = [given, stored, begun.elapsed()].map(|time| time.as_secs_f64() * 1e3);
+        tracing::debug!(
+            "a transaction of {bytes} bytes: given after {given:.1} ms, stored after {stored:.1}, committed after {committed:.1}"
+        );
+        Ok(())
     }
 
     /// What of a transaction that failed brokers will never store. Each has its place as its origin: which part, and which record of it.
