@@ -9,10 +9,14 @@ use super::Error;
 use super::connection::{Connection, Hidden};
 use super::token::Tokens;
 
+/// Without it the kernel keeps a small request back while an earlier one is not acknowledged.
+const NO_DELAY: (&str, &str) = ("socket.nagle.disable", "true");
+
 /// Settings of a consumer; `fetch.message.max.bytes` and `queued.min.messages` keep what waits in librdkafka's queue small
 /// enough that it is still in the processor's cache when it is taken.
-const READING: [(&str, &str); 13] = [
+const READING: [(&str, &str); 14] = [
     ("client.id", "flow"),
+    NO_DELAY,
     ("enable.auto.commit", "false"),
     ("enable.auto.offset.store", "false"),
     // Deleted records must not be skipped silently.
@@ -31,12 +35,14 @@ const READING: [(&str, &str); 13] = [
 ];
 
 /// Settings of a producer. Idempotence keeps the order of a key's records over a retry, and a retry from writing twice.
-const WRITING: [(&str, &str); 12] = [
+const WRITING: [(&str, &str); 13] = [
     ("client.id", "flow"),
+    NO_DELAY,
     ("acks", "all"),
     ("enable.idempotence", "true"),
     ("compression.type", "lz4"),
-    ("linger.ms", "5"),
+    // A batch waits for so long to fill. Batches fill by themselves while others are on their way.
+    ("linger.ms", "1"),
     // Brokers that are away are waited for: a job that gave a record up would have to begin anew.
     ("message.timeout.ms", "0"),
     // The largest record. Below the queue's bytes, or such a record would wait for ever.
