@@ -272,6 +272,17 @@ impl Target for Part {
     }
 }
 
+impl Drop for Part {
+    /// What no barrier has sealed is named by no checkpoint: a life that is canceled leaves none of it in its user's directory.
+    fn drop(&mut self) {
+        if let Some(open) = self.open.take()
+            && let Err(error) = fs::remove_file(&open.path)
+        {
+            tracing::warn!("{} stays behind: {error}", open.path.display());
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use std::time::Duration;
@@ -416,7 +427,11 @@ mod tests {
         // It counts, and the attempt ends before it hears of that.
         job.confirm(checkpoint, output);
         drop(running);
-        assert_eq!(job.names(true).len(), 3);
+        assert_eq!(job.names(true).len(), 2, "what is open goes with who wrote it");
+        // A process that was killed could not remove its own.
+        let tag = &job.incarnation.as_str()[..8];
+        let left = format!(".part-00000-0000000100000003-{tag}.txt.pending");
+        fs::write(job.directory.path().join(left), "open").expect("written");
         let mut running = job.start();
         running.until_progress(checkpoint);
         assert_eq!((job.read(), job.names(true)), (vec!["first\n".to_owned()], vec![]));
