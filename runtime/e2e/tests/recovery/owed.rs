@@ -160,7 +160,7 @@ fn what_its_topic_refuses_is_settled_as_a_dead_letter() {
 
     // A topic that is gone: all that was for it.
     let owing = with_output_owed(broker, "gone", None, |to| broker.delete(to));
-    owing.fails(&owing.job, &[&owing.to, "make the topic anew"]);
+    owing.fails(&owing.job, &[&owing.to, "create it, or correct `topic`"]);
     let dead = broker.topic(1, &[]);
     owing.flowd.finished(&owing.begin(json!({"settle": {"dead-letter": dead}})));
     assert_eq!(numbers(broker, &dead, 1, RECORDS), (RECORDS..2 * RECORDS).collect::<Vec<_>>());
