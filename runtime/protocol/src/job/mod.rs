@@ -466,6 +466,7 @@ impl Job {
             Then::Tell(end) if self.is_telling() => self.phase = Phase::Telling(end),
             Then::Tell(end) => self.tell_end(end),
             Then::End(end) if self.is_telling() => self.phase = Phase::Telling(end),
+            Then::End(End::Canceled) => self.unsettled(End::Canceled),
             Then::End(end) => self.over(end),
         }
     }
@@ -496,8 +497,7 @@ impl Job {
         }
         match self.goal {
             Some(Goal::End(..)) => self.reached(),
-            // HEAD goes on to say that output is owed.
-            Some(Goal::Begin(_) | Goal::Only(_)) => self.over(End::Failed(failure.of_former())),
+            Some(Goal::Begin(_) | Goal::Only(_)) => self.unsettled(End::Failed(failure.of_former())),
             None => self.tell_end(End::Failed(failure)),
         }
     }
@@ -538,7 +538,7 @@ impl Job {
             }
             Phase::Leading | Phase::Loading(_) | Phase::Adopting | Phase::Pausing(_) => match self.goal {
                 Some(Goal::End(..)) => self.reached(),
-                Some(Goal::Begin(_) | Goal::Only(_)) => self.over(End::Canceled),
+                Some(Goal::Begin(_) | Goal::Only(_)) => self.unsettled(End::Canceled),
                 None => self.tell_end(End::Canceled),
             },
             Phase::Stopping(..) | Phase::Telling(_) | Phase::Over(_) => {}

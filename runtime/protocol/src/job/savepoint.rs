@@ -8,6 +8,7 @@ use flow_model::ids::SavepointName;
 use super::event::Action;
 use super::intent::Intent;
 use super::running::Running;
+use super::settling::Goal;
 use super::{End, Job, Phase, Then};
 use crate::checkpoint::Purpose;
 
@@ -98,7 +99,13 @@ impl Job {
             Phase::Stopping(_, Then::Judge(_) | Then::Start) => true,
             Phase::Stopping(..) | Phase::Settling(_) | Phase::Telling(_) | Phase::Over(_) => false,
         };
-        if goes_on { None } else { Some("the job is about to end".to_owned()) }
+        match self.goal {
+            _ if goes_on => None,
+            Some(Goal::Begin(_)) => {
+                Some("output of the job's former life is being written; ask again when it runs".to_owned())
+            }
+            _ => Some("the job is about to end".to_owned()),
+        }
     }
 
     /// The least checkpoint that is to become a savepoint.

@@ -1,6 +1,7 @@
 //! A life of a job that is over, or about to be, owes output: what a confirmed checkpoint carries is written before another life
 //! begins, and before the end, as far as there is time.
 
+use flow_model::checkpoint::head::Wanted;
 use flow_model::checkpoint::{Attempt, Incarnation};
 
 use super::event::{Action, Failure, Level};
@@ -98,10 +99,23 @@ impl Job {
         }
     }
 
+    /// A life ends, or is not begun, and what it or the one before owes may not be written, which HEAD goes on to say. Of one that was taken
+    /// over it has to say that nobody runs it any more.
+    pub(super) fn unsettled(&mut self, end: End) {
+        if self.register.current().is_some_and(|head| head.wanted == Wanted::Running) {
+            self.phase = Phase::Telling(end.clone());
+            return self.want(Intent::End(end));
+        }
+        self.over(end);
+    }
+
     /// Nothing runs, and nothing is left to write, or no time for it.
     pub(super) fn reached(&mut self) {
         match self.goal.take() {
+            Some(Goal::Begin(_)) if self.canceled => self.unsettled(End::Canceled),
             Some(Goal::Begin(life)) => {
+                // What it failed at is over with its former life.
+                self.failures.over();
                 let Some(former) = self.register.current() else { return };
                 let leader = self.settings.leader.clone();
                 let head = former.next_life(leader, life.incarnation, life.origin, self.now);
