@@ -112,6 +112,7 @@ impl Driver {
 
     pub(super) fn run(mut self, inbox: &Receiver<Message>) {
         let begun = std::mem::take(&mut self.begun);
+        self.show();
         self.perform(begun);
         while !self.over {
             let now = self.now();
@@ -338,6 +339,8 @@ impl Driver {
             Err(why) => (flow_worker::log::Level::Warn, format!("no savepoint \"{name}\": {why}")),
         };
         self.shared.log.add(level, None, text);
+        // Whoever asks meanwhile finds it there, or still under way.
+        self.show();
         self.shared.savepoints().over(name, over.err());
     }
 
