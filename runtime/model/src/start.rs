@@ -157,7 +157,14 @@ impl Start {
         {
             return Err(Error::Nothing(said));
         }
-        let begins = [(self.from.is_some(), "a savepoint or checkpoint"), (self.abandon_output, "abandon-output")];
+        if self.abandon_output && self.reset_progress {
+            return Err(Error::Both("abandon-output", "reset-progress"));
+        }
+        let begins = [
+            (self.from.is_some(), "a savepoint or checkpoint"),
+            (self.abandon_output, "abandon-output"),
+            (self.take_over, "take-over"),
+        ];
         match begins.into_iter().find(|(is_said, _)| *is_said && self.settle.is_some()) {
             Some((_, said)) => Err(Error::Both("settle", said)),
             None => Ok(()),
@@ -220,6 +227,11 @@ mod tests {
         check(Start { claim: true, ..Start::default() }, Some(nothing));
         let both = "settle and a savepoint or checkpoint do not go together";
         check(Start { from, settle: settle.clone(), ..Start::default() }, Some(both));
+        let (take_over, reset_progress, abandon_output) = (true, true, true);
+        let both = "settle and take-over do not go together";
+        check(Start { settle: settle.clone(), take_over, ..Start::default() }, Some(both));
+        let both = "abandon-output and reset-progress do not go together";
+        check(Start { abandon_output, reset_progress, ..Start::default() }, Some(both));
         let both = "settle and abandon-output do not go together";
         check(Start { settle, abandon_output: true, ..Start::default() }, Some(both));
     }

@@ -31,7 +31,8 @@ fn settings(tolerated: u32) -> Settings {
 /// What came of a job in which a barrier needs so long: attempts until `wanted` checkpoints counted, and how many were given up.
 /// None if they never do.
 fn play(way: Time, tolerated: u32, wanted: usize) -> Option<(usize, usize)> {
-    let life = Life { incarnation: Incarnation::of(1), origin: None, owed: Owed::Write, take_over: false };
+    let life =
+        Life { incarnation: Incarnation::of(1), follows: None, origin: None, owed: Owed::Write, take_over: false };
     let (mut job, actions) = Job::new(settings(tolerated), Beginning::Deployed(life), (1, 0), None);
     let (mut attempts, mut given_up, mut confirmed, mut version) = (0, 0, 0, 0);
     let mut events: Vec<(Time, Event)> = Vec::new();

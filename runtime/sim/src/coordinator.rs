@@ -97,7 +97,7 @@ impl World {
 
     /// A life from nothing, when the one before owes no output any more.
     fn life(&self) -> Life {
-        Life { incarnation: self.incarnation.clone(), origin: None, owed: Owed::Write, take_over: false }
+        Life { incarnation: self.incarnation.clone(), follows: None, origin: None, owed: Owed::Write, take_over: false }
     }
 
     /// A coordinator hears of something.

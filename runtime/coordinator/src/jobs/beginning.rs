@@ -62,29 +62,37 @@ pub(super) fn beginning(checked: &Checked, root: &Store, start: &Start) -> Resul
     if start.settle.is_some() {
         return Ok(Beginning::Settled(owed(start)));
     }
-    let new =
-        |origin| Life { incarnation: keeper::incarnation(), origin, owed: owed(start), take_over: start.take_over };
+    let store = root.below(name.as_str()).map_err(keeper::Error::from)?;
+    let follows = root.block_on(documents::read_head(&store))?.map(|(head, _)| head.incarnation);
+    let new = |origin| Life {
+        incarnation: keeper::incarnation(),
+        follows,
+        origin,
+        owed: owed(start),
+        take_over: start.take_over,
+    };
     match &start.from {
         Some(from) => Ok(Beginning::Deployed(new(Some(origin(checked, root, from, start)?)))),
-        None if start.take_over => take_over(checked, root, name, start),
+        None if start.take_over => Ok(Beginning::Deployed(new(taken_over(checked, root, name, start)?))),
         None => Ok(Beginning::Deployed(new(None))),
     }
 }
 
-/// The life goes on that HEAD says another process runs.
-fn take_over(checked: &Checked, root: &Store, name: &PipelineName, start: &Start) -> Result<Beginning, Error> {
+/// Where the life stands that HEAD says another process runs. What takes it over is another life: should that process come back, it finds
+/// that its own is over.
+fn taken_over(checked: &Checked, root: &Store, name: &PipelineName, start: &Start) -> Result<Option<Origin>, Error> {
     let (store, head) = head_of(root, name)?;
     if is_free(&head) {
         return Err(Error::Refused(format!(
             "nobody runs \"{name}\": there is nothing to take over; to go on where it ended: --from-checkpoint latest"
         )));
     }
-    if let Some(latest) = head.latest {
-        let what = format!("checkpoint {latest} of \"{name}\"");
-        fits(checked, &manifest(&store, &head.incarnation, latest)?, start, what)?;
-    }
     let Head { incarnation, origin, .. } = head;
-    Ok(Beginning::Resumed(Life { incarnation, origin, owed: owed(start), take_over: false }))
+    // It had not taken over yet what it was to begin with.
+    let Some(checkpoint) = head.latest else { return Ok(origin) };
+    let what = format!("checkpoint {checkpoint} of \"{name}\"");
+    fits(checked, &manifest(&store, &incarnation, checkpoint)?, start, what)?;
+    Ok(Some(Origin { job: name.clone(), incarnation, checkpoint, savepoint: None, claim: true, dropped: Vec::new() }))
 }
 
 fn origin(checked: &Checked, root: &Store, from: &From, start: &Start) -> Result<Origin, Error> {
@@ -125,7 +133,11 @@ fn origin(checked: &Checked, root: &Store, from: &From, start: &Start) -> Result
     }
     fits(checked, &found, start, what)?;
     let (incarnation, dropped) = (incarnation.clone(), start.drop_state.clone());
-    Ok(Origin { job: job.clone(), incarnation, checkpoint, claim: start.claim, dropped })
+    let savepoint = match from {
+        From::Savepoint { name, .. } => Some(name.clone()),
+        From::Checkpoint { .. } => None,
+    };
+    Ok(Origin { job: job.clone(), incarnation, checkpoint, savepoint, claim: start.claim, dropped })
 }
 
 /// Whether a job has written nothing after a checkpoint of it. There may be later ones, of a job that had nothing to read. And a life

@@ -47,6 +47,9 @@ pub struct Kept {
     /// The life of the job; none if it only writes what a former one owes.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     incarnation: Option<Incarnation>,
+    /// The life that was HEAD's when it was deployed.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    follows: Option<Incarnation>,
     /// What that life begins with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     origin: Option<Origin>,
@@ -66,27 +69,28 @@ pub struct Kept {
 impl Kept {
     /// Of what was handed in, and of how it begins.
     pub fn new(beginning: &Beginning, submission: &Submission) -> Kept {
-        let (incarnation, origin) = match beginning {
+        let (incarnation, follows, origin) = match beginning {
             Beginning::Deployed(life) | Beginning::Resumed(life) | Beginning::Continued(life) => {
-                (Some(life.incarnation.clone()), life.origin.clone())
+                (Some(life.incarnation.clone()), life.follows.clone(), life.origin.clone())
             }
-            Beginning::Settled(_) => (None, None),
+            Beginning::Settled(_) => (None, None, None),
         };
         let Submission { file, components, name, directory, start, .. } = submission;
         let start = start.clone();
         let numbers = distinct(components);
         let components = components.iter().map(|(key, bytes)| (key.clone(), numbers[&bytes.as_ptr()])).collect();
         let directory = directory.clone().or_else(|| std::env::current_dir().ok());
-        Kept { incarnation, origin, start, file: file.clone(), directory, job: name.clone(), components }
+        Kept { incarnation, follows, origin, start, file: file.clone(), directory, job: name.clone(), components }
     }
 
     /// How it goes on in another process.
     fn beginning(&self) -> Beginning {
-        let Kept { incarnation, origin, start, .. } = self;
+        let Kept { incarnation, follows, origin, start, .. } = self;
         let owed = owed(start);
         match incarnation.clone() {
             Some(incarnation) => {
-                Beginning::Resumed(Life { incarnation, origin: origin.clone(), owed, take_over: start.take_over })
+                let (follows, origin) = (follows.clone(), origin.clone());
+                Beginning::Resumed(Life { incarnation, follows, origin, owed, take_over: start.take_over })
             }
             None => Beginning::Settled(owed),
         }

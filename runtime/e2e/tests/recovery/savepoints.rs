@@ -373,6 +373,15 @@ fn a_life_is_taken_over_from_a_daemon_that_is_gone() {
     }
     let narrow = pipeline.replace("parallelism: 2", "parallelism: 1");
     let job = other.deploy_from("taken", &narrow, &json!({"take-over": true})).expect("it is told");
+    // The machine comes back all the same, and leaves the job alone.
+    other.until(&job, |d| d["checkpoints"]["completed"].as_u64() > Some(1));
+    one.start_again();
+    let back = one.ended("taken");
+    assert_eq!(state(&back), "failed");
+    assert!(
+        back["error"].as_str().is_some_and(|error| error.contains("another life of the job has begun")),
+        "{back:#}"
+    );
     other.finished(&job);
     counted(&out, 1..=RECORDS / KEYS);
     let refused = other.deploy_from("taken", &narrow, &json!({"take-over": true})).expect_err("it is over");

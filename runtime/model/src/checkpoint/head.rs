@@ -67,6 +67,9 @@ pub struct Origin {
     pub incarnation: Incarnation,
     /// The checkpoint.
     pub checkpoint: CheckpointId,
+    /// The savepoint that it is known by, if it is one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub savepoint: Option<SavepointName>,
     /// Its objects are not copied: they are the new life's from then on.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub claim: bool,

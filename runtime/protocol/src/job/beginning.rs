@@ -26,6 +26,8 @@ pub enum Owed {
 pub struct Life {
     /// Which.
     pub incarnation: Incarnation,
+    /// The life that it comes after, as HEAD said when it was deployed; none if there was no HEAD.
+    pub follows: Option<Incarnation>,
     /// The checkpoint of another life that it begins with.
     pub origin: Option<Origin>,
     /// What becomes of what the former life owes.
@@ -93,6 +95,12 @@ impl Job {
                 if head.former.contains(&life.incarnation) =>
             {
                 Err(End::Refused("another life of the job has begun since".to_owned()))
+            }
+            // It was deployed before its process ended, and came to nothing; meanwhile another one did.
+            (Beginning::Resumed(life) | Beginning::Continued(life), Some(head))
+                if life.follows.as_ref() != Some(&head.incarnation) =>
+            {
+                Err(End::Refused("another life of the job has begun since it was deployed; deploy it again".to_owned()))
             }
             // What its former life owed was still being written when its process ended.
             (Beginning::Deployed(life) | Beginning::Resumed(life) | Beginning::Continued(life), Some(head))

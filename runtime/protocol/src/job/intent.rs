@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use flow_model::checkpoint::head::{Savepoint, Wanted};
+use flow_model::checkpoint::head::{PREVIOUS, Savepoint, Wanted};
 use flow_model::checkpoint::{Attempt, CheckpointId, Head, Incarnation, Manifest, ObjectName};
 use flow_model::ids::SavepointName;
 
@@ -102,7 +102,11 @@ impl Job {
                 head.retained = vec![manifest.checkpoint];
                 if let Some(origin) = head.origin.as_ref().filter(|origin| origin.claim) {
                     let of = (&origin.incarnation, origin.checkpoint);
-                    head.savepoints.retain(|savepoint| (&savepoint.incarnation, savepoint.checkpoint) != of);
+                    let is_it = |kept: &Savepoint| {
+                        let is_meant = kept.name.as_str() == PREVIOUS || origin.savepoint.as_ref() == Some(&kept.name);
+                        is_meant && (&kept.incarnation, kept.checkpoint) == of
+                    };
+                    head.savepoints.retain(|kept| !is_it(kept));
                 }
             }
             Intent::Pin(name, checkpoint) => head.savepoints.push(Savepoint {

@@ -251,15 +251,16 @@ impl World {
         let incarnation = Incarnation::of(self.lives);
         let mut origin = None;
         if let Some((head, _)) = &self.head {
-            let of = |incarnation: &Incarnation, checkpoint| Origin {
+            let of = |incarnation: &Incarnation, checkpoint, savepoint: Option<&SavepointName>| Origin {
                 job: "p".parse().expect("a name"),
                 incarnation: incarnation.clone(),
                 checkpoint,
+                savepoint: savepoint.cloned(),
                 claim: false,
                 dropped: Vec::new(),
             };
-            let savepoints = head.savepoints.iter().map(|s| of(&s.incarnation, s.checkpoint));
-            let retained = head.retained.iter().map(|retained| of(&head.incarnation, *retained));
+            let savepoints = head.savepoints.iter().map(|s| of(&s.incarnation, s.checkpoint, Some(&s.name)));
+            let retained = head.retained.iter().map(|retained| of(&head.incarnation, *retained, None));
             let mut all: Vec<Origin> = savepoints.chain(retained).collect();
             if !all.is_empty() && !self.dice.one_in(4) {
                 let mut chosen = all.remove(self.dice.roll(all.len() as u64) as usize);
@@ -267,7 +268,8 @@ impl World {
                 origin = Some(chosen);
             }
         }
-        let life = Life { incarnation, origin, owed: Owed::Write, take_over: false };
+        let follows = self.head.as_ref().map(|(head, _)| head.incarnation.clone());
+        let life = Life { incarnation, follows, origin, owed: Owed::Write, take_over: false };
         self.life = Some(life.clone());
         self.lead(Beginning::Deployed(life));
     }

@@ -199,7 +199,7 @@ fn key_groups_stay_as_long_as_there_is_state() {
 
 fn origin(claim: bool, dropped: &[&str]) -> Origin {
     let Manifest { pipeline, incarnation, checkpoint, .. } = manifest();
-    Origin { job: pipeline, incarnation, checkpoint, claim, dropped: texts(dropped) }
+    Origin { job: pipeline, incarnation, checkpoint, savepoint: None, claim, dropped: texts(dropped) }
 }
 
 fn objects(manifest: &Manifest) -> BTreeSet<ObjectName> {
