@@ -143,7 +143,7 @@ impl Submission {
 }
 
 /// The component of each operator, not copied where several share it; what is missing the worker says with the rest.
-fn assign(pipeline: &Pipeline, mut parts: BTreeMap<String, Bytes>) -> Result<Components, Error> {
+pub(crate) fn assign(pipeline: &Pipeline, mut parts: BTreeMap<String, Bytes>) -> Result<Components, Error> {
     let mut components = Components::new();
     let mut used = Vec::new();
     for operator in &pipeline.operators {

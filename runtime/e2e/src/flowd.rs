@@ -1,4 +1,4 @@
-//! The real `flowd standalone`, and `flowctl` against it, in a directory of their own. Both are those that lie beside the
+//! The real `flowd standalone`, or a node of a cluster, and `flowctl` against it, in a directory of their own. Both are those that lie beside the
 //! test program's directory, where Cargo puts them. The daemon ends with the thread that started it.
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -44,10 +44,23 @@ pub struct Flowd {
 /// How it is started.
 #[derive(Clone, Default)]
 struct Setting {
+    role: Role,
     options: Vec<String>,
     environment: Vec<(String, String)>,
     /// The bytes that its data directory has room for, where that is a file system of its own.
     room: Option<u64>,
+}
+
+/// What a daemon is.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub enum Role {
+    /// Coordinator and worker in one.
+    #[default]
+    Standalone,
+    /// It leads workers, or stands by.
+    Coordinator,
+    /// It runs what it is given.
+    Worker,
 }
 
 /// A directory, and who removes it.
@@ -69,8 +82,12 @@ fn spawn(directory: &Path, setting: &Setting) -> (Child, BufReader<ChildStdout>)
             command
         }
     };
-    command.args(["standalone", "--listen", "127.0.0.1:0", "--die-with-parent", "--data"]);
-    command.arg(data).args(&setting.options).current_dir(directory);
+    match setting.role {
+        Role::Standalone => command.args(["standalone", "--listen", "127.0.0.1:0", "--data"]).arg(data),
+        Role::Coordinator => command.arg("coordinator"),
+        Role::Worker => command.args(["worker", "--data"]).arg(data),
+    };
+    command.arg("--die-with-parent").args(&setting.options).current_dir(directory);
     command.envs(setting.environment.iter().map(|(name, value)| (name, value)));
     let log = fs::OpenOptions::new().create(true).append(true).open(directory.join("flowd.log")).expect("a file");
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().expect("flowd starts");
@@ -84,8 +101,10 @@ fn launch(directory: &Path, setting: &Setting) -> (Child, BufReader<ChildStdout>
     let (child, mut stdout) = spawn(directory, setting);
     let mut line = String::new();
     stdout.read_line(&mut line).expect("text");
-    let url = line.trim_end().strip_prefix("flowd listens on ").expect("the line that says where").to_owned();
-    (child, stdout, url)
+    let url = line.trim_end().strip_prefix("flowd listens on ").and_then(|rest| rest.split(',').next());
+    let log = || fs::read_to_string(directory.join("flowd.log")).unwrap_or_default();
+    assert!(url.is_some() || setting.role == Role::Worker, "no line that says where: {line}{}", log());
+    (child, stdout, url.unwrap_or_default().to_owned())
 }
 
 /// What a call of flowctl did.
@@ -119,7 +138,13 @@ impl Flowd {
     fn start(options: &[&str], environment: &[(&str, &str)]) -> Flowd {
         let options = options.iter().map(|option| (*option).to_owned()).collect();
         let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Flowd::begin(Setting { options, environment, room: None })
+        Flowd::begin(Setting { options, environment, ..Setting::default() })
+    }
+
+    /// Starts a node of a cluster.
+    pub fn node(role: Role, options: &[String], environment: &[(&str, &str)]) -> Flowd {
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        Flowd::begin(Setting { role, options: options.to_vec(), environment, room: None })
     }
 
     /// Starts one whose data directory has room for so many bytes. None, and a line that says why, where that may not be.
@@ -263,14 +288,25 @@ impl Flowd {
     /// What the daemon answers to `GET path`, without the head.
     #[track_caller]
     pub fn get(&self, path: &str) -> String {
-        let mut socket = TcpStream::connect(self.url.trim_start_matches("http://")).expect("it listens");
-        socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
-        let head = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
-        socket.write_all(head.as_bytes()).expect("it reads");
-        let mut answer = String::new();
-        socket.read_to_string(&mut answer).expect("text");
+        let answer = self.ask(path).expect("it listens");
         assert!(answer.starts_with("HTTP/1.1 200 "), "{answer}");
         answer.split_once("\r\n\r\n").expect("a body").1.to_owned()
+    }
+
+    /// The same of one that may be dead, or have no answer.
+    pub fn try_get(&self, path: &str) -> Option<String> {
+        let answer = self.ask(path).ok().filter(|answer| answer.starts_with("HTTP/1.1 200 "))?;
+        Some(answer.split_once("\r\n\r\n")?.1.to_owned())
+    }
+
+    fn ask(&self, path: &str) -> std::io::Result<String> {
+        let mut socket = TcpStream::connect(self.url.trim_start_matches("http://"))?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        let head = format!("GET {path} HTTP/1.1\r\nhost: localhost\r\nconnection: close\r\n\r\n");
+        socket.write_all(head.as_bytes())?;
+        let mut answer = String::new();
+        socket.read_to_string(&mut answer)?;
+        Ok(answer)
     }
 
     /// Deploys a pipeline, whose operators take their components from `{plugins}`, and returns the job's id.

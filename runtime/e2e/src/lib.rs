@@ -5,6 +5,8 @@ pub mod authority;
 pub mod broker;
 pub mod chaos;
 pub mod chromium;
+pub mod cluster;
+pub mod counting;
 pub mod flowd;
 mod keeper;
 pub mod minio;

@@ -11,7 +11,9 @@ use flow_model::ids::OperatorName;
 use flow_store::Store;
 
 use crate::kafka::lane::{self, LaneEvent};
-use crate::log::JobLog;
+use crate::kafka::Warn;
+use crate::log::{JobLog, Level};
+use crate::part::Part;
 
 /// What happens to an attempt before its end.
 #[derive(Debug)]
@@ -69,6 +71,8 @@ pub struct Attempt {
     pub log: Arc<JobLog>,
     /// The topic for records that their own topic refuses; none if such a record is the end of the attempt.
     pub dead_letter: Option<String>,
+    /// How much of it runs here.
+    pub part: Part,
     /// Hears what happens.
     pub listener: Listener,
 }
@@ -89,6 +93,12 @@ impl Attempt {
     /// What the checkpoint says of a node; nothing if it goes on from none.
     pub(crate) fn node(&self, node: &OperatorName) -> Node {
         self.from.as_ref().and_then(|from| from.nodes.get(node)).cloned().unwrap_or_default()
+    }
+
+    /// Tells people what a node warns of.
+    pub(crate) fn warn(&self, node: &OperatorName) -> Warn {
+        let (log, node) = (self.log.clone(), node.to_string());
+        Arc::new(move |text: &str| log.add(Level::Warn, Some((&node, 0)), text.to_owned()))
     }
 
     /// Hears of the lanes of a sink.

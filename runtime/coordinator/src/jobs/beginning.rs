@@ -5,11 +5,11 @@ use flow_model::checkpoint::head::Origin;
 use flow_model::checkpoint::matching::{self, Wanted};
 use flow_model::checkpoint::{CheckpointId, Head, Incarnation, Manifest, ObjectName, head};
 use flow_model::ids::{PipelineName, SavepointName};
+use flow_model::outline::Outline;
 use flow_model::start::{From, Start};
 use flow_protocol::head::is_free;
 use flow_protocol::job::{Beginning, Life, Owed};
 use flow_store::Store;
-use flow_worker::Checked;
 
 use crate::keeper::{self, documents};
 
@@ -41,6 +41,12 @@ pub enum Error {
         "a pipeline without checkpoints begins with none; write `checkpoint: {{interval: 10s}}` into its pipeline file"
     )]
     NoCheckpoints,
+    /// It would be lost with the first worker that fails.
+    #[error(
+        "a cluster runs jobs with checkpoints only, since workers come and go; write `checkpoint: {{interval: 10s}}` into the \
+         pipeline file"
+    )]
+    WithoutCheckpoints,
 }
 
 /// What becomes of output that a former life of the job owes.
@@ -52,27 +58,32 @@ pub(super) fn owed(start: &Start) -> Owed {
     }
 }
 
+/// The life of a job that an earlier process ran; none if it only writes what a former one owes.
+pub(super) fn life(incarnation: Option<Incarnation>, origin: Option<Origin>, start: &Start) -> Option<Life> {
+    Some(Life { incarnation: incarnation?, origin, owed: owed(start), take_over: start.take_over })
+}
+
 /// How a job of that name begins, in the store where all jobs have their roots.
 ///
 /// # Errors
 /// All of [`Error`].
-pub(super) fn beginning(checked: &Checked, root: &Store, start: &Start) -> Result<Beginning, Error> {
+pub(super) fn beginning(outline: &Outline, root: &Store, start: &Start) -> Result<Beginning, Error> {
     start.check()?;
-    let name = &checked.pipeline().name;
+    let name = &outline.pipeline().name;
     if start.settle.is_some() {
         return Ok(Beginning::Settled(owed(start)));
     }
     let new =
         |origin| Life { incarnation: keeper::incarnation(), origin, owed: owed(start), take_over: start.take_over };
     match &start.from {
-        Some(from) => Ok(Beginning::Deployed(new(Some(origin(checked, root, from, start)?)))),
-        None if start.take_over => take_over(checked, root, name, start),
+        Some(from) => Ok(Beginning::Deployed(new(Some(origin(outline, root, from, start)?)))),
+        None if start.take_over => take_over(outline, root, name, start),
         None => Ok(Beginning::Deployed(new(None))),
     }
 }
 
 /// The life goes on that HEAD says another process runs.
-fn take_over(checked: &Checked, root: &Store, name: &PipelineName, start: &Start) -> Result<Beginning, Error> {
+fn take_over(outline: &Outline, root: &Store, name: &PipelineName, start: &Start) -> Result<Beginning, Error> {
     let (store, head) = head_of(root, name)?;
     if is_free(&head) {
         return Err(Error::Refused(format!(
@@ -81,14 +92,14 @@ fn take_over(checked: &Checked, root: &Store, name: &PipelineName, start: &Start
     }
     if let Some(latest) = head.latest {
         let what = format!("checkpoint {latest} of \"{name}\"");
-        fits(checked, &manifest(&store, &head.incarnation, latest)?, start, what)?;
+        fits(outline, &manifest(&store, &head.incarnation, latest)?, start, what)?;
     }
     let Head { incarnation, origin, .. } = head;
     Ok(Beginning::Resumed(Life { incarnation, origin, owed: owed(start), take_over: false }))
 }
 
-fn origin(checked: &Checked, root: &Store, from: &From, start: &Start) -> Result<Origin, Error> {
-    let name = &checked.pipeline().name;
+fn origin(outline: &Outline, root: &Store, from: &From, start: &Start) -> Result<Origin, Error> {
+    let name = &outline.pipeline().name;
     let job = from.job().unwrap_or(name);
     let (store, head) = head_of(root, job)?;
     let is_mine = job == name;
@@ -123,7 +134,7 @@ fn origin(checked: &Checked, root: &Store, from: &From, start: &Start) -> Result
             "\"{job}\" went on after {what}: what it has written since is written again; if that is meant: --allow-repeat"
         )));
     }
-    fits(checked, &found, start, what)?;
+    fits(outline, &found, start, what)?;
     let (incarnation, dropped) = (incarnation.clone(), start.drop_state.clone());
     Ok(Origin { job: job.clone(), incarnation, checkpoint, claim: start.claim, dropped })
 }
@@ -174,13 +185,13 @@ fn manifest(store: &Store, incarnation: &Incarnation, checkpoint: CheckpointId) 
 }
 
 /// Whether the pipeline takes what a checkpoint has, and the checkpoint has what the pipeline wants.
-fn fits(checked: &Checked, manifest: &Manifest, start: &Start, what: String) -> Result<(), Error> {
-    let pipeline = checked.pipeline();
+fn fits(outline: &Outline, manifest: &Manifest, start: &Start, what: String) -> Result<(), Error> {
+    let pipeline = outline.pipeline();
     let sources = pipeline.sources.iter().map(|source| (&source.name, true));
     let operators = pipeline.operators.iter().map(|operator| (&operator.name, false));
     let wanted: Vec<Wanted> = sources
         .chain(operators)
-        .map(|(name, is_source)| Wanted { name: name.clone(), is_source, states: checked.states(name) })
+        .map(|(name, is_source)| Wanted { name: name.clone(), is_source, states: outline.states(name) })
         .collect();
     matching::check(manifest, (&wanted, pipeline.key_groups), &start.drop_state, &start.new_state)
         .map_err(|differences| Error::Unfit { what, differences })

@@ -14,14 +14,16 @@ use flow_model::api::{self, Checked, CheckpointSummary, Checkpoints, Counters, D
 use flow_model::checkpoint::CheckpointId;
 use flow_model::diagnostic::Diagnostic;
 use flow_model::ids::{JobId, PipelineName, SavepointName};
+use flow_model::outline::Outline;
 use flow_model::plan::Plan;
 use flow_model::start::{Settle, Start};
 use flow_protocol::job::Beginning;
-use flow_worker::{Checked as Runnable, JobHandle, Worker};
+use flow_worker::{JobHandle, Worker};
 
 use crate::answer;
+use crate::cluster::{self, Cluster};
 use crate::handle::Handle;
-use crate::keeper::{self, Keeper, Kept, Status};
+use crate::keeper::{self, Keeper, Kept, Runner, Status};
 use crate::stores::Stores;
 use crate::submission::{self, Nodes, Submission};
 
@@ -31,6 +33,7 @@ mod id;
 mod names;
 mod record;
 mod savepoints;
+mod spread;
 
 pub use beginning::Error as BeginningError;
 use names::Names;
@@ -82,6 +85,12 @@ pub enum Error {
         /// Those that it has.
         names: Vec<String>,
     },
+    /// There is no cluster.
+    #[error("this server is no part of a cluster: it runs jobs by itself and has no workers")]
+    Alone,
+    /// The workers of the cluster can't do it.
+    #[error(transparent)]
+    Cluster(cluster::Error),
     /// No more jobs are taken: the process is stopping.
     #[error("the server is stopping")]
     Stopping,
@@ -110,15 +119,22 @@ pub struct Tally {
 
 /// All jobs of this process.
 pub struct Jobs {
-    worker: Arc<Worker>,
+    home: Home,
     stores: Stores,
     /// This process, for people.
     leader: String,
-    directory: PathBuf,
     names: Arc<Names>,
     entries: Mutex<Entries>,
     /// The process is to end; set while the entries are locked.
     stopping: Arc<AtomicBool>,
+}
+
+/// Who runs jobs, and where what they were submitted with lies.
+enum Home {
+    /// This process, which has a directory for each job in this one.
+    Here(Arc<Worker>, PathBuf),
+    /// Workers that this process leads; the cluster's store.
+    Spread(Arc<Cluster>),
 }
 
 #[derive(Default)]
@@ -176,26 +192,30 @@ impl Jobs {
         for record in &lost {
             tracing::warn!(job = %record.id, "lost: {}", record.loss());
         }
-        let entries = Mutex::new(Entries { known: lost.into_iter().map(Entry::lost).collect() });
-        let stores = Stores::new(&data);
         let worker = Arc::new(worker);
-        let jobs = Self { worker, stores, leader, directory, names: Arc::default(), entries, stopping: Arc::default() };
+        let jobs = Self::with(Home::Here(worker.clone(), directory.clone()), Stores::new(&data), leader);
+        jobs.lock().known.extend(lost.into_iter().map(Entry::lost));
         for record in kept {
-            jobs.resume(record);
+            jobs.resume(&worker, &directory, record);
         }
         Ok(jobs)
     }
 
+    fn with(home: Home, stores: Stores, leader: String) -> Self {
+        Self { home, stores, leader, names: Arc::default(), entries: Mutex::default(), stopping: Arc::default() }
+    }
+
     /// Lets a job go on that an earlier process ran.
-    fn resume(&self, record: Record) {
+    fn resume(&self, worker: &Arc<Worker>, directory: &Path, record: Record) {
         tracing::info!(job = %record.id, "goes on");
-        let directory = self.directory.join(record.id.as_str());
+        let directory = directory.join(record.id.as_str());
         let resumed = (|| {
             let (submission, beginning) = record.submission(&directory).map_err(|error| error.to_string())?;
             let settle = submission.start.settle.clone();
-            let checked = submission.check(&self.worker).map_err(|error| error.to_string())?;
-            let started = (record.id.clone(), record.submitted, directory.clone());
-            self.keep(started, checked, beginning, settle).map_err(|error| error.to_string())
+            let checked = Arc::new(submission.check(worker).map_err(|error| error.to_string())?);
+            let on_end = self.on_end((record.id.clone(), record.submitted, directory.clone()));
+            let runner = Runner::Here { worker: worker.clone(), checked };
+            self.keep(record.id.to_string(), runner, beginning, settle, Box::new(on_end)).map_err(|error| error.to_string())
         })();
         let entry = match resumed {
             Ok(handle) => {
@@ -219,11 +239,14 @@ impl Jobs {
     /// [`Error::Submission`] with all that is wrong; [`Error::Store`] and [`Error::Beginning`] if it is to begin with something.
     pub fn check(&self, submission: Submission) -> Result<Checked, Error> {
         let start = submission.start.clone();
-        let checked = submission.check(&self.worker)?;
+        let outline = match &self.home {
+            Home::Here(worker, _) => submission.check(worker)?.outline().clone(),
+            Home::Spread(cluster) => self.checked_by_worker(cluster, submission)?.0,
+        };
         if start != Start::default() {
-            self.beginning(&checked, &start)?;
+            self.beginning(&outline, &start)?;
         }
-        Ok(Checked { plan: checked.plan().clone(), warnings: checked.pipeline().warnings.clone() })
+        Ok(Checked { plan: outline.plan().clone(), warnings: outline.pipeline.warnings })
     }
 
     /// Checks it and starts it.
@@ -231,14 +254,21 @@ impl Jobs {
     /// # Errors
     /// All of [`Error`] but [`Error::Unknown`] and [`Error::Ended`]; nothing has started then.
     pub fn submit(&self, submission: Submission) -> Result<Job, Error> {
+        match &self.home {
+            Home::Here(worker, directory) => self.submit_here(worker, directory, submission),
+            Home::Spread(cluster) => self.submit_to_workers(cluster, submission),
+        }
+    }
+
+    fn submit_here(&self, worker: &Arc<Worker>, directory: &Path, submission: Submission) -> Result<Job, Error> {
         let (handed_in, command) = (submission.clone(), record::command(&submission));
-        let checked = submission.check(&self.worker)?;
+        let checked = Arc::new(submission.check(worker)?);
         let pipeline = checked.pipeline();
         let name = pipeline.name.clone();
         // Held until the job stands in the list, so that two submissions at once can't both get the name.
         let _reserved = self.reserve(&name)?;
         let id = self.new_id(&name);
-        let directory = self.directory.join(id.as_str());
+        let directory = directory.join(id.as_str());
         let (submitted, warnings, plan) = (now(), pipeline.warnings.clone(), checked.plan().clone());
         let beginning = self.beginning(&checked, &handed_in.start)?;
         let kept = beginning.as_ref().map(|beginning| record::Kept::new(beginning, &handed_in));
@@ -255,11 +285,14 @@ impl Jobs {
         let nodes = Nodes::of(pipeline);
         let started = (id.clone(), submitted, directory.clone());
         let handle = match beginning {
-            Some(beginning) => self.keep(started, checked, beginning, handed_in.start.settle),
+            Some(beginning) => {
+                let runner = Runner::Here { worker: worker.clone(), checked };
+                self.keep(id.to_string(), runner, beginning, handed_in.start.settle, Box::new(self.on_end(started)))
+            }
             None => {
                 let on_end = self.on_end(started);
                 let on_end = move |status: &flow_worker::JobStatus| on_end(&answer::status(status.clone()));
-                let handle = self.worker.start(id.as_str(), &checked, on_end).map(Handle::Plain);
+                let handle = worker.start(id.as_str(), &checked, on_end).map(Handle::Plain);
                 handle.map_err(|error| nodes.refused(error).into())
             }
         };
@@ -290,12 +323,12 @@ impl Jobs {
     }
 
     /// How a job with checkpoints begins; nothing of one without.
-    fn beginning(&self, checked: &Runnable, start: &Start) -> Result<Option<Beginning>, Error> {
-        let pipeline = checked.pipeline();
+    fn beginning(&self, outline: &Outline, start: &Start) -> Result<Option<Beginning>, Error> {
+        let pipeline = outline.pipeline();
         match &pipeline.checkpoint {
             Some(checkpointing) => {
                 let root = self.stores.of(checkpointing, &pipeline.directory)?;
-                Ok(Some(beginning::beginning(checked, &root, start)?))
+                Ok(Some(beginning::beginning(outline, &root, start)?))
             }
             None if *start == Start::default() => Ok(None),
             None => Err(BeginningError::NoCheckpoints.into()),
@@ -305,26 +338,26 @@ impl Jobs {
     /// Keeps a job with checkpoints alive.
     fn keep(
         &self,
-        started: (JobId, u64, PathBuf),
-        checked: Runnable,
+        id: String,
+        runner: Runner,
         beginning: Beginning,
         settle: Option<Settle>,
+        on_end: Box<dyn FnOnce(&Status) + Send>,
     ) -> Result<Handle, Error> {
-        let pipeline = checked.pipeline();
+        let pipeline = runner.outline().pipeline();
         let checkpointing = pipeline.checkpoint.as_ref().expect("only a job with checkpoints is kept");
         let root = self.stores.of(checkpointing, &pipeline.directory)?;
         let store = root.below(pipeline.name.as_str())?;
         let kept = Kept {
-            id: started.0.to_string(),
-            checked: Arc::new(checked),
-            worker: self.worker.clone(),
+            id,
+            runner,
             root,
             store,
             beginning,
             dead_letter: settle.and_then(|settle| settle.dead_letter),
             leader: self.leader.clone(),
         };
-        Ok(Handle::Kept(Keeper::start(kept, self.on_end(started))?))
+        Ok(Handle::Kept(Keeper::start(kept, on_end)?))
     }
 
     /// All jobs, newest first.
@@ -486,7 +519,11 @@ impl Jobs {
         loop {
             let id = id::random(name);
             let is_known = self.lock().known.iter().any(|entry| entry.id == id);
-            if !is_known && !self.directory.join(id.as_str()).exists() {
+            let is_free = match &self.home {
+                Home::Here(_, directory) => !directory.join(id.as_str()).exists(),
+                Home::Spread(cluster) => spread::is_free(cluster, &id),
+            };
+            if !is_known && is_free {
                 return id;
             }
         }
@@ -505,7 +542,9 @@ impl Jobs {
         let surplus = ended.len().saturating_sub(ENDED_KEPT);
         for entry in &ended[..surplus] {
             self.lock().known.retain(|other| other.id != entry.id);
-            forget(&self.directory.join(entry.id.as_str()));
+            if let Home::Here(_, directory) = &self.home {
+                forget(&directory.join(entry.id.as_str()));
+            }
         }
     }
 

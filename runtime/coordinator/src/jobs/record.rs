@@ -14,10 +14,10 @@ use flow_model::diagnostic::Diagnostic;
 use flow_model::ids::{JobId, PipelineName};
 use flow_model::plan::Plan;
 use flow_model::start::Start;
-use flow_protocol::job::{Beginning, Life};
+use flow_protocol::job::Beginning;
 use serde::{Deserialize, Serialize};
 
-use super::beginning::owed;
+use super::beginning::{life, owed};
 use crate::submission::Submission;
 
 /// In the job's directory.
@@ -66,12 +66,7 @@ pub struct Kept {
 impl Kept {
     /// Of what was handed in, and of how it begins.
     pub fn new(beginning: &Beginning, submission: &Submission) -> Kept {
-        let (incarnation, origin) = match beginning {
-            Beginning::Deployed(life) | Beginning::Resumed(life) | Beginning::Continued(life) => {
-                (Some(life.incarnation.clone()), life.origin.clone())
-            }
-            Beginning::Settled(_) => (None, None),
-        };
+        let (incarnation, origin) = origin_of(beginning);
         let Submission { file, components, name, directory, start, .. } = submission;
         let start = start.clone();
         let numbers = distinct(components);
@@ -82,14 +77,18 @@ impl Kept {
 
     /// How it goes on in another process.
     fn beginning(&self) -> Beginning {
-        let Kept { incarnation, origin, start, .. } = self;
-        let owed = owed(start);
-        match incarnation.clone() {
-            Some(incarnation) => {
-                Beginning::Resumed(Life { incarnation, origin: origin.clone(), owed, take_over: start.take_over })
-            }
-            None => Beginning::Settled(owed),
+        let life = life(self.incarnation.clone(), self.origin.clone(), &self.start);
+        life.map_or_else(|| Beginning::Settled(owed(&self.start)), Beginning::Resumed)
+    }
+}
+
+/// The life that begins, none if it only writes what a former one owes, and what it begins with.
+pub fn origin_of(beginning: &Beginning) -> (Option<Incarnation>, Option<Origin>) {
+    match beginning {
+        Beginning::Deployed(life) | Beginning::Resumed(life) | Beginning::Continued(life) => {
+            (Some(life.incarnation.clone()), life.origin.clone())
         }
+        Beginning::Settled(_) => (None, None),
     }
 }
 

@@ -16,7 +16,7 @@ use flow_store::Store;
 use flow_worker::failpoint::{self, Point};
 use flow_worker::{JobHandle, Settling, TaskError};
 
-use super::{Kept, Shared, Status, documents, settings, shown, unix_ms};
+use super::{Kept, Runner, Running, Shared, Status, documents, settings, shown, unix_ms};
 
 /// How long a swap or a deletion that was not answered waits before it is sent again.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -79,7 +79,7 @@ impl Driver {
         messages: Sender<Message>,
         on_end: OnEnd,
     ) -> Driver {
-        let checkpointing = kept.checked.pipeline().checkpoint.clone().expect("a job without checkpoints is not kept");
+        let checkpointing = kept.runner.outline().pipeline().checkpoint.clone().expect("a job without checkpoints is not kept");
         let at = (fastrand::u128(..), unix_ms());
         let (job, begun) = Job::new(settings(&kept, &checkpointing), kept.beginning.clone(), at, head);
         Driver {
@@ -178,7 +178,8 @@ impl Driver {
         self.leaving = true;
         let attempt = self.shared.attempt().clone();
         match attempt {
-            Some(attempt) if !attempt.status().state.is_over() => attempt.cancel(),
+            // Workers go on until the next leader has something for them.
+            Some(Running::Here(attempt)) if !attempt.status().state.is_over() => attempt.cancel(),
             // One that is being made is dropped with the process.
             _ => self.left(),
         }
@@ -208,7 +209,7 @@ impl Driver {
         self.settling = None;
         self.shared.history().attempt_over(self.now());
         if !self.leaving {
-            self.kept.worker.forget(&self.kept.id);
+            self.kept.runner.forget(&self.kept.id);
         }
         let mut status = self.shared.status();
         *status = Status { state, error: error.or(status.error.take()), ended: Some(self.now() as i64) };
@@ -230,7 +231,7 @@ impl Driver {
         }
     }
 
-    pub(super) fn running(&self) -> Option<JobHandle> {
+    pub(super) fn running(&self) -> Option<Running> {
         self.shared.attempt().clone()
     }
 
@@ -281,10 +282,10 @@ impl Driver {
             Action::Deploy { incarnation, attempt, from } => self.deploy(incarnation, attempt, from),
             Action::Settle { incarnation, attempt, from } => self.settle(incarnation, attempt, from),
             // Here an attempt ends with its leader: there is none to be found.
-            Action::Find { .. } => {}
+            Action::Find { incarnation, attempt } => self.find(incarnation, attempt),
             Action::Adopt { incarnation, origin } => self.adopt(incarnation, *origin),
-            Action::Hold { .. } => self.running().iter().for_each(JobHandle::hold),
-            Action::Release { .. } => self.running().iter().for_each(JobHandle::release),
+            Action::Hold { .. } => self.running().iter().for_each(Running::hold),
+            Action::Release { .. } => self.running().iter().for_each(Running::release),
             Action::Trigger { checkpoint, confirmed, .. } => {
                 failpoint::reach(Point::Triggered);
                 self.shared.history().begun(checkpoint, self.now());
@@ -295,7 +296,7 @@ impl Driver {
                 self.shared.history().completed(checkpoint, self.now());
                 self.running().iter().for_each(|attempt| attempt.confirm(checkpoint));
             }
-            Action::Finish { .. } => self.running().iter().for_each(JobHandle::finish),
+            Action::Finish { .. } => self.running().iter().for_each(Running::finish),
             Action::Cancel { attempt } => self.cancel(attempt),
             Action::Answer(number, answer) => {
                 if let Some(asked) = self.asked.remove(&number) {
@@ -319,6 +320,12 @@ impl Driver {
             Action::Tell(level, text) => self.shared.log.add(log_level(level), None, text),
             Action::Ended(end) => {
                 self.over = true;
+                if let (End::Deposed(why), Runner::Spread { .. }) = (&end, &self.kept.runner) {
+                    // Another coordinator leads it: it goes on there.
+                    tracing::info!(job = %self.kept.id, "is led elsewhere: {why}");
+                    self.leaving = true;
+                    return self.left();
+                }
                 let (state, error) = match end {
                     End::Finished | End::Settled => (JobState::Finished, None),
                     End::Canceled => (JobState::Canceled, None),

@@ -2,7 +2,7 @@
 //! what that says: in the store, in the worker, in the job's log. Must never decide anything itself.
 //!
 //! - [`Keeper`]: the handle that others hold
-//! - `driver`: the thread; `attempts`: what it does with the worker; `origin`: what a life begins with
+//! - `driver`: the thread; `attempts`: what it does with workers; `runner`: which those are; `origin`: what a life begins with
 //! - `documents`: HEAD and manifests in the store; `stored`: savepoints of a job that nobody runs
 //! - `history`, `savepoints`: what became of its checkpoints and savepoints, for people
 
@@ -11,6 +11,7 @@ pub(crate) mod documents;
 mod driver;
 mod history;
 mod origin;
+mod runner;
 mod savepoints;
 pub(crate) mod stored;
 
@@ -21,21 +22,28 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use flow_model::api::{Checkpoint, CheckpointSummary, JobState, Savepoint};
 use flow_model::checkpoint::{CheckpointId, Incarnation};
 use flow_model::ids::{PipelineName, SavepointName};
+use flow_model::outline::Outline;
 use flow_model::plan::Plan;
 use flow_model::spec::Checkpointing;
 use flow_protocol::checkpoint::{Contribution, Contributions};
-use flow_protocol::job::{Beginning, End, Event, State};
+use flow_protocol::job::{Beginning, End, Event, InCluster, State};
 use flow_protocol::restart;
 use flow_store::Store;
 use flow_worker::log::JobLog;
 use flow_worker::metrics::OperatorMetrics;
-use flow_worker::{Checked, JobHandle, TaskError, Worker};
+use flow_worker::TaskError;
 
+use crate::cluster;
 pub use documents::Error;
 use driver::{Driver, Message};
 use history::History;
+pub use runner::Runner;
+use runner::Running;
 use savepoints::Savepoints;
 pub(crate) use savepoints::completed;
+
+/// What a former leader of a cluster has deployed is looked for so long, in milliseconds: workers have to find the new one first.
+const FINDING: u64 = 5000;
 
 /// What is known of a job that is kept.
 #[derive(Debug, Clone)]
@@ -53,7 +61,7 @@ struct Shared {
     status: Mutex<Status>,
     over: Condvar,
     /// The attempt that runs.
-    attempt: Mutex<Option<JobHandle>>,
+    attempt: Mutex<Option<Running>>,
     history: Mutex<History>,
     savepoints: Mutex<Savepoints>,
     log: Arc<JobLog>,
@@ -73,7 +81,7 @@ impl Shared {
         self.savepoints.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn attempt(&self) -> MutexGuard<'_, Option<JobHandle>> {
+    fn attempt(&self) -> MutexGuard<'_, Option<Running>> {
         self.attempt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -82,10 +90,8 @@ impl Shared {
 pub struct Kept {
     /// The name of the job's directory in the worker.
     pub id: String,
-    /// What runs.
-    pub checked: Arc<Checked>,
-    /// Who runs it.
-    pub worker: Arc<Worker>,
+    /// What runs, and who carries its attempts out.
+    pub runner: Runner,
     /// The store, above the roots of jobs.
     pub root: Store,
     /// The job's root in it.
@@ -121,9 +127,19 @@ impl Keeper {
             history: Mutex::default(),
             savepoints: Mutex::default(),
             log: Arc::default(),
-            plan: kept.checked.plan().clone(),
+            plan: kept.runner.outline().plan().clone(),
         });
         let keeper = Keeper { shared: shared.clone(), store: kept.store.clone(), messages: messages.clone() };
+        if let Runner::Spread { cluster, deployment, place, .. } = &kept.runner {
+            let to = messages.clone();
+            cluster.know(cluster::Job {
+                deployment: deployment.clone(),
+                store: place.clone(),
+                dead_letter: kept.dead_letter.clone(),
+                log: shared.log.clone(),
+                tell: Arc::new(move |event| _ = to.send(Message::Event(event))),
+            });
+        }
         let driver = Driver::new(kept, head, shared, messages, Box::new(on_end));
         if let State::Over(End::Refused(why)) = driver.state() {
             return Err(Error::Refused(why));
@@ -140,7 +156,9 @@ impl Keeper {
 
     /// What its nodes have done in the attempt that runs, or ran last.
     pub fn metrics(&self) -> Vec<OperatorMetrics> {
-        self.shared.attempt().as_ref().map_or_else(Vec::new, JobHandle::metrics)
+        // Those of other processes are asked, which takes a moment.
+        let attempt = self.shared.attempt().clone();
+        attempt.as_ref().map_or_else(Vec::new, Running::metrics)
     }
 
     /// How it runs.
@@ -232,12 +250,12 @@ pub fn incarnation() -> Incarnation {
 }
 
 /// What the nodes of a pipeline contribute to a checkpoint.
-fn contributions(checked: &Checked) -> Contributions {
+fn contributions(outline: &Outline) -> Contributions {
     let mut all = Contributions::new();
-    for task in &checked.plan().tasks {
+    for task in &outline.plan().tasks {
         for name in task.operators() {
-            let states = checked.states(name);
-            let output = checked.is_exactly_once(name);
+            let states = outline.states(name);
+            let output = outline.is_exactly_once(name);
             all.insert(name.clone(), Contribution { parallelism: task.parallelism, states, output });
         }
     }
@@ -249,11 +267,11 @@ fn millis(duration: Duration) -> u64 {
 }
 
 fn settings(kept: &Kept, checkpointing: &Checkpointing) -> flow_protocol::job::Settings {
-    let pipeline = kept.checked.pipeline();
+    let pipeline = kept.runner.outline().pipeline();
     flow_protocol::job::Settings {
         pipeline: pipeline.name.clone(),
         key_groups: pipeline.key_groups,
-        contributions: contributions(&kept.checked),
+        contributions: contributions(kept.runner.outline()),
         checkpoints: flow_protocol::checkpoint::Settings {
             interval: millis(checkpointing.interval),
             timeout: millis(checkpointing.timeout),
@@ -268,7 +286,10 @@ fn settings(kept: &Kept, checkpointing: &Checkpointing) -> flow_protocol::job::S
         },
         retained: checkpointing.retain as usize,
         leader: kept.leader.clone(),
-        cluster: None,
+        cluster: match &kept.runner {
+            Runner::Here { .. } => None,
+            Runner::Spread { cluster, .. } => Some(InCluster { term: cluster.term(), finding: FINDING }),
+        },
     }
 }
 

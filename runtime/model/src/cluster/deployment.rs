@@ -3,13 +3,17 @@
 //! together.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::head::{FIRST, Origin};
 use crate::checkpoint::manifest::read;
 use crate::checkpoint::{Error, Incarnation};
+use crate::diagnostic;
 use crate::ids::{Digest, JobId, OperatorName, PipelineName};
+use crate::outline::Findings;
+use crate::spec::Pipeline;
 use crate::start::Start;
 
 /// The format that is written and read.
@@ -63,8 +67,14 @@ pub struct Deployment {
     pub file: String,
     /// The text of that file.
     pub text: String,
-    /// Its components, by what they were handed in as.
-    pub components: BTreeMap<String, Digest>,
+    /// Where relative paths of sources and sinks start from, on each worker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<PathBuf>,
+    /// The component of each operator.
+    pub components: BTreeMap<OperatorName, Digest>,
+    /// What a worker has found its components to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub findings: Option<Findings>,
     /// Operators, sources and sinks whose parallelism is another one than the file says.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parallelism: BTreeMap<OperatorName, u32>,
@@ -99,7 +109,9 @@ impl Deployment {
             root,
             file,
             text,
+            directory: None,
             components: BTreeMap::new(),
+            findings: None,
             parallelism: BTreeMap::new(),
         }
     }
@@ -108,8 +120,27 @@ impl Deployment {
     pub fn scaled(&self, parallelism: impl IntoIterator<Item = (OperatorName, u32)>) -> Deployment {
         let mut next = self.clone();
         next.revision += 1;
+        next.findings = None;
         next.parallelism.extend(parallelism);
         next
+    }
+
+    /// The pipeline as it runs.
+    ///
+    /// # Errors
+    /// The text is no pipeline file.
+    pub fn pipeline(&self) -> Result<Pipeline, diagnostic::Error> {
+        let mut pipeline = Pipeline::parse(&self.file, self.text.as_bytes())?;
+        pipeline.name = self.name.clone();
+        // Messages name components as their author wrote them; they are found by their digests.
+        let written: Vec<PathBuf> = pipeline.operators.iter().map(|o| o.component.value.clone()).collect();
+        if let Some(directory) = &self.directory {
+            pipeline.resolve_paths(directory);
+        }
+        for (operator, path) in pipeline.operators.iter_mut().zip(written) {
+            operator.component.value = path;
+        }
+        Ok(pipeline)
     }
 
     /// Its name below the cluster's root.
