@@ -423,6 +423,18 @@ impl Job {
         self.swept = true;
     }
 
+    /// Whether an attempt runs, or is to run: its user may still want something of it.
+    fn goes_on(&self) -> bool {
+        match &self.phase {
+            Phase::Running(running) => running.is_open(),
+            Phase::Leading | Phase::Loading(_) | Phase::Adopting | Phase::Pausing(_) | Phase::Finding(..) => {
+                self.goal.is_none()
+            }
+            Phase::Stopping(_, Then::Judge(_) | Then::Start) => true,
+            Phase::Stopping(..) | Phase::Settling(_) | Phase::Telling(_) | Phase::Over(_) => false,
+        }
+    }
+
     /// The attempt that is at work.
     fn at_work(&self) -> Option<Attempt> {
         match &self.phase {

@@ -34,15 +34,7 @@ impl Job {
     }
 
     fn redeploy_refusal(&self, spec: Option<&Spec>) -> Option<String> {
-        let goes_on = match &self.phase {
-            Phase::Running(running) => running.is_open(),
-            Phase::Leading | Phase::Loading(_) | Phase::Adopting | Phase::Pausing(_) | Phase::Finding(..) => {
-                self.goal.is_none()
-            }
-            Phase::Stopping(_, Then::Judge(_) | Then::Start) => true,
-            Phase::Stopping(..) | Phase::Settling(_) | Phase::Telling(_) | Phase::Over(_) => false,
-        };
-        if !goes_on || self.canceled || savepoint::last(&self.requested).is_some() {
+        if !self.goes_on() || self.canceled || savepoint::last(&self.requested).is_some() {
             return Some("the job is about to end".to_owned());
         }
         let is_under_way = self.redeploy.as_ref().is_some_and(|redeploy| redeploy.spec.is_some())

@@ -9,7 +9,7 @@ use super::event::Action;
 use super::intent::Intent;
 use super::running::Running;
 use super::settling::Goal;
-use super::{End, Job, Phase, Then};
+use super::{End, Job, Phase};
 use crate::checkpoint::Purpose;
 
 /// A savepoint that was asked for.
@@ -91,16 +91,8 @@ impl Job {
         if let Some(last) = last(&self.requested) {
             return Some(format!("the job ends with the savepoint \"{last}\""));
         }
-        let goes_on = match &self.phase {
-            Phase::Running(running) => running.is_open(),
-            Phase::Leading | Phase::Loading(_) | Phase::Adopting | Phase::Pausing(_) | Phase::Finding(..) => {
-                self.goal.is_none()
-            }
-            Phase::Stopping(_, Then::Judge(_) | Then::Start) => true,
-            Phase::Stopping(..) | Phase::Settling(_) | Phase::Telling(_) | Phase::Over(_) => false,
-        };
         match self.goal {
-            _ if goes_on => None,
+            _ if self.goes_on() => None,
             Some(Goal::Begin(_)) => {
                 Some("output of the job's former life is being written; ask again when it runs".to_owned())
             }
