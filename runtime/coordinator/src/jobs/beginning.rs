@@ -62,8 +62,8 @@ pub(super) fn beginning(checked: &Checked, root: &Store, start: &Start) -> Resul
     if start.settle.is_some() {
         return Ok(Beginning::Settled(owed(start)));
     }
-    let store = root.below(name.as_str()).map_err(keeper::Error::from)?;
-    let follows = root.block_on(documents::read_head(&store))?.map(|(head, _)| head.incarnation);
+    let mine = read_head(root, name)?;
+    let follows = mine.1.as_ref().map(|head| head.incarnation.clone());
     let new = |origin| Life {
         incarnation: keeper::incarnation(),
         follows,
@@ -72,16 +72,22 @@ pub(super) fn beginning(checked: &Checked, root: &Store, start: &Start) -> Resul
         take_over: start.take_over,
     };
     match &start.from {
-        Some(from) => Ok(Beginning::Deployed(new(Some(origin(checked, root, from, start)?)))),
-        None if start.take_over => Ok(Beginning::Deployed(new(taken_over(checked, root, name, start)?))),
+        Some(from) => Ok(Beginning::Deployed(new(Some(origin(checked, root, mine, (from, start))?)))),
+        None if start.take_over => Ok(Beginning::Deployed(new(taken_over(checked, root, mine, start)?))),
         None => Ok(Beginning::Deployed(new(None))),
     }
 }
 
 /// Where the life stands that HEAD says another process runs. What takes it over is another life: should that process come back, it finds
 /// that its own is over.
-fn taken_over(checked: &Checked, root: &Store, name: &PipelineName, start: &Start) -> Result<Option<Origin>, Error> {
-    let (store, head) = head_of(root, name)?;
+fn taken_over(
+    checked: &Checked,
+    root: &Store,
+    mine: (Store, Option<Head>),
+    start: &Start,
+) -> Result<Option<Origin>, Error> {
+    let name = &checked.pipeline().name;
+    let (store, head) = known(root, name, mine)?;
     if is_free(&head) {
         return Err(Error::Refused(format!(
             "nobody runs \"{name}\": there is nothing to take over; to go on where it ended: --from-checkpoint latest"
@@ -95,11 +101,16 @@ fn taken_over(checked: &Checked, root: &Store, name: &PipelineName, start: &Star
     Ok(Some(Origin { job: name.clone(), incarnation, checkpoint, savepoint: None, claim: true, dropped: Vec::new() }))
 }
 
-fn origin(checked: &Checked, root: &Store, from: &From, start: &Start) -> Result<Origin, Error> {
+fn origin(
+    checked: &Checked,
+    root: &Store,
+    mine: (Store, Option<Head>),
+    (from, start): (&From, &Start),
+) -> Result<Origin, Error> {
     let name = &checked.pipeline().name;
     let job = from.job().unwrap_or(name);
-    let (store, head) = head_of(root, job)?;
     let is_mine = job == name;
+    let (store, head) = known(root, job, if is_mine { mine } else { read_head(root, job)? })?;
     let (incarnation, checkpoint, what) = match from {
         From::Savepoint { name: savepoint, .. } => {
             let found = head.savepoint(savepoint).ok_or_else(|| no_savepoint(job, savepoint, &head))?;
@@ -176,11 +187,17 @@ fn listed<T: ToString>(all: impl Iterator<Item = T>) -> String {
     if all.is_empty() { "none".to_owned() } else { all.join(", ") }
 }
 
-/// A job's root and HEAD.
-fn head_of(root: &Store, job: &PipelineName) -> Result<(Store, Head), Error> {
+/// A job's root, and its HEAD if there is one.
+fn read_head(root: &Store, job: &PipelineName) -> Result<(Store, Option<Head>), Error> {
     let store = root.below(job.as_str()).map_err(keeper::Error::from)?;
-    match root.block_on(documents::read_head(&store))? {
-        Some((head, _)) => Ok((store, head)),
+    let head = root.block_on(documents::read_head(&store))?.map(|(head, _)| head);
+    Ok((store, head))
+}
+
+/// The same of a job that there has to be.
+fn known(root: &Store, job: &PipelineName, (store, head): (Store, Option<Head>)) -> Result<(Store, Head), Error> {
+    match head {
+        Some(head) => Ok((store, head)),
         None => Err(Error::Unknown(format!("there is no job \"{job}\" at {}: no {}", root.place(), head::NAME))),
     }
 }

@@ -69,7 +69,12 @@ impl Job {
             head
         };
         match (beginning, current) {
-            (Beginning::Deployed(Life { incarnation, origin, .. }), None) => {
+            // The latter was about to begin when its leader ended.
+            (
+                Beginning::Deployed(Life { incarnation, origin, .. })
+                | Beginning::Continued(Life { incarnation, origin, .. }),
+                None,
+            ) => {
                 let mut head = Head::new(next(0), leader, incarnation, String::new());
                 head.origin = origin;
                 Ok(head)
@@ -131,12 +136,6 @@ impl Job {
                 Ok(head)
             }
             (_, Some(head)) => Err(elsewhere(head)),
-            // It was about to begin when its leader ended.
-            (Beginning::Continued(Life { incarnation, origin, .. }), None) => {
-                let mut head = Head::new(next(0), leader, incarnation, String::new());
-                head.origin = origin;
-                Ok(head)
-            }
             (Beginning::Settled(_), None) => Err(End::Refused("there is no HEAD of it in the store".to_owned())),
             (Beginning::Resumed(_), None) => {
                 Err(End::Refused("its HEAD is gone from the store; deploy it again".to_owned()))
