@@ -340,7 +340,7 @@ impl Cluster {
         let Some(entry) = self.jobs.get_mut(job) else { return };
         entry.awaited(worker, &event);
         let Placement::Placed(placed) = &mut entry.placement else { return };
-        if event.attempt() != Some(placed.attempt) || !placed.workers().any(|part| part == worker) {
+        if event.attempt() != Some(placed.attempt) || !placed.is_on(worker) {
             return;
         }
         let progress = match &event {
@@ -455,7 +455,7 @@ impl Cluster {
             let Some(entry) = self.jobs.get_mut(&job) else { continue };
             entry.reported.remove(worker);
             let Placement::Placed(placed) = &mut entry.placement else { continue };
-            if !placed.workers().any(|part| part == worker) {
+            if !placed.is_on(worker) {
                 continue;
             }
             let (attempt, turn) = (placed.attempt, placed.part(worker, Progress::Stopped));
@@ -475,7 +475,7 @@ impl Cluster {
             self.actions.push(Action::Draining(worker.clone()));
             for (job, entry) in &self.jobs {
                 if let Placement::Placed(placed) = &entry.placement
-                    && placed.workers().any(|part| part == worker)
+                    && placed.is_on(worker)
                 {
                     self.actions.push(Action::Move(job.clone()));
                 }
@@ -487,8 +487,7 @@ impl Cluster {
     fn let_the_drained_go(&mut self) {
         let runs = |worker: &WorkerId, entry: &Entry| {
             let placed = if let Placement::Placed(placed) = &entry.placement { Some(placed) } else { None };
-            placed.is_some_and(|placed| placed.workers().any(|part| part == worker))
-                || entry.reported.contains_key(worker)
+            placed.is_some_and(|placed| placed.is_on(worker)) || entry.reported.contains_key(worker)
         };
         for (id, member) in &mut self.members {
             if member.standing == Standing::Draining && !self.jobs.values().any(|entry| runs(id, entry)) {

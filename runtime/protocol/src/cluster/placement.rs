@@ -128,9 +128,14 @@ impl Placed {
         all.filter(|(_, part)| **part != Progress::Stopped).map(|(participant, _)| &participant.worker)
     }
 
+    /// Whether a worker has a part that has not stopped.
+    pub(super) fn is_on(&self, worker: &WorkerId) -> bool {
+        self.workers().any(|other| other == worker)
+    }
+
     /// The slots of a worker that it uses.
     fn slots(&self, worker: &WorkerId) -> impl Iterator<Item = u32> {
-        let runs = self.workers().any(|other| other == worker);
+        let runs = self.is_on(worker);
         slots_in(&self.assignment, worker).filter(move |_| runs)
     }
 

@@ -267,8 +267,9 @@ impl Job {
             Phase::Leading | Phase::Loading(_) | Phase::Adopting if self.failures.any() => State::Restarting,
             Phase::Leading | Phase::Loading(_) | Phase::Adopting => State::Starting,
             Phase::Running(running) if running.is_canceling() => State::Stopping,
-            Phase::Finding(..) => State::Running,
-            Phase::Running(_) | Phase::Settling(_) | Phase::Stopping(_, Then::Goal) => State::Running,
+            Phase::Finding(..) | Phase::Running(_) | Phase::Settling(_) | Phase::Stopping(_, Then::Goal) => {
+                State::Running
+            }
             Phase::Stopping(_, Then::Judge(_) | Then::Start) | Phase::Pausing(_) => State::Restarting,
             Phase::Stopping(_, Then::Tell(_) | Then::End(_)) | Phase::Telling(_) => State::Stopping,
         }
