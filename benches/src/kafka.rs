@@ -14,6 +14,7 @@ use clap::{Parser, ValueEnum};
 use flow_dataflow::call::{Blame, OnError};
 use flow_dataflow::report::{Level, Place, Rejected, Report};
 use flow_dataflow::{Batch, BatchBuilder, Polled, Row, Sink, Source};
+use flow_e2e::names;
 use flow_worker::kafka::{Connection, KafkaReader, KafkaWriter, Reading, Settings, Writing};
 use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
@@ -83,8 +84,7 @@ fn main() -> anyhow::Result<()> {
 }
 
 fn compare(args: &Args) -> anyhow::Result<()> {
-    let name = |what: &str| format!("kafka-calls-{}-{what}", std::process::id());
-    let (input, output) = (name("in"), name("out"));
+    let (input, output) = (names::own("kafka-calls-in"), names::own("kafka-calls-out"));
     let admin: AdminClient<DefaultClientContext> = client(&args.kafka).create()?;
     let runtime = tokio::runtime::Builder::new_current_thread().build()?;
     let small = |name| NewTopic::new(name, PARTITIONS, TopicReplication::Fixed(1)).set("retention.bytes", "100000000");

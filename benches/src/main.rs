@@ -27,6 +27,7 @@ use std::path::{Path, PathBuf};
 
 use anyhow::Context;
 use clap::{Parser, Subcommand};
+use flow_e2e::names;
 
 use job::{Job, PARALLELISM, Setup};
 use measure::{Bench, Run};
@@ -127,7 +128,7 @@ fn run(args: &Args) -> anyhow::Result<()> {
         plugins: args.plugins.clone().map_or_else(plugins, Ok)?,
         cache: args.cache.clone(),
         brokers: String::new(),
-        prefix: format!("flow-bench-{}", std::process::id()),
+        prefix: names::own("flow-bench"),
         checkpoints: Default::default(),
         interval: "1s".to_owned(),
     };

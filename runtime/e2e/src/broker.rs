@@ -6,7 +6,6 @@ use std::net::TcpStream;
 use std::path::{Path, PathBuf};
 use std::pin::pin;
 use std::process::Command;
-use std::sync::atomic::{AtomicU32, Ordering::SeqCst};
 use std::sync::{Arc, OnceLock};
 use std::task::{Context, Poll, Wake};
 use std::thread::Thread;
@@ -17,6 +16,7 @@ use rdkafka::admin::{AdminClient, AdminOptions, NewTopic, TopicReplication};
 use rdkafka::client::DefaultClientContext;
 
 use crate::keeper::{self, Keeper};
+use crate::names;
 
 /// A running Kafka.
 pub struct Broker {
@@ -114,10 +114,9 @@ impl Broker {
         config
     }
 
-    /// A new topic with a name of its own, which no other process of the run gives.
+    /// A new topic with a name of its own, see [`names::own`].
     pub fn topic(&self, partitions: i32, settings: &[(&str, &str)]) -> String {
-        static NUMBER: AtomicU32 = AtomicU32::new(0);
-        let name = format!("topic-{}-{}", std::process::id(), NUMBER.fetch_add(1, SeqCst));
+        let name = names::own("topic");
         let mut topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
         for (key, value) in settings {
             topic = topic.set(key, value);

@@ -8,6 +8,7 @@ pub mod chromium;
 pub mod flowd;
 mod keeper;
 pub mod minio;
+pub mod names;
 pub mod rest;
 pub mod secure;
 pub mod topic;
