@@ -74,12 +74,18 @@ pub enum Outcome<D = Head> {
     /// Ask the store this.
     Ask(Step<D>),
     /// Another leader's is.
-    Deposed {
-        /// Where that one is, in its own words.
-        leader: String,
-        /// Its term.
-        term: u64,
-    },
+    Deposed(Writer),
+    /// What a leader of an earlier term had sent landed in between: the proposal is to be made anew of what it says now.
+    Outdated(Writer),
+}
+
+/// Who has written a document.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Writer {
+    /// Where that one is, in its own words.
+    pub leader: String,
+    /// Its term.
+    pub term: u64,
 }
 
 struct Proposal<D> {
@@ -167,13 +173,22 @@ impl<D: Document> Register<D> {
             let version = version.clone();
             return self.accept(version);
         }
+        let (_, proposed) = proposal.document.writer();
         self.proposal = None;
         self.current = found;
         match self.current().map(Document::writer) {
-            Some((leader, term)) => Outcome::Deposed { leader: leader.to_owned(), term },
+            Some((leader, term)) => {
+                let writer = Writer { leader: leader.to_owned(), term };
+                if term < proposed { Outcome::Outdated(writer) } else { Outcome::Deposed(writer) }
+            }
             // It is never deleted, so whoever did, did it to all that there was.
-            None => Outcome::Deposed { leader: "nobody: it was deleted".to_owned(), term: 0 },
+            None => Outcome::Deposed(Writer { leader: "nobody: it was deleted".to_owned(), term: 0 }),
         }
+    }
+
+    /// It can't be read: nothing comes of the swap in flight.
+    pub fn give_up(&mut self) {
+        self.proposal = None;
     }
 }
 

@@ -269,7 +269,8 @@ impl Leadership {
                     }
                 }
             }
-            Outcome::Deposed { .. } => {
+            // One of an earlier term is still there: that is watched, too.
+            Outcome::Deposed(_) | Outcome::Outdated(_) => {
                 let was_resigning = matches!(self.state, State::Resigning);
                 if !matches!(self.state, State::Claiming) {
                     self.actions.push(Action::StepDown(self.term));

@@ -46,11 +46,18 @@ fn run(seed: u64, plant: Plant, in_cluster: bool) -> Counts {
 fn what_is_to_be_tried_comes_about() {
     let mut all = Counts::default();
     (0..100).for_each(|seed| all += run(seed, Plant::Nothing, false));
-    let Counts { lives, adopted, savepoints, stopped_with_one, given_up, settled, .. } = all;
     println!("{all:?}");
-    for (count, least) in
-        [(lives, 200), (adopted, 100), (savepoints, 100), (stopped_with_one, 20), (given_up, 20), (settled, 20)]
-    {
+    for (count, least) in [
+        (all.lives, 200),
+        (all.adopted, 100),
+        (all.savepoints, 100),
+        (all.stopped_with_one, 20),
+        (all.given_up, 20),
+        (all.settled, 20),
+        (all.taken_over, 20),
+        (all.abandoned, 3),
+        (all.written_anew, 5),
+    ] {
         assert!(count >= least, "{all:?}");
     }
 }
@@ -60,7 +67,8 @@ fn what_is_to_be_tried_in_a_cluster_comes_about() {
     let mut all = Counts::default();
     (0..100).for_each(|seed| all += run(seed, Plant::Nothing, true));
     println!("{all:?}");
-    for (count, least) in [(all.found, 100), (all.scaled, 50), (all.late_orders, 100), (all.settled, 10)] {
+    let taken_over = (all.taken_over, 20);
+    for (count, least) in [(all.found, 100), (all.scaled, 50), (all.late_orders, 100), (all.settled, 10), taken_over] {
         assert!(count >= least, "{all:?}");
     }
 }

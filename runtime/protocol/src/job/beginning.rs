@@ -8,7 +8,7 @@ use super::event::{Action, Failure, Level};
 use super::settling::Goal;
 use super::{End, Job};
 use crate::head::is_free;
-use crate::restart;
+use crate::{restart, retention};
 
 /// What becomes of output of a former life that is confirmed and not known to be written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -50,6 +50,26 @@ pub enum Beginning {
 }
 
 impl Job {
+    /// The HEAD of a life that follows the one that this process leads.
+    pub(super) fn next(&self, life: Life) -> Result<Head, End> {
+        let former =
+            self.register.current().ok_or_else(|| End::Refused("there is no HEAD of it in the store".to_owned()))?;
+        Ok(former.next_life(self.settings.leader.clone(), life.incarnation, life.origin, self.now))
+    }
+
+    /// Why a life can't begin with what it was to begin with: HEAD has given that up since.
+    fn origin_gone(&self, life: &Life, head: &Head) -> Option<End> {
+        let origin = life.origin.as_ref().filter(|origin| origin.job == self.settings.pipeline)?;
+        let is_named = retention::named(head).any(|of| of == (origin.incarnation.clone(), origin.checkpoint));
+        let text = || {
+            let Origin { checkpoint, .. } = origin;
+            format!(
+                "checkpoint {checkpoint}, which it was to begin with, is not kept any more; see `flowctl savepoint ls`"
+            )
+        };
+        (!is_named).then(|| End::Refused(text()))
+    }
+
     /// The HEAD that makes this process the leader.
     pub(super) fn first(&mut self, beginning: Beginning) -> Result<Head, End> {
         let (leader, current) = (self.settings.leader.clone(), self.register.current());
@@ -111,6 +131,9 @@ impl Job {
             (Beginning::Deployed(life) | Beginning::Resumed(life) | Beginning::Continued(life), Some(head))
                 if is_free(head) || life.take_over =>
             {
+                if let Some(gone) = self.origin_gone(&life, head) {
+                    return Err(gone);
+                }
                 let owes = head.unwritten || !is_free(head) && head.latest.is_some();
                 if !owes || life.owed == Owed::Abandon {
                     if let (true, Some(latest)) = (owes, head.latest) {

@@ -53,6 +53,8 @@ pub enum Event {
     Swapped(Answer),
     /// What [`Action::ReadHead`] found.
     HeadRead(Box<Option<(Head, Version)>>),
+    /// What [`Action::ReadHead`] found is no HEAD, and stays so: why.
+    HeadUnreadable(String),
     /// What [`Action::LoadManifest`] found.
     ManifestLoaded(Incarnation, CheckpointId, Result<Box<Manifest>, Failure>),
     /// [`Action::Adopt`] is done, or can't be: why.

@@ -7,7 +7,7 @@ use flow_model::checkpoint::{Attempt, CheckpointId, Head, Incarnation, Manifest,
 use flow_model::ids::SavepointName;
 
 use super::redeploy::Redeploy;
-use super::{End, Job, Phase, Then};
+use super::{Beginning, End, Job, Life, Phase, Then};
 use crate::checkpoint::Purpose;
 use crate::head::Step;
 use crate::job::event::{Action, Level};
@@ -15,8 +15,8 @@ use crate::retention;
 
 /// A change of HEAD.
 pub(super) enum Intent {
-    /// This process leads.
-    Lead(Box<Head>),
+    /// This process leads, with this HEAD, and why.
+    Lead(Box<Head>, Lead),
     /// Another attempt may act.
     Attempt,
     /// Another attempt may act, by another description perhaps.
@@ -33,9 +33,53 @@ pub(super) enum Intent {
     End(End),
 }
 
+/// Why this process is to lead.
+pub(super) enum Lead {
+    /// It begins.
+    First(Box<Beginning>),
+    /// The life before has written what it owed, and this one follows.
+    Next(Box<Life>),
+}
+
 impl Job {
+    /// Wants to lead, if HEAD as it is known lets it.
+    pub(super) fn lead(&mut self, lead: Lead) {
+        let head = match &lead {
+            Lead::First(beginning) => self.first((**beginning).clone()),
+            Lead::Next(life) => self.next((**life).clone()),
+        };
+        match head {
+            Ok(head) => {
+                self.waiting.push_front(Intent::Lead(Box::new(head), lead));
+                self.change_next();
+            }
+            Err(end) => self.over(end),
+        }
+    }
+
+    /// Whether a former leader's change came before this one led, and left the description as it was told to this one.
+    pub(super) fn may_lead_anew(&self) -> bool {
+        let (Some(Intent::Lead(proposed, _)), Some(found)) = (&self.changing, self.register.current()) else {
+            return false;
+        };
+        proposed.incarnation != found.incarnation || proposed.revision == found.revision
+    }
+
+    /// Proposes itself once more, by what HEAD says now.
+    pub(super) fn lead_anew(&mut self) {
+        let Some(Intent::Lead(_, lead)) = self.changing.take() else { return };
+        if matches!(self.phase, Phase::Over(_)) {
+            return;
+        }
+        (self.goal, self.find) = (None, None);
+        self.lead(lead);
+    }
+
     /// Wants a change of HEAD.
     pub(super) fn want(&mut self, intent: Intent) {
+        if self.lost {
+            return;
+        }
         self.waiting.push_back(intent);
         self.change_next();
     }
@@ -71,12 +115,12 @@ impl Job {
 
     /// HEAD as a change makes it; none if it is not worth anything any more.
     fn head_of(&self, intent: &Intent) -> Option<Head> {
-        if let Intent::Lead(head) = intent {
+        if let Intent::Lead(head, _) = intent {
             return Some((**head).clone());
         }
         let mut head = self.register.current()?.clone();
         match intent {
-            Intent::Lead(_) => {}
+            Intent::Lead(..) => {}
             Intent::Attempt => head.attempt = Attempt(head.attempt.0 + 1),
             Intent::Redeploy(redeploy) => {
                 if !self.may_redeploy() {
@@ -133,7 +177,7 @@ impl Job {
     /// The change in flight was accepted.
     pub(super) fn changed(&mut self) {
         match self.changing.take() {
-            Some(Intent::Lead(_) | Intent::Attempt) => self.load_or_start(),
+            Some(Intent::Lead(..) | Intent::Attempt) => self.load_or_start(),
             Some(Intent::Redeploy(redeploy)) => self.redeployed(redeploy),
             Some(Intent::Complete(manifest, purposes)) => self.completed(*manifest, &purposes),
             Some(Intent::Adopt(manifest)) => {
@@ -187,6 +231,7 @@ impl Job {
         }
         self.latest = Some(manifest);
         self.sweep();
+        self.settle_before_the_end();
         let Some(head) = self.register.current() else { return };
         self.retention.forget(head);
         if let (0, Some(garbage)) = (self.deleting, self.retention.garbage(head)) {

@@ -18,7 +18,7 @@ use flow_model::key_group::KeyGroups;
 
 use crate::Time;
 use crate::checkpoint::{self, Contributions};
-use crate::head::{Outcome, Register, Step, Version};
+use crate::head::{Outcome, Register, Step, Version, Writer};
 use crate::lanes::Lanes;
 use crate::patience::Patience;
 use crate::restart::{self, Failures, Verdict};
@@ -35,7 +35,7 @@ mod settling;
 
 pub use beginning::{Beginning, Life, Owed};
 pub use event::{Action, Event, Failure, Found, Level, Spec};
-use intent::Intent;
+use intent::{Intent, Lead};
 use redeploy::Redeploy;
 use running::Running;
 use savepoint::Requested;
@@ -145,6 +145,8 @@ enum Then {
 pub struct Job {
     settings: Settings,
     register: Register,
+    /// HEAD is another process's, or can't be read: this one changes it no more.
+    lost: bool,
     /// The change of HEAD that is in flight.
     changing: Option<Intent>,
     /// Changes that wait for it.
@@ -191,6 +193,7 @@ impl Job {
         let mut job = Job {
             register: Register::new(unique, head),
             settings,
+            lost: false,
             changing: None,
             waiting: VecDeque::new(),
             phase: Phase::Leading,
@@ -210,10 +213,7 @@ impl Job {
             deleting: 0,
             actions: Vec::new(),
         };
-        match job.first(beginning) {
-            Ok(head) => job.want(Intent::Lead(Box::new(head))),
-            Err(end) => job.over(end),
-        }
+        job.lead(Lead::First(Box::new(beginning)));
         let actions = std::mem::take(&mut job.actions);
         (job, actions)
     }
@@ -230,6 +230,7 @@ impl Job {
                 let outcome = self.register.read(*found);
                 self.head_settled(outcome);
             }
+            Event::HeadUnreadable(why) => self.head_unreadable(&why),
             Event::ManifestLoaded(incarnation, checkpoint, loaded) => self.loaded(&incarnation, checkpoint, loaded),
             Event::Adopted(adopted) => self.adopted(adopted),
             Event::Failed { attempt, failure } => self.failed(attempt, failure),
@@ -298,10 +299,11 @@ impl Job {
         self.pin_settled();
         let with = savepoint::last(&self.requested);
         let is_held = with.is_some() || self.is_redeploying();
+        let committing = self.is_wanting(|intent| matches!(intent, Intent::Complete(..)));
         if let Phase::Running(running) = &mut self.phase {
             let failed = running.advance(self.now, &self.lanes, (is_held, with), &mut self.actions);
             let attempt = running.attempt;
-            for complete in running.take_complete(self.now, &self.lanes) {
+            for complete in running.take_complete(self.now, &self.lanes, committing) {
                 self.want(complete);
             }
             if let Some(failure) = failed {
@@ -570,31 +572,40 @@ impl Job {
             Outcome::Ask(Step::Read) => self.actions.push(Action::ReadHead),
             Outcome::Ask(Step::Swap(head, expected)) => self.actions.push(Action::Swap { head, expected }),
             Outcome::Accepted => self.changed(),
-            Outcome::Deposed { leader, term } => {
-                self.changing = None;
-                self.waiting.clear();
+            Outcome::Outdated(_) if self.may_lead_anew() => self.lead_anew(),
+            Outcome::Deposed(Writer { leader, term }) | Outcome::Outdated(Writer { leader, term }) => {
                 let reason =
                     format!("HEAD is {leader}'s now (term {term}): this process does not lead the job any more");
-                self.actions.push(Action::Tell(Level::Error, reason.clone()));
-                let end = End::Deposed(reason);
-                if self.settings.cluster.is_some() {
-                    // What runs is the other one's.
-                    if !matches!(self.phase, Phase::Over(_)) {
-                        self.over(end);
-                    }
-                    return;
-                }
-                if let Some(attempt) = self.at_work() {
-                    self.actions.push(Action::Cancel { attempt });
-                    self.phase = Phase::Stopping(attempt, Then::End(end));
-                    return;
-                }
-                match &self.phase {
-                    Phase::Stopping(attempt, _) => self.phase = Phase::Stopping(*attempt, Then::End(end)),
-                    Phase::Over(_) => {}
-                    _ => self.over(end),
-                }
+                let end = End::Deposed(reason.clone());
+                // What runs in a cluster is the other one's.
+                self.lost(reason, end, self.settings.cluster.is_some());
             }
+        }
+    }
+
+    fn head_unreadable(&mut self, why: &str) {
+        let reason = format!(
+            "HEAD can't be read, so nothing can be committed any more: {why}; when it is mended, or put back as it was, deploy \
+             the job again with --take-over"
+        );
+        let end = End::Failed(Failure { kind: restart::Kind::Fatal, reason: reason.clone() });
+        self.register.give_up();
+        self.lost(reason, end, false);
+    }
+
+    /// HEAD can't be changed any more: the job ends here, at once if what runs is to be let alone.
+    fn lost(&mut self, reason: String, end: End, at_once: bool) {
+        (self.lost, self.changing) = (true, None);
+        self.waiting.clear();
+        self.actions.push(Action::Tell(Level::Error, reason));
+        match (self.at_work(), &self.phase) {
+            (_, Phase::Over(_)) => {}
+            (Some(attempt), _) if !at_once => {
+                self.actions.push(Action::Cancel { attempt });
+                self.phase = Phase::Stopping(attempt, Then::End(end));
+            }
+            (_, Phase::Stopping(attempt, _)) if !at_once => self.phase = Phase::Stopping(*attempt, Then::End(end)),
+            _ => self.over(end),
         }
     }
 }

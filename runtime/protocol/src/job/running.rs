@@ -201,10 +201,10 @@ impl Running {
         self.failed.take()
     }
 
-    /// Checkpoints whose manifests are written.
-    pub(super) fn take_complete(&mut self, now: Time, lanes: &Lanes) -> Vec<Intent> {
+    /// Checkpoints whose manifests are written, and the end if it is due; not as long as one is `committing`, which carries output.
+    pub(super) fn take_complete(&mut self, now: Time, lanes: &Lanes, committing: bool) -> Vec<Intent> {
         if let Ending::Canceling(until) = self.ending
-            && (lanes.behind() == 0 || until <= now)
+            && (lanes.behind() == 0 && !committing || until <= now)
         {
             self.ending = Ending::Told;
             self.stored.push(Intent::End(End::Canceled));

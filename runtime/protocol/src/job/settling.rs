@@ -5,7 +5,7 @@ use flow_model::checkpoint::head::Wanted;
 use flow_model::checkpoint::{Attempt, Incarnation};
 
 use super::event::{Action, Failure, Level};
-use super::intent::Intent;
+use super::intent::{Intent, Lead};
 use super::{End, Job, Life, Owed, Phase, Then};
 use crate::Time;
 
@@ -68,6 +68,15 @@ impl Job {
         self.goal.is_none() && self.latest.is_some() && self.owes() && !self.is_telling()
     }
 
+    /// A checkpoint has come to count while nothing ran any more and the end was about to be told: what it carries is written first.
+    pub(super) fn settle_before_the_end(&mut self) {
+        if let (Phase::Telling(end), true, None) = (&self.phase, self.owes(), &self.goal) {
+            let end = end.clone();
+            self.waiting.retain(|intent| !matches!(intent, Intent::End(_)));
+            self.tell_end(end);
+        }
+    }
+
     /// There is no more time behind such a pause.
     pub(super) fn is_late(&self, pause: Time) -> bool {
         let until = self.goal.as_ref().and_then(Goal::until);
@@ -116,12 +125,9 @@ impl Job {
             Some(Goal::Begin(life)) => {
                 // What it failed at is over with its former life.
                 self.failures.over();
-                let Some(former) = self.register.current() else { return };
-                let leader = self.settings.leader.clone();
-                let head = former.next_life(leader, life.incarnation, life.origin, self.now);
                 (self.latest, self.swept) = (None, false);
                 self.phase = Phase::Leading;
-                self.want(Intent::Lead(Box::new(head)));
+                self.lead(Lead::Next(life));
             }
             Some(Goal::End(end, until)) => {
                 self.goal = Some(Goal::End(end.clone(), until));

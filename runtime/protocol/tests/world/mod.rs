@@ -72,6 +72,9 @@ pub struct Counts {
     pub found: u64,
     pub scaled: u64,
     pub late_orders: u64,
+    pub taken_over: u64,
+    pub abandoned: u64,
+    pub written_anew: u64,
 }
 
 impl std::ops::AddAssign for Counts {
@@ -85,6 +88,9 @@ impl std::ops::AddAssign for Counts {
         self.found += other.found;
         self.scaled += other.scaled;
         self.late_orders += other.late_orders;
+        self.taken_over += other.taken_over;
+        self.abandoned += other.abandoned;
+        self.written_anew += other.written_anew;
     }
 }
 
@@ -121,6 +127,9 @@ pub struct World {
     lives: u128,
     /// The one that was deployed last.
     life: Option<Life>,
+    /// Those that a user let take over, and give up what the former one owes.
+    may_take_over: BTreeSet<Incarnation>,
+    may_abandon: BTreeSet<Incarnation>,
     confirmed: u64,
     /// What came about.
     counts: Counts,
@@ -149,6 +158,11 @@ fn contributions(width: u32) -> Contributions {
     ])
 }
 
+/// How a leader names itself in HEAD.
+fn leader_name(term: u64) -> String {
+    format!("leader {term}")
+}
+
 fn settings(leader: u64, width: u32, in_cluster: bool) -> Settings {
     Settings {
         pipeline: "p".parse().expect("a name"),
@@ -157,7 +171,7 @@ fn settings(leader: u64, width: u32, in_cluster: bool) -> Settings {
         checkpoints: checkpoint::Settings { interval: 100, timeout: 400, min_pause: 0, concurrent: 2, tolerated: 2 },
         restart: restart::Settings { attempts: u32::MAX, pause: 10, longest: 50 },
         retained: 2,
-        leader: format!("leader {leader}"),
+        leader: leader_name(leader),
         cluster: in_cluster.then_some(InCluster { term: leader, finding: 150 }),
     }
 }
@@ -184,6 +198,8 @@ impl World {
             leaders: Vec::new(),
             lives: 0,
             life: None,
+            may_take_over: BTreeSet::new(),
+            may_abandon: BTreeSet::new(),
             confirmed: 0,
             counts: Counts::default(),
             ending: false,
@@ -269,7 +285,19 @@ impl World {
             }
         }
         let follows = self.head.as_ref().map(|(head, _)| head.incarnation.clone());
-        let life = Life { incarnation, follows, origin, owed: Owed::Write, take_over: false };
+        let owed = match self.dice.roll(5) {
+            0 => Owed::Abandon,
+            1 => Owed::WriteAnew,
+            _ => Owed::Write,
+        };
+        let take_over = self.head.as_ref().is_some_and(|(head, _)| head.wanted == Wanted::Running);
+        if take_over {
+            self.may_take_over.insert(incarnation.clone());
+        }
+        if owed == Owed::Abandon {
+            self.may_abandon.insert(incarnation.clone());
+        }
+        let life = Life { incarnation, follows, origin, owed, take_over };
         self.life = Some(life.clone());
         self.lead(Beginning::Deployed(life));
     }
@@ -346,6 +374,10 @@ impl World {
         if faults && self.dice.one_in(60) {
             return self.crash();
         }
+        if faults && self.dice.one_in(300) {
+            // A user says that who runs it is gone for good, be it true or not.
+            return self.deploy_anew();
+        }
         if faults && self.dice.one_in(40) && self.leaders.len() > 1 {
             let which = self.dice.roll(self.leaders.len() as u64) as usize;
             self.leaders[which].asleep = !self.leaders[which].asleep;
@@ -415,7 +447,8 @@ impl World {
         match (&self.life, &self.head) {
             (Some(life), Some(head)) if !is_over(head, life) => {
                 let mut life = life.clone();
-                if head.0.wanted == Wanted::Running && head.0.incarnation != life.incarnation {
+                let takes_over = life.take_over && life.follows.as_ref() == Some(&head.0.incarnation);
+                if head.0.wanted == Wanted::Running && head.0.incarnation != life.incarnation && !takes_over {
                     // A deploy of before was done after all.
                     (life.incarnation, life.origin) = (head.0.incarnation.clone(), head.0.origin.clone());
                     self.life = Some(life.clone());
@@ -523,10 +556,17 @@ impl World {
             }
             Action::Finish { attempt } | Action::Cancel { attempt } => self.stop(which, attempt),
             Action::Ended(End::Finished) => self.over = true,
+            Action::Ended(End::Refused(_)) => {
+                // Its user does something else, if it did not begin.
+                let began =
+                    |life: &Life| self.head.as_ref().is_some_and(|(head, _)| head.incarnation == life.incarnation);
+                self.life = self.life.take().filter(began);
+            }
+            Action::Tell(_, text) => self.counts.written_anew += u64::from(text.starts_with("--reset-progress")),
             Action::SavepointOver(name, Ok(checkpoint)) => {
                 let term = self.leaders[which].term;
                 if self.last.remove(&(term, name.clone())) {
-                    self.is_last(&name, checkpoint);
+                    self.is_last(term, &name, checkpoint);
                 }
                 self.counts.savepoints += 1;
                 assert_ne!(name.as_str(), PREVIOUS);
@@ -550,7 +590,6 @@ impl World {
             | Action::Accepted(..)
             | Action::SavepointOver(..)
             | Action::Abandoned(..)
-            | Action::Tell(..)
             | Action::Ended(_) => {}
         }
     }

@@ -1,6 +1,6 @@
 //! What lies in the store, and what has to hold of it whenever it changes.
 
-use flow_model::checkpoint::head::{Origin, Savepoint, Wanted};
+use flow_model::checkpoint::head::{Origin, PREVIOUS, Savepoint, Wanted};
 use flow_model::checkpoint::{CheckpointId, Head, Incarnation, Manifest, ObjectName};
 use flow_model::ids::SavepointName;
 use flow_protocol::head::Answer;
@@ -9,7 +9,7 @@ use flow_protocol::restart::Kind;
 use flow_protocol::retention;
 
 use super::attempt::owed;
-use super::{Plant, World};
+use super::{Plant, World, leader_name};
 
 impl World {
     /// The manifest of a life that begins with a checkpoint of another one.
@@ -50,6 +50,7 @@ impl World {
         if !is_expected && self.plant != Plant::IgnoresConditions {
             return Answer::Conflict;
         }
+        let is_abandoned = self.may_abandon.contains(&head.incarnation);
         if let Some((before, _)) = &self.head {
             assert!(head.term >= before.term, "the term falls:\n{}", self.story());
             if head.incarnation == before.incarnation {
@@ -59,14 +60,19 @@ impl World {
                 let is_new = head.revision > before.revision;
                 assert!(!is_new || head.attempt > before.attempt, "an attempt has two descriptions:\n{}", self.story());
             } else {
-                assert_ne!(before.wanted, Wanted::Running, "a life is cut off:\n{}", self.story());
-                assert!(self.is_written(before), "a life ends and owes output:\n{}", self.story());
+                let is_over = before.wanted != Wanted::Running;
+                assert!(is_over || self.may_take_over.contains(&head.incarnation), "cut off:\n{}", self.story());
+                let is_written = self.is_written(before);
+                assert!(is_written || is_abandoned, "a life ends and owes output:\n{}", self.story());
+                self.counts.taken_over += u64::from(!is_over);
+                self.counts.abandoned += u64::from(!is_written);
             }
             if head.wanted != Wanted::Running && !head.unwritten {
                 assert!(self.is_written(&head), "HEAD says that all is written:\n{}", self.story());
             }
             for savepoint in head.savepoints.iter().filter(|new| !before.savepoints.contains(new)) {
-                let is_whole = self.is_all_written(&savepoint.incarnation, savepoint.checkpoint);
+                let is_whole = self.is_all_written(&savepoint.incarnation, savepoint.checkpoint)
+                    || is_abandoned && savepoint.name.as_str() == PREVIOUS;
                 assert!(is_whole, "a savepoint carries output that is not written:\n{}", self.story());
             }
         }
@@ -84,8 +90,9 @@ impl World {
     }
 
     /// A job that ends with a savepoint has taken no checkpoint behind it: who begins with it repeats nothing.
-    pub(super) fn is_last(&self, name: &SavepointName, checkpoint: CheckpointId) {
-        let Some((head, _)) = &self.head else { return };
+    pub(super) fn is_last(&self, leader: u64, name: &SavepointName, checkpoint: CheckpointId) {
+        // Where another leads by now, the job goes on.
+        let Some((head, _)) = self.head.as_ref().filter(|(head, _)| head.leader == leader_name(leader)) else { return };
         let is_it = |kept: &Savepoint| kept.checkpoint == checkpoint && kept.incarnation == head.incarnation;
         if head.savepoint(name).is_some_and(is_it) {
             assert_eq!(head.latest, Some(checkpoint), "behind {name}:\n{}", self.story());

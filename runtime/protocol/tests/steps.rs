@@ -1,0 +1,208 @@
+//! One job, event by event, where chance would seldom lead: what a former leader had sent lands late, a user stops the job while a
+//! checkpoint is on its way to HEAD, HEAD can't be read any more.
+
+use flow_model::checkpoint::head::{Savepoint, Wanted};
+use flow_model::checkpoint::snapshot::{Output, Part, Piece, Progress, Segment};
+use flow_model::checkpoint::{Attempt, CheckpointId, Chunk, Head, Incarnation, ObjectName};
+use flow_model::ids::{OperatorName, SavepointName};
+use flow_protocol::checkpoint::{self, Contribution, Contributions};
+use flow_protocol::head::Answer;
+use flow_protocol::job::{Action, Beginning, End, Event, Failure, Job, Life, Owed, Settings};
+use flow_protocol::restart::{self, Kind};
+
+fn out() -> OperatorName {
+    "out".parse().expect("a name")
+}
+
+fn settings(leader: &str) -> Settings {
+    Settings {
+        pipeline: "p".parse().expect("a name"),
+        key_groups: Default::default(),
+        contributions: Contributions::from([(out(), Contribution { parallelism: 1, states: vec![], output: true })]),
+        checkpoints: checkpoint::Settings { interval: 100, timeout: 400, min_pause: 0, concurrent: 1, tolerated: 2 },
+        restart: restart::Settings { attempts: u32::MAX, pause: 10, longest: 50 },
+        retained: 1,
+        leader: leader.to_owned(),
+        cluster: None,
+    }
+}
+
+fn life(number: u128, follows: Option<u128>) -> Life {
+    Life {
+        incarnation: Incarnation::of(number),
+        follows: follows.map(Incarnation::of),
+        origin: None,
+        owed: Owed::Write,
+        take_over: false,
+    }
+}
+
+/// The only swap among these.
+fn swap(actions: &[Action]) -> (Head, Option<String>) {
+    let swaps = actions.iter().filter_map(|action| match action {
+        Action::Swap { head, expected } => Some(((**head).clone(), expected.clone())),
+        _ => None,
+    });
+    let [swap] = swaps.collect::<Vec<_>>().try_into().unwrap_or_else(|_| panic!("not one swap: {actions:?}"));
+    swap
+}
+
+fn done(job: &mut Job, version: &str) -> Vec<Action> {
+    job.handle(1, Event::Swapped(Answer::Done(version.to_owned())))
+}
+
+/// The HEAD that a first leader has written, and the job that it leads.
+fn led() -> (Job, Vec<Action>, Head) {
+    let (mut job, actions) = Job::new(settings("first"), Beginning::Deployed(life(1, None)), (1, 0), None);
+    let (head, expected) = swap(&actions);
+    assert_eq!(expected, None);
+    let actions = done(&mut job, "v1");
+    (job, actions, head)
+}
+
+/// A second leader has proposed itself, and finds that HEAD is this by now.
+fn second_finds(beginning: Beginning, read: &Head, found: Head) -> (Job, Vec<Action>) {
+    let (mut second, actions) = Job::new(settings("second"), beginning, (2, 0), Some((read.clone(), "v1".to_owned())));
+    assert_eq!(swap(&actions).1.as_deref(), Some("v1"));
+    let actions = second.handle(1, Event::Swapped(Answer::Conflict));
+    assert!(matches!(actions[..], [Action::ReadHead]), "{actions:?}");
+    let actions = second.handle(1, Event::HeadRead(Box::new(Some((found, "v2".to_owned())))));
+    (second, actions)
+}
+
+/// What the first leader had sent before it ended.
+fn late(head: &Head) -> Head {
+    let mut late = head.clone();
+    (late.attempt, late.nonce) = (Attempt(head.attempt.0 + 1), "of the first".to_owned());
+    late
+}
+
+#[test]
+fn what_a_former_leader_sent_and_lands_late_is_built_upon() {
+    let (_, _, head) = led();
+    let late = late(&head);
+    let (mut second, actions) = second_finds(Beginning::Resumed(life(1, None)), &head, late.clone());
+    let (again, expected) = swap(&actions);
+    assert_eq!(expected.as_deref(), Some("v2"));
+    assert_eq!((again.term, again.attempt), (late.term + 1, Attempt(late.attempt.0 + 1)));
+    let actions = done(&mut second, "v3");
+    assert!(matches!(actions[..], [Action::Deploy { attempt, .. }] if attempt == again.attempt), "{actions:?}");
+}
+
+#[test]
+fn what_another_leader_of_the_same_term_or_a_higher_one_wrote_is_not() {
+    let (_, _, head) = led();
+    for term in [head.term + 1, head.term + 2] {
+        let mut found = late(&head);
+        found.term = term;
+        let (_, actions) = second_finds(Beginning::Resumed(life(1, None)), &head, found);
+        assert!(matches!(&actions[..], [.., Action::Ended(End::Deposed(_))]), "{actions:?}");
+        assert!(!actions.iter().any(|action| matches!(action, Action::Swap { .. })), "{actions:?}");
+    }
+}
+
+#[test]
+fn a_life_that_was_ended_when_another_began_may_run_after_all() {
+    let (_, _, mut head) = led();
+    head.wanted = Wanted::Canceled;
+    let mut runs = late(&head);
+    runs.wanted = Wanted::Running;
+    let (_, actions) = second_finds(Beginning::Deployed(life(2, Some(1))), &head, runs);
+    assert!(matches!(&actions[..], [Action::Ended(End::Refused(why))] if why.contains("first")), "{actions:?}");
+}
+
+#[test]
+fn who_is_deposed_changes_head_no_more() {
+    let (mut job, _, _) = swapping();
+    let mut found = job.head().expect("it leads").clone();
+    (found.term, found.nonce, found.leader) = (found.term + 1, "of the second".to_owned(), "second".to_owned());
+    let (name, time): (SavepointName, _) = ("kept".parse().expect("a name"), 1);
+    let checkpoint = at(found.attempt, 1);
+    found.savepoints.push(Savepoint { name: name.clone(), incarnation: found.incarnation.clone(), checkpoint, time });
+    job.handle(5, Event::Swapped(Answer::Conflict));
+    job.handle(6, Event::HeadRead(Box::new(Some((found, "v2".to_owned())))));
+    let actions = job.handle(7, Event::GiveUp { number: 1, name });
+    assert!(matches!(actions[..], [Action::Accepted(1, Err(_))]), "{actions:?}");
+}
+
+fn at(attempt: Attempt, counter: u64) -> CheckpointId {
+    CheckpointId((u64::from(attempt.0) << 32) + counter)
+}
+
+/// A checkpoint that carries output, as far as its swap: the job, the attempt, the checkpoint.
+fn swapping() -> (Job, Attempt, CheckpointId) {
+    let (mut job, actions, head) = led();
+    let attempt = head.attempt;
+    assert!(matches!(actions[..], [Action::Deploy { .. }]), "{actions:?}");
+    let actions = job.handle(2, Event::Started { attempt });
+    let triggered = actions.iter().find_map(|action| match action {
+        Action::Trigger { checkpoint, .. } => Some(*checkpoint),
+        _ => None,
+    });
+    let checkpoint = triggered.expect("a first checkpoint");
+    assert_eq!(checkpoint, at(attempt, checkpoint.0 & u64::from(u32::MAX)));
+    let object = ObjectName::new(&head.incarnation, checkpoint, 7);
+    let part = Part { chunk: Chunk { object, offset: 0, length: 1, crc: 0 }, records: 1 };
+    let segments = vec![Segment { checkpoint, parts: vec![part] }];
+    let acknowledge = |piece| Event::Acknowledged { attempt, checkpoint, node: out(), subtask: 0, piece };
+    job.handle(3, acknowledge(Piece::Output(Output { lane: 0, segments, files: vec![] })));
+    let actions = job.handle(3, acknowledge(Piece::Passed { ended: false, splits: vec![] }));
+    assert!(actions.iter().any(|action| matches!(action, Action::StoreManifest(_))), "{actions:?}");
+    let actions = job.handle(4, Event::ManifestStored(checkpoint, Ok(())));
+    assert_eq!(swap(&actions).0.latest, Some(checkpoint));
+    (job, attempt, checkpoint)
+}
+
+#[test]
+fn a_job_is_stopped_behind_the_output_of_a_checkpoint_that_is_on_its_way() {
+    let (mut job, attempt, checkpoint) = swapping();
+    let actions = job.handle(5, Event::Cancel);
+    assert!(actions.is_empty(), "{actions:?}");
+    let actions = done(&mut job, "v2");
+    assert!(matches!(actions[..], [Action::Confirm { .. }, ..]), "{actions:?}");
+    assert!(!actions.iter().any(|action| matches!(action, Action::Swap { .. })), "{actions:?}");
+    let progress = Progress { checkpoint, part: 1 };
+    let actions = job.handle(6, Event::Progressed { attempt, lane: (out(), 0), progress });
+    let (end, _) = swap(&actions);
+    assert_eq!((end.wanted, end.unwritten), (Wanted::Canceled, false));
+}
+
+#[test]
+fn output_of_a_checkpoint_that_came_to_count_when_nothing_ran_is_written_before_the_end() {
+    let (mut job, attempt, checkpoint) = swapping();
+    let failure = Failure { kind: Kind::Fatal, reason: "broken".to_owned() };
+    job.handle(5, Event::Failed { attempt, failure });
+    job.handle(6, Event::Stopped { attempt });
+    let (next, _) = swap(&done(&mut job, "v2"));
+    assert_eq!((next.wanted, next.attempt), (Wanted::Running, Attempt(attempt.0 + 1)));
+    let actions = done(&mut job, "v3");
+    assert!(matches!(actions[..], [Action::Settle { .. }]), "{actions:?}");
+    let progress = Progress { checkpoint, part: 1 };
+    job.handle(7, Event::Progressed { attempt: next.attempt, lane: (out(), 0), progress });
+    let (end, _) = swap(&job.handle(8, Event::Stopped { attempt: next.attempt }));
+    assert_eq!((end.wanted, end.unwritten), (Wanted::Failed, false));
+    let actions = done(&mut job, "v4");
+    assert!(matches!(&actions[..], [Action::Ended(End::Failed(failure))] if failure.reason == "broken"), "{actions:?}");
+}
+
+#[test]
+fn a_job_whose_head_can_not_be_read_any_more_fails() {
+    let (mut job, attempt, _) = swapping();
+    let actions = job.handle(5, Event::Swapped(Answer::Conflict));
+    assert!(matches!(actions[..], [Action::ReadHead]), "{actions:?}");
+    let actions = job.handle(6, Event::HeadUnreadable("it is no JSON".to_owned()));
+    assert!(actions.iter().any(|action| matches!(action, Action::Cancel { .. })), "{actions:?}");
+    let actions = job.handle(7, Event::Stopped { attempt });
+    let [Action::Ended(End::Failed(failure))] = &actions[..] else { panic!("{actions:?}") };
+    assert!(failure.reason.contains("it is no JSON"), "{failure:?}");
+}
+
+#[test]
+fn a_job_that_is_canceled_ends_though_its_head_can_not_be_read() {
+    let (mut job, attempt, _) = swapping();
+    job.handle(5, Event::Swapped(Answer::Conflict));
+    job.handle(6, Event::Cancel);
+    job.handle(7, Event::HeadUnreadable("it is no JSON".to_owned()));
+    let actions = job.handle(8, Event::Stopped { attempt });
+    assert!(matches!(&actions[..], [Action::Ended(End::Failed(_))]), "{actions:?}");
+}
