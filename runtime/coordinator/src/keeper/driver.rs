@@ -20,6 +20,8 @@ use super::{Kept, Shared, Status, documents, settings, shown, unix_ms};
 
 /// How long a swap or a deletion that was not answered waits before it is sent again.
 const AGAIN: Duration = Duration::from_millis(200);
+/// How long a HEAD that is none, or that nobody lets us read, may stay so: somebody may be mending it.
+const UNREADABLE: Duration = Duration::from_secs(30);
 /// How often the thread looks at the clock when nothing happens.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -238,26 +240,42 @@ impl Driver {
     fn act(&mut self, action: Action) {
         tracing::debug!(job = %self.kept.id, "{action:?}");
         match action {
-            Action::Swap { head, expected } => self.beside(|store, tell| async move {
-                let (answer, error) = documents::swap(&store, &head, expected).await;
-                if answer == flow_protocol::head::Answer::Again {
-                    tokio::time::sleep(AGAIN).await;
-                }
-                if let Some(error) = error {
-                    tracing::warn!("HEAD in {}: {error}", store.place());
-                    tokio::time::sleep(4 * AGAIN).await;
-                }
-                tell(Event::Swapped(answer));
-            }),
-            Action::ReadHead => self.beside(|store, tell| async move {
-                loop {
-                    match documents::read_head(&store).await {
-                        Ok(head) => return tell(Event::HeadRead(Box::new(head))),
-                        Err(error) => tracing::warn!("HEAD in {}: {error}", store.place()),
+            Action::Swap { head, expected } => {
+                let shared = self.shared.clone();
+                self.beside(|store, tell| async move {
+                    let (answer, error) = documents::swap(&store, &head, expected).await;
+                    if answer == flow_protocol::head::Answer::Again {
+                        tokio::time::sleep(AGAIN).await;
                     }
-                    tokio::time::sleep(AGAIN).await;
-                }
-            }),
+                    match error {
+                        Some(error) => {
+                            shared.head_trouble(&format!("HEAD in {}: {error}", store.place()));
+                            tokio::time::sleep(4 * AGAIN).await;
+                        }
+                        None => shared.head_well(),
+                    }
+                    tell(Event::Swapped(answer));
+                });
+            }
+            Action::ReadHead => {
+                let shared = self.shared.clone();
+                self.beside(|store, tell| async move {
+                    let began = Instant::now();
+                    loop {
+                        match documents::read_head(&store).await {
+                            Ok(head) => {
+                                shared.head_well();
+                                return tell(Event::HeadRead(Box::new(head)));
+                            }
+                            Err(error) if !error.is_retryable() && began.elapsed() > UNREADABLE => {
+                                return tell(Event::HeadUnreadable(error.to_string()));
+                            }
+                            Err(error) => shared.head_trouble(&error.to_string()),
+                        }
+                        tokio::time::sleep(AGAIN).await;
+                    }
+                });
+            }
             Action::LoadManifest(incarnation, checkpoint) => self.load(incarnation, checkpoint),
             Action::StoreManifest(manifest) => {
                 let before = self.job.latest().map_or(CheckpointId::NONE, |latest| latest.checkpoint);

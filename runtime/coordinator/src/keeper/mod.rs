@@ -14,6 +14,7 @@ mod origin;
 mod savepoints;
 pub(crate) mod stored;
 
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -58,9 +59,24 @@ struct Shared {
     savepoints: Mutex<Savepoints>,
     log: Arc<JobLog>,
     plan: Plan,
+    /// HEAD could not be read or written when that was last tried, and people were told.
+    head_trouble: AtomicBool,
 }
 
 impl Shared {
+    /// HEAD can't be read or written for now: people are told once, until it can be.
+    fn head_trouble(&self, what: &str) {
+        tracing::warn!("{what}");
+        if !self.head_trouble.swap(true, SeqCst) {
+            self.log.add(flow_worker::log::Level::Warn, None, format!("{what}; trying again"));
+        }
+    }
+
+    /// HEAD was read or written.
+    fn head_well(&self) {
+        self.head_trouble.store(false, SeqCst);
+    }
+
     fn status(&self) -> MutexGuard<'_, Status> {
         self.status.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -122,6 +138,7 @@ impl Keeper {
             savepoints: Mutex::default(),
             log: Arc::default(),
             plan: kept.checked.plan().clone(),
+            head_trouble: AtomicBool::new(false),
         });
         let keeper = Keeper { shared: shared.clone(), store: kept.store.clone(), messages: messages.clone() };
         let driver = Driver::new(kept, head, shared, messages, Box::new(on_end));

@@ -81,6 +81,18 @@ fn a_manifest_of_a_later_version_is_named() {
     fails_naming(&flowd, &job, &[&id, &earlier, "/manifest", "7"]);
 }
 
+/// Half a minute: somebody may be about to mend it.
+#[test]
+fn a_head_that_is_none_any_more_is_named() {
+    let flowd = Flowd::new();
+    let (job, place) = with_checkpoints(&flowd);
+    fs::write(place.join("HEAD"), "not what it was").expect("written");
+    fails_naming(&flowd, &job, &["/HEAD", "expected ident", "--take-over"]);
+    let told = flowd.ctl(&["logs", &job]).stdout;
+    assert!(told.contains("trying again"), "{told}");
+    assert_eq!(fs::read(place.join("HEAD")).expect("there"), b"not what it was");
+}
+
 #[test]
 fn a_missing_manifest_is_named() {
     let mut flowd = Flowd::new();

@@ -585,7 +585,7 @@ impl Job {
 
     fn head_unreadable(&mut self, why: &str) {
         let reason = format!(
-            "HEAD can't be read, so nothing can be committed any more: {why}; when it is mended, or put back as it was, deploy \
+            "nothing can be committed any more: {why}; when it is mended, or put back as it was, deploy \
              the job again with --take-over"
         );
         let end = End::Failed(Failure { kind: restart::Kind::Fatal, reason: reason.clone() });
