@@ -538,3 +538,32 @@ fn a_state_that_was_given_up_is_left_out() {
         assert_eq!(value.is_some(), name < 100, "key {name}: those from 100 on are of state 1");
     }
 }
+
+/// A disk that is full, say: the checkpoint is declined, the task goes on, and what could not be saved is in the next one.
+#[test]
+fn what_can_not_be_saved_is_saved_with_the_next_checkpoint() {
+    let mut job = Job::new(1 << 20);
+    job.put(&[(1, Some(10)), (2, Some(10)), (3, Some(10))]);
+    checkpoint(&mut job);
+    let (runs, away) = (job.dir.path().join("0/runs"), job.dir.path().join("0/away"));
+    std::fs::rename(&runs, &away).expect("moved");
+    // A link to itself: nothing can be opened there, for a reason that may pass.
+    std::os::unix::fs::symlink(&runs, &runs).expect("a link");
+    for (name, length) in [(2, Some(20)), (4, Some(20))] {
+        job.put(&[(name, length)]);
+        job.barrier();
+    }
+    job.put(&[(3, None), (4, Some(30))]);
+    let declined = || job.remote.0.lock().expect("no panic").declined.len();
+    let begun = std::time::Instant::now();
+    while declined() < 2 {
+        assert!(begun.elapsed().as_secs() < 60, "{} checkpoints were declined", declined());
+        std::thread::sleep(std::time::Duration::from_millis(1));
+    }
+    std::fs::remove_file(&runs).expect("a link");
+    std::fs::rename(&away, &runs).expect("moved back");
+    checkpoint(&mut job);
+    job.start(1, true);
+    checkpoint(&mut job);
+    job.start(2, true);
+}
