@@ -7,6 +7,7 @@
 //! | [`server`], [`topics`], [`settings`] | Kafka and the store of checkpoints |
 //! | [`floor`] | the loop by hand |
 //! | [`job`], [`measure`], [`child`] | the jobs, one run of one, its process |
+//! | [`state`] | checkpoints and restores of a large state |
 //! | [`latency`] | how late records leave at a fixed rate |
 //! | [`machine`], [`result`], [`profile`] | the machine's noise, the figures, where the CPU goes |
 
@@ -21,6 +22,7 @@ mod profile;
 mod result;
 mod server;
 mod settings;
+mod state;
 mod topics;
 
 use std::path::{Path, PathBuf};
@@ -82,6 +84,7 @@ const BUCKET: &str = "checkpoints";
 #[derive(Debug, Subcommand)]
 enum Step {
     Latency(latency::Args),
+    State(state::Args),
     #[command(hide = true)]
     Floor(floor::Args),
     #[command(hide = true)]
@@ -112,6 +115,10 @@ fn main() -> anyhow::Result<()> {
         Some(Step::Contents { brokers, topic }) => {
             println!("{}", serde_json::to_string(&topics::contents(brokers, topic)?)?);
             Ok(())
+        }
+        Some(Step::State(args)) => {
+            child::catch_interrupts();
+            state::run(args)
         }
         Some(Step::Latency(_)) | None => run(&args),
     }

@@ -368,6 +368,13 @@ pub fn counter(description: &Value, operator: &str, counter: &str) -> u64 {
     one[counter].as_u64().expect("a number")
 }
 
+/// The same of an operator that is not there before the first attempt of its job.
+pub fn counted(description: &Value, operator: &str, name: &str) -> u64 {
+    let there =
+        description["operators"].as_array().is_some_and(|all| all.iter().any(|one| one["operator"] == operator));
+    if there { counter(description, operator, name) } else { 0 }
+}
+
 /// Where the built components lie.
 pub fn plugins() -> PathBuf {
     let cache = || env::var_os("XDG_CACHE_HOME").map_or_else(|| home().join(".cache"), PathBuf::from);

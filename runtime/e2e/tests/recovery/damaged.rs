@@ -4,7 +4,7 @@ use std::fs;
 use std::path::{Path, PathBuf};
 
 use flow_e2e::broker::Broker;
-use flow_e2e::flowd::{Flowd, state};
+use flow_e2e::flowd::{Flowd, counted, state};
 use flow_e2e::topic;
 use serde_json::Value;
 
@@ -40,13 +40,6 @@ fn latest(place: &Path) -> (PathBuf, String, String) {
     let (incarnation, latest) = (text(&head["incarnation"]), text(&head["latest"]));
     let retained = head["retained"].as_array().expect("a list");
     (place.join(incarnation).join(&latest), latest, text(&retained[retained.len() - 2]))
-}
-
-/// A counter of an operator, which is not there before its first attempt.
-fn counted(description: &Value, operator: &str, counter: &str) -> u64 {
-    let there =
-        description["operators"].as_array().is_some_and(|all| all.iter().any(|one| one["operator"] == operator));
-    if there { flow_e2e::flowd::counter(description, operator, counter) } else { 0 }
 }
 
 /// The checkpoint up to which the lane of the sink had written when the last one was taken.
