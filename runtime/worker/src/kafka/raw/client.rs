@@ -3,9 +3,11 @@
 use std::ffi::{CStr, CString, c_char, c_int};
 use std::ptr::NonNull;
 use std::sync::Arc;
+use std::sync::atomic::AtomicI32;
 use std::time::Duration;
 
 use super::callback::{self, Told};
+use super::question::NOBODY;
 use super::rd;
 use crate::kafka::connection::Hidden;
 use crate::kafka::{Error, Settings};
@@ -23,6 +25,8 @@ pub(in crate::kafka) struct Client {
     told: Arc<Told>,
     brokers: String,
     mechanism: Option<&'static str>,
+    /// The number of a broker that has answered when another one did not; [`NOBODY`] before that.
+    pub(super) answering: AtomicI32,
 }
 
 // SAFETY: the handle may be used from many threads at once (module docs); `Told` is Sync by itself.
@@ -81,7 +85,8 @@ impl Client {
         match NonNull::new(unsafe { rd::rd_kafka_new(native, conf, text.as_mut_ptr(), text.len()) }) {
             Some(handle) => {
                 let (brokers, mechanism) = (settings.brokers().to_owned(), settings.mechanism);
-                let client = Client { handle, told, brokers, mechanism };
+                let answering = AtomicI32::new(NOBODY);
+                let client = Client { handle, told, brokers, mechanism, answering };
                 client.serve_tokens(settings)?;
                 Ok(client)
             }

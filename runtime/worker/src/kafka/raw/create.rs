@@ -55,20 +55,4 @@ impl Client {
         }
         Ok(())
     }
-
-    /// How many brokers the cluster has.
-    pub(in crate::kafka) fn brokers_there(&self, timeout: Duration) -> Result<u32, i32> {
-        let mut metadata = std::ptr::null();
-        // SAFETY: the handle is live; `metadata` takes the answer, which is destroyed once if there is one.
-        unsafe {
-            let within = super::client::millis(timeout);
-            let code = rd::rd_kafka_metadata(self.handle(), 0, std::ptr::null_mut(), &mut metadata, within) as i32;
-            if code != 0 {
-                return Err(code);
-            }
-            let count = (*metadata).broker_cnt;
-            rd::rd_kafka_metadata_destroy(metadata);
-            Ok(u32::try_from(count).unwrap_or(0))
-        }
-    }
 }

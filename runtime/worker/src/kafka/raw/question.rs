@@ -4,11 +4,12 @@
 use std::collections::HashMap;
 use std::ffi::{CStr, CString, c_char};
 use std::ptr::NonNull;
+use std::sync::atomic::Ordering::Relaxed;
 use std::time::Duration;
 
 use super::client::{Client, millis, owned};
 use super::list::PartitionList;
-use super::{Code, rd};
+use super::{Code, is_unanswered, rd};
 
 /// What a broker answers where no record has such a timestamp or a later one.
 const NONE: i64 = -1;
@@ -22,6 +23,10 @@ const NO_ID: &str = "AAAAAAAAAAAAAAAAAAAAAA";
 
 /// How long an answer may take that librdkafka has already given up on.
 const GRACE: Duration = Duration::from_secs(1);
+/// So long a broker may take to answer before it is asked for one that does.
+const DEAF: Duration = Duration::from_secs(2);
+/// The number of no broker: librdkafka takes the one that it has for the controller.
+pub(super) const NOBODY: i32 = -1;
 
 /// A topic as a broker describes it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -86,6 +91,25 @@ impl Drop for Event {
 impl Client {
     /// Names of all topics that we may see, or the broker's code.
     pub(in crate::kafka) fn names(&self, timeout: Duration) -> Result<Vec<String>, i32> {
+        self.metadata(timeout, |metadata| {
+            // SAFETY: the answer points to a list of `topic_cnt` topics with names that end in NUL, which live as long as it. Topics
+            // are read in place, since their codes may be ones that the bindings do not know.
+            unsafe {
+                let (first, count) = ((*metadata).topics, usize::try_from((*metadata).topic_cnt).unwrap_or(0));
+                (0..count).map(|index| owned((*first.add(index)).topic)).collect()
+            }
+        })
+    }
+
+    /// How many brokers the cluster has.
+    pub(in crate::kafka) fn brokers_there(&self, timeout: Duration) -> Result<u32, i32> {
+        // SAFETY: the answer is live.
+        self.metadata(timeout, |metadata| u32::try_from(unsafe { (*metadata).broker_cnt }).unwrap_or(0))
+    }
+
+    /// What a broker that there is a connection to says of the cluster and all of its topics, as long as `read` runs. That of some
+    /// topics is not asked for: librdkafka lets the broker make those that it knew and that are gone.
+    fn metadata<T>(&self, timeout: Duration, read: impl FnOnce(*const rd::rd_kafka_metadata) -> T) -> Result<T, i32> {
         let mut metadata = std::ptr::null();
         // SAFETY: the handle is live; `metadata` takes the answer.
         let code = unsafe {
@@ -94,14 +118,10 @@ impl Client {
         if code != 0 {
             return Err(code);
         }
-        // SAFETY: on success the answer points to a list of `topic_cnt` topics with names that end in NUL, live until it is
-        // destroyed. Topics are read in place, since their codes may be ones that the bindings do not know.
-        unsafe {
-            let (first, count) = ((*metadata).topics, usize::try_from((*metadata).topic_cnt).unwrap_or(0));
-            let names = (0..count).map(|index| owned((*first.add(index)).topic)).collect();
-            rd::rd_kafka_metadata_destroy(metadata);
-            Ok(names)
-        }
+        let read = read(metadata);
+        // SAFETY: on success there is an answer, which is destroyed once, after its use.
+        unsafe { rd::rd_kafka_metadata_destroy(metadata) };
+        Ok(read)
     }
 
     /// Topics as the cluster knows them, in any order, or the code of the whole question.
@@ -116,7 +136,7 @@ impl Client {
             // SAFETY: all are live, and copied as far as librdkafka keeps them.
             unsafe { rd::rd_kafka_DescribeTopics(self.handle(), collection, options, queue) };
         };
-        let answer = self.answer(rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, timeout, |_| (), ask);
+        let answer = self.answer_of_any(rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBETOPICS, timeout, ask);
         // SAFETY: destroyed once, after its use.
         unsafe { rd::rd_kafka_TopicCollection_destroy(collection) };
         let answer = answer?;
@@ -189,7 +209,7 @@ impl Client {
             // SAFETY: all are live, as many resources as it says, and copied as far as librdkafka keeps them.
             unsafe { rd::rd_kafka_DescribeConfigs(self.handle(), first, count, options, queue) };
         };
-        let answer = self.answer(rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, timeout, |_| (), ask);
+        let answer = self.answer_of_any(rd::rd_kafka_admin_op_t::RD_KAFKA_ADMIN_OP_DESCRIBECONFIGS, timeout, ask);
         // SAFETY: each is destroyed once, after its use.
         unsafe { rd::rd_kafka_ConfigResource_destroy_array(first, count) };
         let answer = answer?;
@@ -230,7 +250,8 @@ impl Client {
             set(options);
             let queue = rd::rd_kafka_queue_new(self.handle());
             ask(options, queue);
-            let event = rd::rd_kafka_queue_poll(queue, millis(timeout + GRACE));
+            // The time of a question to leaders begins anew when it is known who they are.
+            let event = rd::rd_kafka_queue_poll(queue, millis(2 * timeout + GRACE));
             rd::rd_kafka_queue_destroy(queue);
             rd::rd_kafka_AdminOptions_destroy(options);
             event
@@ -240,6 +261,37 @@ impl Client {
         match unsafe { rd::rd_kafka_event_error(event.0.as_ptr()) } as i32 {
             0 => Ok(event),
             code => Err(code),
+        }
+    }
+
+    /// The same of a question that each broker can answer. librdkafka asks the controller; a cluster without ZooKeeper calls any of
+    /// its brokers that, at random, and for a while one that is gone. So who is deaf is left for one that answers something else.
+    fn answer_of_any(
+        &self,
+        op: rd::rd_kafka_admin_op_t,
+        timeout: Duration,
+        ask: impl Fn(*const rd::rd_kafka_AdminOptions_t, *mut rd::rd_kafka_queue_t),
+    ) -> Result<Event, i32> {
+        let of = |broker: i32, within| {
+            let choose = |options| {
+                if broker > NOBODY {
+                    let mut text = [0 as c_char; 128];
+                    let length = text.len();
+                    // SAFETY: the options are live, the length is that of the buffer. No number but a negative one is refused.
+                    unsafe { rd::rd_kafka_AdminOptions_set_broker(options, broker, text.as_mut_ptr(), length) };
+                }
+            };
+            self.answer(op, within, choose, &ask)
+        };
+        match of(self.answering.load(Relaxed), DEAF.min(timeout)) {
+            Err(code) if is_unanswered(code) => {
+                // SAFETY: the answer is live.
+                let answering = self.metadata(timeout, |metadata| unsafe { (*metadata).orig_broker_id });
+                let answering = answering.map_err(|_| code)?;
+                self.answering.store(answering, Relaxed);
+                of(answering, timeout)
+            }
+            answer => answer,
         }
     }
 }
