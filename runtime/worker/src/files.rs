@@ -14,5 +14,6 @@ mod sink;
 mod source;
 
 pub use list::FileList;
+pub(crate) use list::covers;
 pub use sink::OutputDirectory;
 pub use source::FilesSource;

@@ -11,6 +11,7 @@
 //! - [`failpoint`]: where tests have the process die
 //! - [`settling`]: what a job that does not run owes is written
 //! - [`secrets`]: what a pipeline file refers to
+//! - [`reads`]: what sources read, for who holds a checkpoint against it
 //! - [`objects`]: what checkpoints are made of, on its way to the store and back
 //! - [`rocks`]: keyed state on disk
 #![deny(missing_docs)]
@@ -31,6 +32,7 @@ pub mod log;
 pub mod metrics;
 mod named;
 mod objects;
+mod reads;
 mod record_text;
 mod report;
 pub mod rocks;

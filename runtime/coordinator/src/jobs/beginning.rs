@@ -209,11 +209,11 @@ fn manifest(store: &Store, incarnation: &Incarnation, checkpoint: CheckpointId) 
 /// Whether the pipeline takes what a checkpoint has, and the checkpoint has what the pipeline wants.
 fn fits(checked: &Checked, manifest: &Manifest, start: &Start, what: String) -> Result<(), Error> {
     let pipeline = checked.pipeline();
-    let sources = pipeline.sources.iter().map(|source| (&source.name, true));
-    let operators = pipeline.operators.iter().map(|operator| (&operator.name, false));
-    let wanted: Vec<Wanted> = sources
+    let sources = pipeline.sources.iter().map(|source| (&source.name, Some(checked.reads(source))));
+    let operators = pipeline.operators.iter().map(|operator| (&operator.name, None));
+    let wanted: Vec<Wanted<'_>> = sources
         .chain(operators)
-        .map(|(name, is_source)| Wanted { name: name.clone(), is_source, states: checked.states(name) })
+        .map(|(name, reads)| Wanted { name: name.clone(), reads, states: checked.states(name) })
         .collect();
     matching::check(manifest, (&wanted, pipeline.key_groups), &start.drop_state, &start.new_state)
         .map_err(|differences| Error::Unfit { what, differences })

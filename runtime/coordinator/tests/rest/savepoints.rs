@@ -186,6 +186,49 @@ fn what_a_job_begins_with_has_to_be_there_and_to_fit() {
 }
 
 #[test]
+fn a_source_of_another_kind_or_place_does_not_begin_anew_unasked() {
+    let server = Server::start();
+    let directory = tempfile::tempdir().expect("a directory");
+    let generator = counting("counting", 1_000_000);
+    let reading = |from: &str| {
+        let from = directory.path().join(from);
+        std::fs::create_dir_all(&from).and_then(|()| std::fs::write(from.join("a.txt"), "x\n")).expect("a file");
+        let files = format!("files: {{path: '{}/*.txt'}}", from.display());
+        generator.replace("generator: {count: 1000000, rate: 2000}", &files)
+    };
+    // One of a generator.
+    server.submit(&generator).expect("it starts");
+    server.post_text::<Savepoint>("/jobs/counting/savepoints", "{\"name\": \"a\"}").expect("it takes one");
+    over(&server, "counting", "a");
+    // One of files: the checkpoint at their end.
+    server.submit(&reading("old").replace("name: counting", "name: reading")).expect("it starts");
+    assert_eq!(server.ended("reading").job.state, JobState::Finished);
+    let check = |pipeline: &str, from: serde_json::Value, expect: Result<(), &str>| {
+        let pipeline = pipeline.replace("name: counting", "name: other");
+        let asked = |start: &serde_json::Value| {
+            server.send::<Checked>("/jobs/check", form(&pipeline).text(part::START, &start.to_string())).map(|_| ())
+        };
+        let mut start = json!({ "from": from });
+        match (asked(&start), expect) {
+            (Ok(()), Ok(())) => return,
+            (Err((409, refusal)), Err(part)) if refusal.message.contains(part) => {}
+            (found, expect) => panic!("{found:?}, and not {expect:?}"),
+        }
+        start["drop-state"] = json!(["in"]);
+        asked(&start).expect("it is meant");
+    };
+    let generated = json!({"savepoint": {"job": "counting", "name": "a"}});
+    let read = json!({"checkpoint": {"job": "reading"}});
+    check(&generator.replace("rate: 2000", "rate: 3000"), generated.clone(), Ok(()));
+    let wider = generator.replace("in: {", "in: {parallelism: 2, ");
+    check(&wider, generated.clone(), Err("say `parallelism: 1` of it, or give its positions up"));
+    check(&reading("old"), generated, Err("has positions in a generator in the checkpoint and reads files of /"));
+    check(&reading("old").replace("*.txt", "**/*.txt"), read.clone(), Ok(()));
+    check(&reading("new"), read.clone(), Err("old/a.txt) in the checkpoint and reads files of /"));
+    check(&generator, read, Err("old/a.txt) in the checkpoint and reads a generator in the pipeline"));
+}
+
+#[test]
 fn a_form_says_once_and_clearly_what_a_job_begins_with() {
     let server = Server::start();
     let pipeline = counting("counting", 10);

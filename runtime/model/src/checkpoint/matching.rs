@@ -6,21 +6,32 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 
 use super::head::Origin;
-use super::snapshot::DROPPED;
+use super::snapshot::{DROPPED, Node, Split, SplitKind};
 use super::{CheckpointId, Incarnation, Manifest, ObjectName};
 use crate::ids::{OperatorName, PipelineName};
 use crate::key_group::KeyGroups;
 use crate::nearest::{listed, nearest, quoted};
 
 /// A source, operator or sink of the pipeline that is to begin.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Wanted {
+pub struct Wanted<'a> {
     /// Its name.
     pub name: OperatorName,
-    /// It reads, and has to know where to go on.
-    pub is_source: bool,
+    /// Of a source, which has to know where to go on.
+    pub reads: Option<Reads<'a>>,
     /// The states of its component, by name and kind.
     pub states: Vec<(String, String)>,
+}
+
+/// What a source of the pipeline reads.
+pub struct Reads<'a> {
+    /// What kind of source it is.
+    pub kind: SplitKind,
+    /// For people: `files of /in/*.jsonl`.
+    pub what: String,
+    /// The number of its subtasks.
+    pub parallelism: u32,
+    /// Whether a split of its kind is one that it reads, whether it is there now or not. True where that can't be told.
+    pub has: Box<dyn Fn(&str) -> bool + 'a>,
 }
 
 /// Something that a checkpoint holds and a pipeline goes on with: a state of an operator, or the positions of a source.
@@ -67,6 +78,16 @@ pub enum Difference {
         what = what(.0)
     )]
     Kind(Thing, String, String),
+    /// A source that reads nothing of what its positions in the checkpoint are of: what that is, and what it reads instead.
+    #[error(
+        "the source {0} has positions in {1} in the checkpoint and reads {2} in the pipeline, none of which they are of: give them up and let it begin anew with --drop-state {0}, or let it read what it did"
+    )]
+    Source(Thing, String, String),
+    /// A generator of another number of subtasks: that of the checkpoint, and the one that is wanted.
+    #[error(
+        "the source {0} is a generator of {1} subtasks in the checkpoint and of {2} in the pipeline: say `parallelism: {1}` of it, or give its positions up and let it begin anew with --drop-state {0}"
+    )]
+    Width(Thing, usize, u32),
     /// State is divided into another number of key groups: that of the checkpoint, and the one that is wanted.
     #[error(
         "the state in the checkpoint is divided into {0} key groups, and the pipeline wants {1}: say `key-groups: {0}` in its file"
@@ -131,11 +152,11 @@ impl std::error::Error for Error {}
 /// All differences.
 pub fn check(
     manifest: &Manifest,
-    (wanted, key_groups): (&[Wanted], KeyGroups),
+    (nodes, key_groups): (&[Wanted<'_>], KeyGroups),
     dropped: &[String],
     new: &[String],
 ) -> Result<(), Error> {
-    let (found, wanted) = (held(manifest), taken(wanted));
+    let (found, wanted) = (held(manifest), taken(nodes));
     let (dropped, new) = (Names::of(dropped), Names::of(new));
     let mut differences = Vec::new();
     for (thing, kind) in found.iter().filter(|(thing, _)| !dropped.cover(thing)) {
@@ -145,6 +166,14 @@ pub fn check(
                 differences.push(Difference::Kind(thing.clone(), (*kind).to_owned(), (*wanted).to_owned()));
             }
             Some(_) => (),
+        }
+    }
+    for Wanted { name, reads, .. } in nodes {
+        let thing = Thing { node: name.clone(), state: None };
+        if let (Some(reads), Some(node)) = (reads, manifest.nodes.get(name))
+            && !dropped.cover(&thing)
+        {
+            differences.extend(another_source(thing, reads, node));
         }
     }
     // A source of which the checkpoint says only that it was there has found nothing to read until then.
@@ -212,6 +241,34 @@ pub fn adopt(
     (adopted, copies.into_iter().collect())
 }
 
+/// What keeps a source from going on by its positions in a checkpoint. Some of what they are of may be gone or left out, and more may
+/// have come; but where all of it is something else, the source would read everything from its start, and nobody would see why.
+fn another_source(thing: Thing, reads: &Reads<'_>, node: &Node) -> Option<Difference> {
+    let splits: Vec<&Split> = node.subtasks.iter().flat_map(|subtask| &subtask.splits).collect();
+    let first = splits.first()?;
+    let kind = SplitKind::of(&first.split);
+    let is_same = kind == reads.kind && (kind == SplitKind::Generator || splits.iter().any(|s| (reads.has)(&s.split)));
+    if !is_same {
+        return Some(Difference::Source(thing, shown(kind, &splits), reads.what.clone()));
+    }
+    let is_divided = kind == SplitKind::Generator && splits.len() != reads.parallelism as usize;
+    is_divided.then_some(Difference::Width(thing, splits.len(), reads.parallelism))
+}
+
+/// Splits, for people.
+fn shown(kind: SplitKind, splits: &[&Split]) -> String {
+    let first = splits.first().map_or("", |split| split.split.as_str());
+    let more = match splits.len() {
+        0 | 1 => String::new(),
+        many => format!(" and {} more", many - 1),
+    };
+    match kind {
+        SplitKind::Files => format!("files ({first}{more})"),
+        SplitKind::Generator => "a generator".to_owned(),
+        SplitKind::Kafka => format!("Kafka topics ({first}{more})"),
+    }
+}
+
 /// What a checkpoint holds that somebody may miss, with the kinds of states: none of those that were given up before.
 fn held(manifest: &Manifest) -> BTreeMap<Thing, &str> {
     let mut held = BTreeMap::new();
@@ -227,13 +284,13 @@ fn held(manifest: &Manifest) -> BTreeMap<Thing, &str> {
 }
 
 /// What a pipeline goes on with, with the kinds of states.
-fn taken(nodes: &[Wanted]) -> BTreeMap<Thing, &str> {
+fn taken<'a>(nodes: &'a [Wanted<'_>]) -> BTreeMap<Thing, &'a str> {
     let mut taken = BTreeMap::new();
-    for Wanted { name, is_source, states } in nodes {
+    for Wanted { name, reads, states } in nodes {
         for (state, kind) in states {
             taken.insert(Thing { node: name.clone(), state: Some(state.clone()) }, kind.as_str());
         }
-        if *is_source {
+        if reads.is_some() {
             taken.insert(Thing { node: name.clone(), state: None }, "");
         }
     }

@@ -30,6 +30,40 @@ pub struct Split {
     pub ended: bool,
 }
 
+/// What kind of source a split is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum SplitKind {
+    /// A file.
+    Files,
+    /// What one subtask makes up.
+    Generator,
+    /// A partition of a topic.
+    Kafka,
+}
+
+impl SplitKind {
+    /// Of a split of that name. No two kinds have a name in common: a generator's is a number, a topic's has no slash, and the path
+    /// of a file begins with one.
+    pub fn of(split: &str) -> SplitKind {
+        let is_number = |text: &str| !text.is_empty() && text.bytes().all(|byte| byte.is_ascii_digit());
+        let partition = split.strip_suffix(']').and_then(|split| split.rsplit_once('['));
+        match partition {
+            Some((topic, partition)) if !topic.contains('/') && is_number(partition) => SplitKind::Kafka,
+            None if is_number(split) => SplitKind::Generator,
+            _ => SplitKind::Files,
+        }
+    }
+
+    /// As a pipeline file names it: `files`, `generator` or `kafka`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            SplitKind::Files => "files",
+            SplitKind::Generator => "generator",
+            SplitKind::Kafka => "kafka",
+        }
+    }
+}
+
 /// A sorted run of entries of keyed state: a base, a delta, or a part of one.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -231,6 +265,18 @@ impl Node {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn the_name_of_a_split_tells_its_source() {
+        let check = |split: &str, expect| assert_eq!(SplitKind::of(split), expect, "{split}");
+        check("0", SplitKind::Generator);
+        check("17", SplitKind::Generator);
+        check("orders[3]", SplitKind::Kafka);
+        check("0[12]", SplitKind::Kafka);
+        for file in ["/in/a.jsonl", "/in/0", "/in/x[1]", "/in[2]/a[3]", "/x[a]", "/x]"] {
+            check(file, SplitKind::Files);
+        }
+    }
 
     #[test]
     fn states_keep_their_numbers() {

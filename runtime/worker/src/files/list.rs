@@ -119,8 +119,20 @@ fn is_pattern(path: &Path) -> bool {
     path.as_os_str().as_bytes().iter().any(|b| matches!(b, b'*' | b'?' | b'['))
 }
 
-/// The files of a pattern, and the directory that it begins with.
-fn matching(path: &Path) -> Result<(PathBuf, Vec<PathBuf>), Error> {
+/// Whether a file is one that such a path finds, were it there.
+pub(crate) fn covers(path: &Path, file: &Path) -> bool {
+    let in_pattern = || {
+        divided(path).is_ok_and(|(base, _, pattern)| file.strip_prefix(base).is_ok_and(|name| is_like(&pattern, name)))
+    };
+    file.starts_with(path) || is_pattern(path) && in_pattern()
+}
+
+fn is_like(pattern: &Pattern, name: &Path) -> bool {
+    pattern.matches_path_with(name, LIKE_A_SHELL)
+}
+
+/// The directory that a pattern begins with, and what follows.
+fn divided(path: &Path) -> Result<(PathBuf, PathBuf, Pattern), Error> {
     let bad = |why: &dyn std::fmt::Display| Error::Fatal(format!("{}: {why}", path.display()));
     // As far as the path exists as it is written, it is no pattern: directories may have brackets in their names.
     let mut base = PathBuf::new();
@@ -131,15 +143,21 @@ fn matching(path: &Path) -> Result<(PathBuf, Vec<PathBuf>), Error> {
     let rest: PathBuf = rest.collect();
     let pattern = rest.to_str().ok_or_else(|| bad(&"is not UTF-8"))?;
     let pattern = Pattern::new(pattern).map_err(|e| bad(&format!("no pattern: {}", e.msg)))?;
+    let base = if base.as_os_str().is_empty() { PathBuf::from(".") } else { base };
+    Ok((base, rest, pattern))
+}
+
+/// The files of a pattern, and the directory that it begins with.
+fn matching(path: &Path) -> Result<(PathBuf, Vec<PathBuf>), Error> {
+    let (base, rest, pattern) = divided(path)?;
     let recursive = rest.components().any(|c| c.as_os_str() == "**");
     let walk = Walk {
         depth: if recursive { usize::MAX } else { rest.components().count() },
         hidden: rest.components().any(|c| is_hidden(c.as_os_str())),
         linked_files: true,
     };
-    let base = if base.as_os_str().is_empty() { PathBuf::from(".") } else { base };
     let mut files = walk.below(&base)?;
-    files.retain(|file| file.strip_prefix(&base).is_ok_and(|name| pattern.matches_path_with(name, LIKE_A_SHELL)));
+    files.retain(|file| file.strip_prefix(&base).is_ok_and(|name| is_like(&pattern, name)));
     Ok((base, files))
 }
 
@@ -179,6 +197,23 @@ mod tests {
         check("**/z*", &["a/z.txt"]);
         check("*/*.txt", &["a/z.txt"]);
         check("l?nk", &["link"]);
+    }
+
+    #[test]
+    fn what_is_found_no_more_is_known() {
+        let dir = tree();
+        let check = |path: &str, file: &str, expect: bool| {
+            assert_eq!(covers(&dir.path().join(path), &dir.path().join(file)), expect, "{path} {file}");
+        };
+        check("gone", "gone", true);
+        check("a", "a/gone.txt", true);
+        check("a", "b/gone.txt", false);
+        check("a", "ab.txt", false);
+        check("*.txt", "gone.txt", true);
+        check("*.txt", "gone.log", false);
+        check("*.txt", "a/gone.txt", false);
+        check("x[1]/*.log", "x[1]/gone.log", true);
+        check("gone/**/*.log", "gone/a/b.log", true);
     }
 
     #[test]

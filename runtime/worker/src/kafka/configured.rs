@@ -37,7 +37,8 @@ fn of_cluster(cluster: &spec::KafkaCluster, place: Place<'_>, error: &super::Err
     place.error(&cluster.brokers, Code::InvalidValue, &error.to_string())
 }
 
-fn topics(topics: &spec::Topics, place: Place<'_>) -> Result<Topics, Diagnostic> {
+/// Topics with all that their names refer to.
+pub(crate) fn topics(topics: &spec::Topics, place: Place<'_>) -> Result<Topics, Diagnostic> {
     match topics {
         spec::Topics::Named(names) => {
             names.iter().map(|name| topic(name, place)).collect::<Result<_, _>>().map(Topics::Named)

@@ -50,6 +50,21 @@ pub enum Topics {
     Pattern(regex::Regex),
 }
 
+impl Topics {
+    /// Whether it is one of them.
+    pub fn has(&self, topic: &str) -> bool {
+        match self {
+            Topics::Named(names) => names.iter().any(|name| name == topic),
+            Topics::Pattern(pattern) => pattern.is_match(topic),
+        }
+    }
+
+    /// Whether a split of a checkpoint is a partition of one of them.
+    pub(crate) fn have_split(&self, split: &str) -> bool {
+        scout::parse(split).is_some_and(|(topic, _)| self.has(topic))
+    }
+}
+
 impl std::fmt::Display for Topics {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {

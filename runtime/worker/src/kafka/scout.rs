@@ -39,7 +39,7 @@ pub(super) fn name(topic: &str, partition: i32) -> String {
 }
 
 /// The topic and partition of such a name.
-fn parse(name: &str) -> Option<(&str, i32)> {
+pub(super) fn parse(name: &str) -> Option<(&str, i32)> {
     let (topic, partition) = name.strip_suffix(']')?.rsplit_once('[')?;
     Some((topic, partition.parse().ok()?))
 }
@@ -99,13 +99,9 @@ impl Scout {
 
     /// The restored partitions of this subtask.
     pub(super) fn to_go_on(&self) -> Vec<Split> {
-        let reads = |topic: &str| match &self.topics {
-            Topics::Named(names) => names.iter().any(|name| name == topic),
-            Topics::Pattern(pattern) => pattern.is_match(topic),
-        };
         let mine = |(topic, partition): &(String, i32)| {
             let partitions = *partition as u32 + 1;
-            reads(topic) && self.share.of(topic).partitions(partitions).any(|mine| mine == *partition)
+            self.topics.has(topic) && self.share.of(topic).partitions(partitions).any(|mine| mine == *partition)
         };
         let all = self.restored.iter().flatten();
         all.filter(|(partition, _)| mine(partition)).map(|(_, split)| split.clone()).collect()

@@ -78,14 +78,23 @@ fn manifest() -> Manifest {
     Manifest::new("p".parse().expect("a name"), id, 77, KeyGroups::default(), nodes)
 }
 
+fn reads<'a>(kind: SplitKind, what: &str, parallelism: u32, has: impl Fn(&str) -> bool + 'a) -> Reads<'a> {
+    Reads { kind, what: what.to_owned(), parallelism, has: Box::new(has) }
+}
+
+fn kafka<'a>(topic: &'a str) -> Reads<'a> {
+    reads(SplitKind::Kafka, &format!("the topic {topic}"), 1, move |split| split.starts_with(&format!("{topic}[")))
+}
+
 /// Nodes as `source`, `operator/state:kind` or `operator`.
-fn wanted(texts: &[&str]) -> Vec<Wanted> {
-    let mut nodes: Vec<Wanted> = Vec::new();
+fn wanted<'a>(texts: &[&str]) -> Vec<Wanted<'a>> {
+    let mut nodes: Vec<Wanted<'_>> = Vec::new();
     for text in texts {
         let (node, state) = text.split_once('/').map_or((*text, None), |(node, state)| (node, Some(state)));
         let node = name(node);
         if nodes.last().is_none_or(|last| last.name != node) {
-            nodes.push(Wanted { name: node, is_source: ["in", "idle", "more"].contains(text), states: Vec::new() });
+            let reads = ["in", "idle", "more"].contains(text).then(|| kafka("t"));
+            nodes.push(Wanted { name: node, reads, states: Vec::new() });
         }
         if let Some((state, kind)) = state.and_then(|state| state.split_once(':')) {
             nodes.last_mut().expect("one was added").states.push((state.to_owned(), kind.to_owned()));
@@ -167,6 +176,72 @@ fn what_does_not_is_told_with_what_to_do() {
         (&[], &[]),
         &["positions of the source in", "does not have the state in/sum"],
     );
+}
+
+/// What is told of a source that reads this, where the checkpoint has these splits of it.
+fn of_source(splits: &[&str], reads: Reads<'_>, dropped: &[&str]) -> Vec<String> {
+    let split =
+        |split: &&str| Split { split: (*split).to_owned(), next: 5, at: None, until: None, id: None, ended: false };
+    let snapshots = splits.iter().map(|text| Snapshot { splits: vec![split(text)], ..Snapshot::default() });
+    let node = Node { subtasks: snapshots.collect(), ..Node::default() };
+    let Manifest { pipeline, incarnation, checkpoint, .. } = manifest();
+    let manifest =
+        Manifest::new(pipeline, (incarnation, checkpoint), 77, KeyGroups::default(), [(name("in"), node)].into());
+    // As one of an earlier version is read: nothing else than the names of splits tells what they are of.
+    let manifest = Manifest::from_bytes(&manifest.to_bytes()).expect("it is whole");
+    let wanted = [Wanted { name: name("in"), reads: Some(reads), states: Vec::new() }];
+    let checked = check(&manifest, (&wanted, KeyGroups::default()), &texts(dropped), &[]);
+    checked.err().map_or_else(Vec::new, |error| error.differences.iter().map(ToString::to_string).collect())
+}
+
+fn files<'a>(path: &'a str) -> Reads<'a> {
+    reads(SplitKind::Files, &format!("files of {path}"), 1, move |split| split.starts_with(path))
+}
+
+fn generator<'a>(parallelism: u32) -> Reads<'a> {
+    reads(SplitKind::Generator, "a generator", parallelism, |_| true)
+}
+
+#[test]
+fn a_source_goes_on_with_more_or_less_of_the_same() {
+    let check = |splits: &[&str], reads: Reads<'_>| assert_eq!(of_source(splits, reads, &[]), [""; 0], "{splits:?}");
+    check(&["orders[0]", "orders[1]"], kafka("orders"));
+    check(&["orders[0]", "old[0]"], kafka("orders"));
+    check(&["/in/a", "/in/b"], files("/in"));
+    check(&["/in/a", "/gone/b"], files("/in"));
+    check(&["0", "1"], generator(2));
+    // It has found nothing to read.
+    check(&[], generator(2));
+}
+
+#[test]
+fn a_source_of_another_kind_does_not_begin_anew_unasked() {
+    let check = |splits: &[&str], reads: fn() -> Reads<'static>, expect: &str| {
+        let found = of_source(splits, reads(), &[]);
+        assert!(matches!(&found[..], [one] if one.contains(expect) && one.contains("--drop-state in")), "{found:?}");
+        assert_eq!(of_source(splits, reads(), &["in"]), [""; 0], "{splits:?}");
+    };
+    let in_files = || files("/in");
+    check(&["0"], in_files, "has positions in a generator in the checkpoint and reads files of /in in the pipeline");
+    check(
+        &["/in/a", "/in/b"],
+        || generator(2),
+        "positions in files (/in/a and 1 more) in the checkpoint and reads a gen",
+    );
+    check(
+        &["orders[0]"],
+        || generator(1),
+        "positions in Kafka topics (orders[0]) in the checkpoint and reads a generator",
+    );
+    check(&["orders[0]"], in_files, "reads files of /in in the pipeline");
+    check(&["0"], || kafka("orders"), "reads the topic orders in the pipeline");
+    check(
+        &["/old/a"],
+        in_files,
+        "positions in files (/old/a) in the checkpoint and reads files of /in in the pipeline",
+    );
+    check(&["old[0]", "old[1]"], || kafka("orders"), "(old[0] and 1 more)");
+    check(&["0"], || generator(2), "of 1 subtasks in the checkpoint and of 2 in the pipeline: say `parallelism: 1`");
 }
 
 #[test]

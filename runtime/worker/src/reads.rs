@@ -1,0 +1,40 @@
+//! What the sources of a pipeline read, for whoever holds the positions of a checkpoint against it. Opens nothing, asks nobody.
+
+use std::path::Path;
+
+use flow_model::checkpoint::matching::Reads;
+use flow_model::checkpoint::snapshot::SplitKind;
+use flow_model::spec::{self, SourceConnector};
+
+use crate::Checked;
+use crate::files::covers;
+use crate::kafka::configured;
+use crate::secrets::Place;
+
+impl Checked {
+    /// What a source of it reads. What can't be looked up now may be anything; the start says what is wrong with it.
+    pub fn reads<'a>(&'a self, source: &'a spec::Source) -> Reads<'a> {
+        let pipeline = &self.pipeline;
+        let named = format!("source \"{}\"", source.name);
+        let place = Place { file: &pipeline.file, directory: &pipeline.directory, what: &named };
+        let anything = Box::new(|_: &str| true);
+        let (kind, what, has): (_, _, Box<dyn Fn(&str) -> bool>) = match &source.connector {
+            SourceConnector::Files(files) => {
+                let what = format!("files of {}", files.path.value.display());
+                match place.path(&files.path) {
+                    Ok(path) => (SplitKind::Files, what, Box::new(move |split| covers(&path, Path::new(split)))),
+                    Err(_) => (SplitKind::Files, what, anything),
+                }
+            }
+            SourceConnector::Generator(_) => (SplitKind::Generator, "a generator".to_owned(), anything),
+            SourceConnector::Kafka(kafka) => match configured::topics(&kafka.topics, place) {
+                Ok(topics) => {
+                    let what = format!("the Kafka topics {topics}");
+                    (SplitKind::Kafka, what, Box::new(move |split| topics.have_split(split)))
+                }
+                Err(_) => (SplitKind::Kafka, "Kafka topics".to_owned(), anything),
+            },
+        };
+        Reads { kind, what, parallelism: source.parallelism, has }
+    }
+}
