@@ -147,10 +147,10 @@ impl Start {
     /// The first pair that does not.
     pub fn check(&self) -> Result<(), Error> {
         let of_origin = [
-            (self.claim, "claim"),
-            (!self.drop_state.is_empty(), "drop-state"),
-            (!self.new_state.is_empty(), "new-state"),
-            (self.allow_repeat, "allow-repeat"),
+            (self.claim, "--claim"),
+            (!self.drop_state.is_empty(), "--drop-state"),
+            (!self.new_state.is_empty(), "--new-state"),
+            (self.allow_repeat, "--allow-repeat"),
         ];
         if self.from.is_none()
             && let Some((_, said)) = of_origin.into_iter().find(|(is_said, _)| *is_said)
@@ -158,12 +158,12 @@ impl Start {
             return Err(Error::Nothing(said));
         }
         if self.abandon_output && self.reset_progress {
-            return Err(Error::Both("abandon-output", "reset-progress"));
+            return Err(Error::Both("--abandon-output", "--reset-progress"));
         }
         let begins = [
             (self.from.is_some(), "a savepoint or checkpoint"),
-            (self.abandon_output, "abandon-output"),
-            (self.take_over, "take-over"),
+            (self.abandon_output, "--abandon-output"),
+            (self.take_over, "--take-over"),
         ];
         match begins.into_iter().find(|(is_said, _)| *is_said && self.settle.is_some()) {
             Some((_, said)) => Err(Error::Both("settle", said)),
@@ -223,16 +223,16 @@ mod tests {
         check(Start { take_over: true, reset_progress: true, ..Start::default() }, None);
         check(Start { from: from.clone(), take_over: true, abandon_output: true, ..Start::default() }, None);
         check(Start { settle: settle.clone(), reset_progress: true, ..Start::default() }, None);
-        let nothing = "claim says what is done with a savepoint or checkpoint, and none is given to begin with";
+        let nothing = "--claim says what is done with a savepoint or checkpoint, and none is given to begin with";
         check(Start { claim: true, ..Start::default() }, Some(nothing));
         let both = "settle and a savepoint or checkpoint do not go together";
         check(Start { from, settle: settle.clone(), ..Start::default() }, Some(both));
         let (take_over, reset_progress, abandon_output) = (true, true, true);
-        let both = "settle and take-over do not go together";
+        let both = "settle and --take-over do not go together";
         check(Start { settle: settle.clone(), take_over, ..Start::default() }, Some(both));
-        let both = "abandon-output and reset-progress do not go together";
+        let both = "--abandon-output and --reset-progress do not go together";
         check(Start { abandon_output, reset_progress, ..Start::default() }, Some(both));
-        let both = "settle and abandon-output do not go together";
+        let both = "settle and --abandon-output do not go together";
         check(Start { settle, abandon_output: true, ..Start::default() }, Some(both));
     }
 }
