@@ -139,17 +139,17 @@ impl Jobs {
     }
 
     /// A job's name and its root in the store, whether it is known or not.
-    fn root(&self, key: &str) -> Result<(PipelineName, Store), Error> {
-        match self.find(key) {
+    pub(super) fn root(&self, key: &str) -> Result<(PipelineName, Store), Error> {
+        let plain = match self.find(key) {
             Ok(entry) => match &entry.handle {
                 Handle::Kept(keeper) => return Ok((entry.name, keeper.store().clone())),
                 Handle::Plain(_) if entry.id.as_str() == key => return Err(Error::NoCheckpoints(entry.id)),
                 // One that was lost, or that took checkpoints in an earlier deployment.
-                Handle::Plain(_) => {}
+                Handle::Plain(_) => Some(entry.id),
             },
-            Err(_) if key.parse::<PipelineName>().is_ok() => {}
+            Err(_) if key.parse::<PipelineName>().is_ok() => None,
             Err(error) => return Err(error),
-        }
+        };
         let name: PipelineName = key.parse().map_err(|_| Error::Unknown(key.to_owned()))?;
         for root in self.stores.known() {
             let store = root.below(name.as_str())?;
@@ -159,7 +159,7 @@ impl Jobs {
                 Err(error) => tracing::warn!("looking for the job {name}: {error}"),
             }
         }
-        Err(Error::Unknown(key.to_owned()))
+        Err(plain.map_or_else(|| Error::Unknown(key.to_owned()), Error::NoCheckpoints))
     }
 }
 

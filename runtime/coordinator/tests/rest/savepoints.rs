@@ -107,6 +107,13 @@ fn what_can_not_be_asked_for_is_refused_by_name() {
     server.submit(ENDLESS).expect("it starts");
     let refused = server.post::<Savepoint>("/jobs/endless/savepoints").expect_err("it takes none");
     assert!(refused.0 == 409 && refused.1.message.ends_with("takes no checkpoints"), "{refused:?}");
+    for path in ["/jobs/endless/savepoints", "/jobs/endless/savepoints/a"] {
+        let (status, refusal) = server.get::<serde_json::Value>(path).expect_err("it takes none");
+        assert!(status == 409 && refusal.message.ends_with("takes no checkpoints"), "{refusal:?}");
+        assert!(refusal.hint.is_some_and(|hint| hint.contains("checkpoint: {interval: 10s}")));
+    }
+    let (status, refusal) = server.delete("/jobs/endless/savepoints/a").expect_err("it takes none");
+    assert!(status == 409 && refusal.message.ends_with("takes no checkpoints"), "{refusal:?}");
 }
 
 #[test]
