@@ -85,9 +85,9 @@ pub struct CheckpointSummary {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Checkpoints {
-    /// The job in short, its fields beside the others.
+    /// The job in short, its fields beside the others; absent where the server knows no more of it than its store says.
     #[serde(flatten)]
-    pub job: Job,
+    pub job: Option<Job>,
     /// The server's clock.
     pub now: u64,
     /// All of them in short.

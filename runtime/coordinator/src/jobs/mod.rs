@@ -10,8 +10,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use std::{fs, io, thread};
 
-use flow_model::api::{self, Checked, CheckpointSummary, Checkpoints, Counters, Description, Job, Metrics};
-use flow_model::checkpoint::CheckpointId;
+use flow_model::api::{self, Checked, CheckpointSummary, Counters, Description, Job, Metrics};
 use flow_model::diagnostic::Diagnostic;
 use flow_model::ids::{JobId, PipelineName, SavepointName};
 use flow_model::plan::Plan;
@@ -26,6 +25,7 @@ use crate::stores::Stores;
 use crate::submission::{self, Nodes, Submission};
 
 mod beginning;
+mod checkpoints;
 mod end;
 mod id;
 mod names;
@@ -389,37 +389,6 @@ impl Jobs {
     pub fn handle(&self, key: &str) -> Result<(Job, Handle), Error> {
         let entry = self.find(key)?;
         Ok((entry.job(), entry.handle))
-    }
-
-    /// The checkpoints of a job, by id or name.
-    ///
-    /// # Errors
-    /// [`Error::Unknown`], [`Error::NoCheckpoints`].
-    pub fn checkpoints(&self, key: &str) -> Result<Checkpoints, Error> {
-        let (entry, keeper) = self.kept(key)?;
-        let (job, summary, checkpoints) = (entry.job(), keeper.summary(), keeper.checkpoints());
-        Ok(Checkpoints { job, now: now(), summary, checkpoints })
-    }
-
-    /// Wants a checkpoint of a job, by id or name: it counts when the one that is told does, or a later one.
-    ///
-    /// # Errors
-    /// [`Error::Unknown`], [`Error::NoCheckpoints`], [`Error::Ended`], [`Error::NotNow`].
-    pub fn checkpoint(&self, key: &str) -> Result<CheckpointId, Error> {
-        let (entry, keeper) = self.kept(key)?;
-        let job = entry.job();
-        if job.state.is_terminal() {
-            return Err(Error::Ended(Box::new(job)));
-        }
-        keeper.checkpoint().map_err(|why| Error::NotNow(job.id.to_string(), why))
-    }
-
-    fn kept(&self, key: &str) -> Result<(Entry, Keeper), Error> {
-        let entry = self.find(key)?;
-        match &entry.handle {
-            Handle::Kept(keeper) => Ok((entry.clone(), keeper.clone())),
-            Handle::Plain(_) => Err(Error::NoCheckpoints(entry.id)),
-        }
     }
 
     /// Asks a job to stop, by id or name. One that is stopping or was stopped stays so.

@@ -1,6 +1,6 @@
-//! The savepoints of a job that nobody runs: what its HEAD in the store says, and giving one up.
+//! The checkpoints and savepoints of a job that nobody runs: what its HEAD in the store says, and giving a savepoint up.
 
-use flow_model::api::Savepoint;
+use flow_model::api::{Checkpoint, CheckpointSummary, Savepoint};
 use flow_model::checkpoint::{CheckpointId, Head, Incarnation, ObjectName};
 use flow_model::ids::{PipelineName, SavepointName};
 use flow_protocol::head::Answer;
@@ -8,7 +8,22 @@ use flow_protocol::retention::{self, Retention};
 use flow_store::Store;
 
 use super::documents::{self, Error};
+use super::history::History;
 use super::savepoints::completed;
+
+/// Its checkpoints that are retained, in short and newest first.
+pub fn checkpoints(store: &Store, head: &Head) -> (CheckpointSummary, Vec<Checkpoint>) {
+    let mut history = History::default();
+    for checkpoint in &head.retained {
+        let manifest = ObjectName::manifest(&head.incarnation, *checkpoint);
+        match store.block_on(documents::load(store, &manifest)) {
+            Ok(manifest) => history.found(&manifest),
+            Err(error) => tracing::warn!("checkpoint {checkpoint} in {}: {error}", store.place()),
+        }
+    }
+    history.retained(head);
+    (history.summary(), history.newest_first())
+}
 
 /// Its savepoints, newest first.
 pub fn savepoints(store: &Store, job: &PipelineName, head: &Head) -> Vec<Savepoint> {

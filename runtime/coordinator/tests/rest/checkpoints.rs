@@ -50,6 +50,34 @@ fn a_checkpoint_is_taken_when_it_is_asked_for() {
 }
 
 #[test]
+fn those_of_a_job_that_has_ended_a_later_process_finds_in_the_store() {
+    let server = Server::start();
+    server.submit(&rarely()).expect("it starts");
+    until(&server, |all| all.summary.completed == 1);
+    server.jobs.cancel("endless").expect("it runs");
+    server.ended("endless");
+    let known: Checkpoints = server.get("/jobs/endless/checkpoints").expect("it is known");
+    assert!(known.job.is_some());
+    // Another process, of which nothing but the store is the same.
+    let later = Server::start();
+    let mut copy = std::process::Command::new("cp");
+    let copied = copy.arg("-r").arg(server.data().join("checkpoints")).arg(later.data()).status();
+    assert!(copied.expect("cp runs").success());
+    let found: Checkpoints = later.get("/jobs/endless/checkpoints").expect("the store has it");
+    assert_eq!(found.job, None);
+    let latest = |all: &Checkpoints| all.summary.latest.as_ref().map(|latest| (latest.id, latest.bytes));
+    assert_eq!(latest(&found), latest(&known));
+    let retained = |all: &Checkpoints| {
+        let retained = all.checkpoints.iter().filter(|checkpoint| checkpoint.retained);
+        retained.map(|checkpoint| (checkpoint.id, checkpoint.state)).collect::<Vec<_>>()
+    };
+    assert_eq!(retained(&found), retained(&known));
+    assert!(!found.checkpoints.is_empty());
+    let (status, refusal) = later.get::<Checkpoints>("/jobs/nobody/checkpoints").expect_err("nowhere");
+    assert_eq!((status, refusal.code), (404, RefusalCode::NotFound));
+}
+
+#[test]
 fn where_none_can_be_taken_it_says_why() {
     let server = Server::start();
     let refused = |path: &str| server.post::<CheckpointAsked>(path).expect_err("none is taken");

@@ -49,7 +49,7 @@ Examples:
     },
     /// List the checkpoints of a job, newest first
     ///
-    /// SIZE is what a restore reads, NEW what the checkpoint added to the one before. What is not retained can't be restored from.
+    /// The job need not run. SIZE is what a restore reads, NEW what the checkpoint added to the one before. What is not retained can't be restored from.
     #[command(
         visible_alias = "list",
         after_help = "\
@@ -93,7 +93,8 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
         What::Ls { job, remote } => {
             let all: Checkpoints = remote.server(output)?.get(&path(job)?)?;
             if all.checkpoints.is_empty() {
-                output.note(&format!("{} has no checkpoint yet", all.job.id));
+                let id = all.job.as_ref().map_or(job.as_str(), |job| job.id.as_str());
+                output.note(&format!("{id} has no checkpoint yet"));
             }
             let names = || all.checkpoints.iter().map(|checkpoint| checkpoint.id.to_string()).collect();
             output.print_named(&all, names, || text(&all, output))?;
@@ -113,8 +114,8 @@ fn until_counted(server: &Server, path: &str, asked: CheckpointId, output: &Outp
         if let Some(latest) = all.summary.latest.filter(|latest| latest.id >= asked) {
             return Ok(ControlFlow::Break(latest));
         }
-        if all.job.state.is_terminal() {
-            let message = format!("{} is {}, and no checkpoint since {asked} counts", all.job.id, all.job.state);
+        if let Some(job) = all.job.filter(|job| job.state.is_terminal()) {
+            let message = format!("{} is {}, and no checkpoint since {asked} counts", job.id, job.state);
             return Err(Failure::new(Exit::Failed, "job-not-finished", message));
         }
         Ok(ControlFlow::Continue(format!("{asked} does not count yet")))
