@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use flow_model::checkpoint::matching::Reads;
+use flow_model::checkpoint::matching::{Has, Reads};
 use flow_model::checkpoint::snapshot::SplitKind;
 use flow_model::spec::{self, SourceConnector};
 
@@ -18,7 +18,7 @@ impl Checked {
         let named = format!("source \"{}\"", source.name);
         let place = Place { file: &pipeline.file, directory: &pipeline.directory, what: &named };
         let anything = Box::new(|_: &str| true);
-        let (kind, what, has): (_, _, Box<dyn Fn(&str) -> bool>) = match &source.connector {
+        let (kind, what, has): (_, _, Has<'a>) = match &source.connector {
             SourceConnector::Files(files) => {
                 let what = format!("files of {}", files.path.value.display());
                 match place.path(&files.path) {

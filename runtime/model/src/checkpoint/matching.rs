@@ -31,8 +31,11 @@ pub struct Reads<'a> {
     /// The number of its subtasks.
     pub parallelism: u32,
     /// Whether a split of its kind is one that it reads, whether it is there now or not. True where that can't be told.
-    pub has: Box<dyn Fn(&str) -> bool + 'a>,
+    pub has: Has<'a>,
 }
+
+/// Whether a split of that name is one.
+pub type Has<'a> = Box<dyn Fn(&str) -> bool + 'a>;
 
 /// Something that a checkpoint holds and a pipeline goes on with: a state of an operator, or the positions of a source.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
