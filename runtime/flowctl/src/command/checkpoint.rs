@@ -49,7 +49,8 @@ Examples:
     },
     /// List the checkpoints of a job, newest first
     ///
-    /// The job need not run. SIZE is what a restore reads, NEW what the checkpoint added to the one before. What is not retained can't be restored from.
+    /// SIZE is what a restore reads, NEW what the checkpoint added to the one before. What is not retained can't be restored from. The
+    /// job need not run.
     #[command(
         visible_alias = "list",
         after_help = "\
