@@ -117,11 +117,15 @@ fn a_life_that_could_not_begin_is_no_life() {
     // Nothing but its start can tell that no directory can be made below a file.
     fs::write(flowd.path("file"), "").expect("a file");
     let nowhere = counting(&flowd.path("file/out"), 2, 2000);
-    let job = flowd.deploy_from("retried", &nowhere, &from("end")).expect("it may be tried");
+    let mut claimed = from("end");
+    claimed["claim"] = true.into();
+    let job = flowd.deploy_from("retried", &nowhere, &claimed).expect("it may be tried");
     let failed = flowd.ended(&job);
     assert_eq!(state(&failed), "failed", "{failed:#}");
-    let job = flowd.deploy_from("retried", &counting(&out, 2, 2000), &from("end")).expect("nothing was written since");
+    assert!(flowd.savepoints("retried").contains(&"end".to_owned()), "it was claimed by nobody who ran");
+    let job = flowd.deploy_from("retried", &counting(&out, 2, 2000), &claimed).expect("nothing was written since");
     flowd.finished(&job);
+    assert!(!flowd.savepoints("retried").contains(&"end".to_owned()));
     counted(&out, 1..=RECORDS / KEYS);
 }
 

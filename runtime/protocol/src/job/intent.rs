@@ -139,19 +139,12 @@ impl Job {
                 }
                 head.latest = Some(manifest.checkpoint);
                 head.retained.push(manifest.checkpoint);
+                give_claimed_up(&mut head);
                 self.retention.retire(&mut head, running.least_confirmed().min(self.least_requested()));
             }
             Intent::Adopt(manifest) => {
                 head.latest = Some(manifest.checkpoint);
                 head.retained = vec![manifest.checkpoint];
-                if let Some(origin) = head.origin.as_ref().filter(|origin| origin.claim) {
-                    let of = (&origin.incarnation, origin.checkpoint);
-                    let is_it = |kept: &Savepoint| {
-                        let is_meant = kept.name.as_str() == PREVIOUS || origin.savepoint.as_ref() == Some(&kept.name);
-                        is_meant && (&kept.incarnation, kept.checkpoint) == of
-                    };
-                    head.savepoints.retain(|kept| !is_it(kept));
-                }
             }
             Intent::Pin(name, checkpoint) => head.savepoints.push(Savepoint {
                 name: name.clone(),
@@ -276,4 +269,14 @@ impl Job {
     pub(super) fn tell(&mut self, level: Level, text: String) {
         self.actions.push(Action::Tell(level, text));
     }
+}
+
+/// A life that claimed what it began with has a checkpoint of its own: now it is known to run, and the savepoint is given up.
+fn give_claimed_up(head: &mut Head) {
+    let Some(origin) = head.origin.as_ref().filter(|origin| origin.claim) else { return };
+    let is_it = |kept: &Savepoint| {
+        let is_meant = kept.name.as_str() == PREVIOUS || origin.savepoint.as_ref() == Some(&kept.name);
+        is_meant && (&kept.incarnation, kept.checkpoint) == (&origin.incarnation, origin.checkpoint)
+    };
+    head.savepoints.retain(|kept| !is_it(kept));
 }
