@@ -31,6 +31,7 @@ mod id;
 mod names;
 mod record;
 mod savepoints;
+mod stop;
 
 pub use beginning::Error as BeginningError;
 use names::Names;
@@ -195,7 +196,8 @@ impl Jobs {
             let settle = submission.start.settle.clone();
             let checked = submission.check(&self.worker).map_err(|error| error.to_string())?;
             let started = (record.id.clone(), record.submitted, directory.clone());
-            self.keep(started, checked, beginning, settle).map_err(|error| error.to_string())
+            let stop = stop::remembered(&directory);
+            self.keep(started, checked, beginning, (settle, stop)).map_err(|error| error.to_string())
         })();
         let entry = match resumed {
             Ok(handle) => {
@@ -255,7 +257,7 @@ impl Jobs {
         let nodes = Nodes::of(pipeline);
         let started = (id.clone(), submitted, directory.clone());
         let handle = match beginning {
-            Some(beginning) => self.keep(started, checked, beginning, handed_in.start.settle),
+            Some(beginning) => self.keep(started, checked, beginning, (handed_in.start.settle, None)),
             None => {
                 let on_end = self.on_end(started);
                 let on_end = move |status: &flow_worker::JobStatus| on_end(&answer::status(status.clone()));
@@ -302,13 +304,13 @@ impl Jobs {
         }
     }
 
-    /// Keeps a job with checkpoints alive.
+    /// Keeps a job with checkpoints alive; one that was to stop with a savepoint when its process ended stops with it.
     fn keep(
         &self,
         started: (JobId, u64, PathBuf),
         checked: Runnable,
         beginning: Beginning,
-        settle: Option<Settle>,
+        (settle, stop): (Option<Settle>, Option<SavepointName>),
     ) -> Result<Handle, Error> {
         let pipeline = checked.pipeline();
         let checkpointing = pipeline.checkpoint.as_ref().expect("only a job with checkpoints is kept");
@@ -323,6 +325,7 @@ impl Jobs {
             beginning,
             dead_letter: settle.and_then(|settle| settle.dead_letter),
             leader: self.leader.clone(),
+            stop,
         };
         Ok(Handle::Kept(Keeper::start(kept, self.on_end(started))?))
     }

@@ -6,7 +6,7 @@ use flow_model::ids::{PipelineName, SavepointName};
 use flow_protocol::head::is_free;
 use flow_store::Store;
 
-use super::{Error, Jobs, now};
+use super::{Error, Jobs, now, stop as stopping};
 use crate::handle::Handle;
 use crate::keeper::{self, Keeper, documents, stored};
 
@@ -22,7 +22,7 @@ impl Jobs {
     /// Wants a savepoint of a job that runs, by id or name; with `stop` the job ends with it.
     ///
     /// # Errors
-    /// [`Error::Unknown`], [`Error::NoCheckpoints`], [`Error::Ended`], [`Error::NotNow`].
+    /// [`Error::Unknown`], [`Error::NoCheckpoints`], [`Error::Ended`], [`Error::NotNow`], [`Error::Directory`].
     pub fn savepoint(&self, key: &str, name: Option<SavepointName>, stop: bool) -> Result<Savepoint, Error> {
         let (entry, keeper) = self.kept(key)?;
         let job = entry.job();
@@ -30,7 +30,20 @@ impl Jobs {
             return Err(Error::Ended(Box::new(job)));
         }
         let name = name.unwrap_or_else(|| of_time(now()));
-        keeper.savepoint(name.clone(), stop).map_err(|why| Error::NotNow(job.id.to_string(), why))?;
+        let is_taken =
+            || keeper.savepoints(&entry.name).iter().any(|known| known.name == name && known.checkpoint.is_some());
+        let directory = self.directory.join(entry.id.as_str());
+        // Before it is answered, so that no restart of the process forgets it.
+        let remembered = stop && !is_taken() && {
+            stopping::remember(&directory, &name)
+                .map_err(|error| Error::Directory { path: directory.clone(), error })?
+        };
+        if let Err(why) = keeper.savepoint(name.clone(), stop) {
+            if remembered {
+                stopping::forget(&directory);
+            }
+            return Err(Error::NotNow(job.id.to_string(), why));
+        }
         let all = keeper.savepoints(&entry.name);
         // It may be over by now and gone again.
         Ok(all.into_iter().find(|savepoint| savepoint.name == name).unwrap_or_else(|| Savepoint {

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, SendError, Sender};
 use std::time::{Duration, Instant};
 
 use flow_model::api::JobState;
@@ -326,7 +326,11 @@ impl Driver {
                     if let (Ok(()), Some(name)) = (&answer, &savepoint) {
                         self.shared.savepoints().asked(name, self.now());
                     }
-                    _ = done.send(answer);
+                    if let (Err(SendError(Err(why))), Some(name)) = (done.send(answer), savepoint) {
+                        // Nobody waits for it.
+                        let text = format!("no savepoint \"{name}\": {why}");
+                        self.shared.log.add(flow_worker::log::Level::Warn, None, text);
+                    }
                 }
             }
             Action::SavepointOver(name, over) => self.savepoint_over(&name, over),

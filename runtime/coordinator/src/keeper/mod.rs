@@ -110,6 +110,8 @@ pub struct Kept {
     pub beginning: Beginning,
     /// Where this process is, for people.
     pub leader: String,
+    /// The savepoint that it is to end with, asked for before its process ended.
+    pub stop: Option<SavepointName>,
     /// The topic for records of output that is owed which their own topic refuses.
     pub dead_letter: Option<String>,
 }
@@ -141,6 +143,16 @@ impl Keeper {
             head_trouble: AtomicBool::new(false),
         });
         let keeper = Keeper { shared: shared.clone(), store: kept.store.clone(), messages: messages.clone() };
+        if let Some(name) = &kept.stop {
+            let of_head = head.as_ref().and_then(|(head, _)| head.savepoint(name).map(|known| (head, known)));
+            // It is the first that is handled: no attempt begins before.
+            keeper.tell(match of_head {
+                Some((head, known)) if known.incarnation == head.incarnation => Message::Event(Event::Cancel),
+                _ => Message::Savepoint(name.clone(), true, channel().0),
+            });
+            let text = format!("stops with the savepoint \"{name}\", as was asked before flowd ended");
+            keeper.log().add(flow_worker::log::Level::Info, None, text);
+        }
         let driver = Driver::new(kept, head, shared, messages, Box::new(on_end));
         if let State::Over(End::Refused(why)) = driver.state() {
             return Err(Error::Refused(why));

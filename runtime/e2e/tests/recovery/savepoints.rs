@@ -336,6 +336,39 @@ fn a_daemon_that_dies_while_one_is_taken_goes_on() {
     }
 }
 
+/// A daemon that dies while a job is to stop with a savepoint: the next one stops it with that.
+#[test]
+fn a_job_that_was_to_stop_with_one_stops_after_a_restart() {
+    for place in
+        ["triggered=kill", "manifest-written=kill", "head-swapped=kill:2", "confirmed=kill", "head-swap=kill:3"]
+    {
+        let mut flowd = Flowd::new();
+        let out = flowd.path("out");
+        let pipeline = counting(&out, 2, 2000).replace("interval: 100ms", "interval: 1h");
+        let job = flowd.deploy("stops", &pipeline);
+        flowd.until(&job, |d| d["checkpoints"]["completed"].as_u64() >= Some(1));
+        flowd.kill();
+        flowd.set_env("FLOW_FAILPOINT", place);
+        flowd.start_again();
+        flowd.until(&job, |d| d["state"] == "running");
+        _ = flowd.post(&format!("/jobs/{job}/savepoints"), &json!({"name": "kept", "stop": true}));
+        dies(&mut flowd, place);
+        flowd.set_env("FLOW_FAILPOINT", "");
+        flowd.start_again();
+        // Where HEAD says that it is over, nobody knows the job any more.
+        if flowd.ask(&format!("/jobs/{job}")).is_ok() {
+            let ended = flowd.ended(&job);
+            assert_eq!(state(&ended), "canceled", "{place}: {ended:#}\n{}", flowd.log());
+        }
+        assert!(flowd.savepoints("stops").contains(&"kept".to_owned()), "{place}\n{}", flowd.log());
+        assert!(read(&flowd, "stops", "kept") < RECORDS, "{place}: it was taken in between");
+        // Nothing was written after it.
+        let job = flowd.deploy_from("stops", &pipeline, &from("kept")).expect("it is the end of that life");
+        flowd.finished(&job);
+        counted(&out, 1..=RECORDS / KEYS);
+    }
+}
+
 #[test]
 fn one_that_fails_says_why() {
     let flowd = Flowd::new();

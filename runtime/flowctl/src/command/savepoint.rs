@@ -176,8 +176,20 @@ pub fn completed(
             SavepointState::InProgress => Ok(ControlFlow::Continue(format!("savepoint {name} is in progress"))),
             SavepointState::Failed => Err(none_came(&name, found.reason.as_deref().unwrap_or("it failed"))),
         }
+    })
+    .map_err(|failure| match failure.code.as_str() {
+        "connection-lost" if wanted.stop => failure.hint(stops_later(&job, &name)),
+        _ => failure,
     })?;
     Ok((job, savepoint))
+}
+
+/// The server went away before a job had stopped with its savepoint.
+fn stops_later(job: &Job, name: &SavepointName) -> String {
+    let Job { id, name: job, .. } = job;
+    format!(
+        "started again, flowd stops {id} with the savepoint {name} all the same: `flowctl savepoint ls {job}` shows it then"
+    )
 }
 
 fn none_came(name: &SavepointName, why: &str) -> Failure {
