@@ -52,17 +52,33 @@ pub(super) fn owed(start: &Start) -> Owed {
     }
 }
 
-/// How a job of that name begins, in the store where all jobs have their roots.
+/// How a job of that name begins, in the store where all jobs have their roots. `here` is how HEAD names this process, if that does
+/// not run the job.
 ///
 /// # Errors
 /// All of [`Error`].
-pub(super) fn beginning(checked: &Checked, root: &Store, start: &Start) -> Result<Beginning, Error> {
+pub(super) fn beginning(
+    checked: &Checked,
+    root: &Store,
+    start: &Start,
+    here: Option<&str>,
+) -> Result<Beginning, Error> {
     start.check()?;
     let name = &checked.pipeline().name;
     if start.settle.is_some() {
         return Ok(Beginning::Settled(owed(start)));
     }
     let mine = read_head(root, name)?;
+    if let Some(head) = &mine.1
+        && !(is_free(head) || start.take_over)
+        && here == Some(head.leader.as_str())
+    {
+        return Err(Error::Refused(format!(
+            "HEAD says that \"{name}\" is run by {}, which is this process, and it does not run here: it has ended without telling \
+             its store. Unless another flowd with this address runs it, go on where it stands: deploy it with --take-over",
+            head.leader
+        )));
+    }
     let follows = mine.1.as_ref().map(|head| head.incarnation.clone());
     let new = |origin| Life {
         incarnation: keeper::incarnation(),
@@ -119,9 +135,10 @@ fn origin(
         From::Checkpoint { id, .. } => {
             let checkpoint = retained(job, *id, &head)?;
             if !(is_free(&head) || is_mine && start.take_over) {
+                let gone = if is_mine { "deploy with --take-over" } else { "deploy that job with --take-over" };
                 return Err(Error::Refused(format!(
                     "\"{job}\" is running, by {}: stop it first, or take a savepoint to begin with: flowctl savepoint create \
-                     {job}",
+                     {job}; if that process is gone for good, or the job ended without telling its store: {gone}",
                     head.leader
                 )));
             }

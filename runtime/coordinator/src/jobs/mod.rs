@@ -297,7 +297,8 @@ impl Jobs {
         match &pipeline.checkpoint {
             Some(checkpointing) => {
                 let root = self.stores.of(checkpointing, &pipeline.directory)?;
-                Ok(Some(beginning::beginning(checked, &root, start)?))
+                let here = (!self.is_running(&pipeline.name)).then_some(self.leader.as_str());
+                Ok(Some(beginning::beginning(checked, &root, start, here)?))
             }
             None if *start == Start::default() => Ok(None),
             None => Err(BeginningError::NoCheckpoints.into()),
@@ -442,16 +443,18 @@ impl Jobs {
 
     fn reserve(&self, name: &PipelineName) -> Result<names::Reserved, Error> {
         let reserved = self.names.reserve(name).ok_or_else(|| Error::Running(name.clone()))?;
-        let entries = self.lock();
-        if self.stopping.load(Relaxed) {
-            return Err(Error::Stopping);
+        {
+            let _entries = self.lock();
+            if self.stopping.load(Relaxed) {
+                return Err(Error::Stopping);
+            }
         }
-        let running = entries.known.iter().rev().find(|entry| entry.name == *name).cloned();
-        drop(entries);
-        match running {
-            Some(entry) if !entry.job().state.is_terminal() => Err(Error::Running(name.clone())),
-            _ => Ok(reserved),
-        }
+        if self.is_running(name) { Err(Error::Running(name.clone())) } else { Ok(reserved) }
+    }
+
+    fn is_running(&self, name: &PipelineName) -> bool {
+        let last = self.lock().known.iter().rev().find(|entry| entry.name == *name).cloned();
+        last.is_some_and(|entry| !entry.job().state.is_terminal())
     }
 
     fn new_id(&self, name: &PipelineName) -> JobId {

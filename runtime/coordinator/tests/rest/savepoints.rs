@@ -235,6 +235,40 @@ fn a_source_of_another_kind_or_place_does_not_begin_anew_unasked() {
     check(&generator, read, Err("old/a.txt) in the checkpoint and reads a generator in the pipeline"));
 }
 
+/// What HEAD in a job's root says is wanted of it.
+fn want(server: &Server, job: &str, was: &str, is: &str) {
+    let head = server.data().join("checkpoints").join(job).join("HEAD");
+    let text = std::fs::read_to_string(&head).expect("it is there");
+    let (was, is) = (format!("\"wanted\": \"{was}\""), format!("\"wanted\": \"{is}\""));
+    assert!(text.contains(&was), "{text}");
+    std::fs::write(&head, text.replace(&was, &is)).expect("written");
+}
+
+#[test]
+fn a_job_that_ended_without_telling_its_store_is_taken_over() {
+    let server = Server::start();
+    let pipeline = counting("counting", 1_000_000);
+    server.submit(&pipeline).expect("it starts");
+    server.post_text::<Savepoint>("/jobs/counting/savepoints", "{\"name\": \"a\"}").expect("it takes one");
+    over(&server, "counting", "a");
+    server.jobs.cancel("counting").expect("it runs");
+    server.ended("counting");
+    want(&server, "counting", "canceled", "running");
+    let latest = json!({"from": {"checkpoint": {}}});
+    let savepoint = json!({"from": {"savepoint": {"name": "a"}}});
+    for start in [json!({}), latest, savepoint] {
+        let (status, refusal) = begin(&server, &pipeline, start).expect_err("the store says that it runs");
+        assert_eq!(status, 409, "{refusal:?}");
+        for part in ["is run by test, which is this process", "ended without telling its store", "--take-over"] {
+            assert!(refusal.message.contains(part), "{part} in {refusal:?}");
+        }
+    }
+    begin(&server, &pipeline, json!({"take-over": true})).expect("it goes on");
+    // While it runs here that is no reason.
+    let (status, refusal) = begin(&server, &pipeline, json!({})).expect_err("it runs");
+    assert!(status == 409 && refusal.message.contains("already running"), "{refusal:?}");
+}
+
 #[test]
 fn a_form_says_once_and_clearly_what_a_job_begins_with() {
     let server = Server::start();
