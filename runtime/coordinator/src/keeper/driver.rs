@@ -162,8 +162,11 @@ impl Driver {
     }
 
     pub(super) fn handle(&mut self, event: Event) {
-        if let Event::Failed { failure, .. } = &event {
+        if let Event::Failed { failure, .. } | Event::Adopted(Err(failure)) = &event {
             self.shared.status().error = Some(TaskError::Fatal(failure.reason.clone()));
+        }
+        if let Event::Adopted(Err(failure)) = &event {
+            self.shared.log.add(flow_worker::log::Level::Error, None, failure.reason.clone());
         }
         if let Event::ManifestLoaded(.., Ok(manifest)) | Event::Adopted(Ok(manifest)) = &event {
             self.shared.savepoints().found(manifest);

@@ -116,6 +116,23 @@ fn a_truncated_run_is_named() {
 }
 
 #[test]
+fn what_a_life_begins_with_and_can_not_be_copied_is_told() {
+    let flowd = Flowd::new();
+    let (job, place) = with_checkpoints(&flowd);
+    assert_eq!(flowd.savepoint(&job, "end", true)["state"], "completed");
+    flowd.ended(&job);
+    let (directory, id, _) = latest(&place);
+    let manifest: Value = serde_json::from_slice(&fs::read(directory.join("manifest")).expect("there")).expect("JSON");
+    let run = &manifest["nodes"]["counts"]["subtasks"][0]["state"]["runs"][0];
+    fs::remove_file(place.join(run["object"].as_str().expect("text"))).expect("it was there");
+    let called = flowd.ctl(&["deploy", "made-up.yaml", "--from-savepoint", "end"]);
+    assert_eq!(called.code, 0, "{}", called.stderr);
+    fails_naming(&flowd, "made-up", &["copying checkpoint", &id]);
+    let told = flowd.ctl(&["logs", "made-up"]).stdout;
+    assert!(told.lines().any(|line| line.contains("copying checkpoint") && line.contains(&id)), "{told}");
+}
+
+#[test]
 fn two_daemons_do_not_run_one_job() {
     let (one, other) = (Flowd::new(), Flowd::new());
     let shared = tempfile::tempdir().expect("a directory");
