@@ -50,6 +50,17 @@ pub enum Error {
     Internal(String),
 }
 
+impl Error {
+    /// The same with what else to do about each problem of the pipeline.
+    #[must_use]
+    pub(crate) fn hint(mut self, hint: Option<&str>) -> Error {
+        if let (Error::Invalid(found), Some(hint)) = (&mut self, hint) {
+            found.diagnostics.iter_mut().for_each(|diagnostic| diagnostic.hint = Some(hint.to_owned()));
+        }
+        self
+    }
+}
+
 impl From<Error> for Refusal {
     /// As the REST API tells it.
     fn from(error: Error) -> Self {

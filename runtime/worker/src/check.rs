@@ -15,7 +15,8 @@ use flow_model::plan::{Plan, plan};
 use flow_model::spec::{Delivery, Operator, Pipeline, SinkConnector};
 use flow_plugin::Component;
 
-use crate::{Error, Worker};
+use crate::files::OutputDirectory;
+use crate::{Error, Worker, secrets};
 
 /// The bytes of each operator's component; operators share them where they share a component.
 pub type Components = BTreeMap<OperatorName, Bytes>;
@@ -51,6 +52,21 @@ impl Checked {
             SinkConnector::Files(_) => true,
             SinkConnector::Stdout(_) | SinkConnector::Blackhole => false,
         })
+    }
+
+    /// Whether what its sinks write to may be written by a job that begins with nothing. It looks, and changes nothing.
+    ///
+    /// # Errors
+    /// A directory holds the output of a former run.
+    pub fn check_outputs(&self) -> Result<(), Error> {
+        for sink in &self.pipeline.sinks {
+            let SinkConnector::Files(files) = &sink.connector else { continue };
+            let what = format!("sink \"{}\"", sink.name);
+            let place = secrets::Place { file: &self.pipeline.file, directory: &self.pipeline.directory, what: &what };
+            let path = place.path(&files.path).map_err(|error| Error::Pipeline(error.into()))?;
+            OutputDirectory::check(&path).map_err(|error| Error::Connector(sink.name.clone(), error))?;
+        }
+        Ok(())
     }
 
     /// One subtask of an operator, initialized. `stop` ends its calls.

@@ -33,6 +33,14 @@ pub enum Error {
     /// What it would do has to be asked for.
     #[error("{0}")]
     Refused(String),
+    /// It begins with nothing, and what it is to write to holds the output of a former run.
+    #[error("{error}")]
+    Output {
+        /// Where, and what to do.
+        error: Box<flow_worker::Error>,
+        /// That may be its own: it has a checkpoint to go on from.
+        again: bool,
+    },
     /// What was asked for does not go together.
     #[error(transparent)]
     Start(#[from] flow_model::start::Error),
@@ -80,6 +88,9 @@ pub(super) fn beginning(
         )));
     }
     let follows = mine.1.as_ref().map(|head| head.incarnation.clone());
+    let again = mine.1.as_ref().is_some_and(|head| head.latest.is_some());
+    // While another process runs it, what it writes is in nobody's way.
+    let is_free = start.take_over || mine.1.as_ref().is_none_or(is_free);
     let new = |origin| Life {
         incarnation: keeper::incarnation(),
         follows,
@@ -87,11 +98,15 @@ pub(super) fn beginning(
         owed: owed(start),
         take_over: start.take_over,
     };
-    match &start.from {
-        Some(from) => Ok(Beginning::Deployed(new(Some(origin(checked, root, mine, (from, start))?)))),
-        None if start.take_over => Ok(Beginning::Deployed(new(taken_over(checked, root, mine, start)?))),
-        None => Ok(Beginning::Deployed(new(None))),
+    let origin = match &start.from {
+        Some(from) => Some(origin(checked, root, mine, (from, start))?),
+        None if start.take_over => taken_over(checked, root, mine, start)?,
+        None => None,
+    };
+    if origin.is_none() && is_free {
+        checked.check_outputs().map_err(|error| Error::Output { error: Box::new(error), again })?;
     }
+    Ok(Beginning::Deployed(new(origin)))
 }
 
 /// Where the life stands that HEAD says another process runs. What takes it over is another life: should that process come back, it finds

@@ -39,6 +39,8 @@ use record::Record;
 
 /// So many jobs that have ended are remembered; the oldest go first.
 const ENDED_KEPT: usize = 100;
+/// What may have been meant by who deploys a job anew over what it has written.
+const GO_ON: &str = "to go on where the job ended, deploy it with --from-checkpoint latest";
 /// So long, in milliseconds, the metrics of a job that has ended are still told, so that whoever collects them gets the
 /// last ones.
 const ENDED_TOLD: u64 = 5 * 60 * 1000;
@@ -298,7 +300,13 @@ impl Jobs {
             Some(checkpointing) => {
                 let root = self.stores.of(checkpointing, &pipeline.directory)?;
                 let here = (!self.is_running(&pipeline.name)).then_some(self.leader.as_str());
-                Ok(Some(beginning::beginning(checked, &root, start, here)?))
+                let beginning = beginning::beginning(checked, &root, start, here);
+                beginning.map(Some).map_err(|error| match error {
+                    BeginningError::Output { error, again } => {
+                        Nodes::of(pipeline).refused(*error).hint(again.then_some(GO_ON)).into()
+                    }
+                    other => other.into(),
+                })
             }
             None if *start == Start::default() => Ok(None),
             None => Err(BeginningError::NoCheckpoints.into()),

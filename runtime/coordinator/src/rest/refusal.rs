@@ -67,7 +67,7 @@ impl From<jobs::Error> for Refused {
                 let code = match &error {
                     Beginning::Keep(_) => RefusalCode::Internal,
                     Beginning::Unknown(_) => RefusalCode::NotFound,
-                    Beginning::Unfit { .. } | Beginning::Refused(_) => RefusalCode::Conflict,
+                    Beginning::Unfit { .. } | Beginning::Refused(_) | Beginning::Output { .. } => RefusalCode::Conflict,
                     Beginning::Start(_) | Beginning::NoCheckpoints => RefusalCode::BadRequest,
                 };
                 Refusal::new(code, message)

@@ -270,6 +270,27 @@ fn a_job_that_ended_without_telling_its_store_is_taken_over() {
 }
 
 #[test]
+fn output_of_a_former_run_is_said_before_anything_begins() {
+    let server = Server::start();
+    let directory = tempfile::tempdir().expect("a directory");
+    let sink = format!("files: {{path: '{}'}}", directory.path().display());
+    let pipeline = counting("counting", 10).replace("blackhole: {}", &sink);
+    server.submit(&pipeline).expect("it starts");
+    assert_eq!(server.ended("counting").job.state, JobState::Finished);
+    let (status, refusal) = server.submit(&pipeline).expect_err("its output is there");
+    let [problem] = &refusal.diagnostics[..] else { panic!("{refusal:?}") };
+    assert_eq!((status, refusal.code), (400, RefusalCode::InvalidPipeline));
+    assert!(problem.message.contains("holds the output of a former run (part-00000-"), "{problem:?}");
+    assert!(problem.hint.as_ref().is_some_and(|hint| hint.contains("--from-checkpoint latest")), "{problem:?}");
+    assert_eq!(server.get::<Jobs>("/jobs").expect("a list").jobs.len(), 1, "nothing was started");
+    // Another job has nothing to go on with.
+    let (_, refusal) = server.submit(&pipeline.replace("name: counting", "name: other")).expect_err("it is there");
+    assert!(refusal.diagnostics[0].hint.is_none(), "{refusal:?}");
+    begin(&server, &pipeline, json!({"from": {"checkpoint": {}}})).expect("it goes on");
+    assert_eq!(server.ended("counting").job.state, JobState::Finished);
+}
+
+#[test]
 fn a_form_says_once_and_clearly_what_a_job_begins_with() {
     let server = Server::start();
     let pipeline = counting("counting", 10);

@@ -32,6 +32,15 @@ impl OutputDirectory {
     pub fn prepare(spec: &FilesSink) -> Result<OutputDirectory, Error> {
         let path = &spec.path.value;
         make(path)?;
+        OutputDirectory::check(path)?;
+        Ok(OutputDirectory { path: path.clone(), format: spec.format, pending: None })
+    }
+
+    /// Whether there is no output in a directory, which need not exist.
+    pub(crate) fn check(path: &Path) -> Result<(), Error> {
+        if !path.is_dir() {
+            return Ok(());
+        }
         let failed = |e| disk::failure(&e, "listing", path);
         for entry in fs::read_dir(path).map_err(failed)? {
             let entry = entry.map_err(failed)?;
@@ -48,7 +57,7 @@ impl OutputDirectory {
                 )));
             }
         }
-        Ok(OutputDirectory { path: path.clone(), format: spec.format, pending: None })
+        Ok(())
     }
 
     /// The same for an attempt of a job with checkpoints. Where it goes on from one, the directory may hold what was written before.
