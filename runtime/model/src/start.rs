@@ -33,7 +33,7 @@ pub struct Start {
     /// Output that the former life of this name has not written never is.
     #[serde(default, skip_serializing_if = "is_false")]
     pub abandon_output: bool,
-    /// The Kafka cluster was replaced: it is not asked how much output it has.
+    /// The Kafka cluster was replaced: what it says of how much output it has does not count.
     #[serde(default, skip_serializing_if = "is_false")]
     pub reset_progress: bool,
     /// Nothing begins: the former life of this name writes the output that it has not written, and that is all.

@@ -159,7 +159,7 @@ impl World {
                 let delay = self.dice.between(5, 80);
                 self.agenda.after(delay, Event::Deploy(number, incarnation, attempt, from, Work::All));
             }
-            Action::Settle { incarnation, attempt, from } => {
+            Action::Settle { incarnation, attempt, from, .. } => {
                 let delay = self.dice.between(5, 80);
                 self.agenda.after(delay, Event::Deploy(number, incarnation, attempt, Some(from), Work::Settle));
             }

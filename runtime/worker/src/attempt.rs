@@ -69,6 +69,8 @@ pub struct Attempt {
     pub log: Arc<JobLog>,
     /// The topic for records that their own topic refuses; none if such a record is the end of the attempt.
     pub dead_letter: Option<String>,
+    /// The life by whose name its lanes write; none for its own. What another one has left in Kafka is not theirs.
+    pub lanes: Option<Incarnation>,
     /// Hears what happens.
     pub listener: Listener,
 }

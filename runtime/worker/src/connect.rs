@@ -217,7 +217,7 @@ fn laying(
         writing,
         pipeline: pipeline.name.clone(),
         sink: sink.clone(),
-        incarnation: attempt.incarnation.clone(),
+        incarnation: attempt.lanes.as_ref().unwrap_or(&attempt.incarnation).clone(),
         attempt: attempt.attempt,
         restored: attempt.confirmed(),
         node,

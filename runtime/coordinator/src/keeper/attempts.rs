@@ -81,15 +81,17 @@ impl Driver {
             store: self.kept.store.clone(),
             log: self.shared.log.clone(),
             dead_letter: self.kept.dead_letter.clone(),
+            lanes: None,
             listener: Arc::new(move |told| _ = messages.send(Message::Event(event(attempt, told)))),
         }
     }
 
     /// Opens the sinks that owe something, which may take a while.
-    pub(super) fn settle(&mut self, incarnation: Incarnation, attempt: Attempt, from: Box<Manifest>) {
+    pub(super) fn settle(&mut self, (incarnation, attempt): (Incarnation, Attempt), from: Box<Manifest>, anew: bool) {
         let text = format!("writes what checkpoint {} carries and what is not written of it", from.checkpoint);
         self.shared.log.add(flow_worker::log::Level::Info, None, text);
-        let made = self.made(incarnation, attempt, Some(from));
+        let mut made = self.made(incarnation, attempt, Some(from));
+        made.lanes = anew.then(|| self.anew.clone());
         let (worker, checked, messages) = (self.kept.worker.clone(), self.kept.checked.clone(), self.messages.clone());
         let work = move || _ = messages.send(Message::Settling(attempt, worker.settle(&checked, &made)));
         if let Err(error) = std::thread::Builder::new().name("settle".into()).spawn(work) {

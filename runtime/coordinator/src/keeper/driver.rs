@@ -65,6 +65,8 @@ pub(super) struct Driver {
     pub(super) unwanted: BTreeSet<Attempt>,
     /// The attempt that only writes what is owed.
     pub(super) settling: Option<(Attempt, Settling)>,
+    /// By whose name lanes write what a former life owes to another Kafka: nothing there was left under it before.
+    pub(super) anew: Incarnation,
     asked: HashMap<u64, Answer>,
     waiting: HashMap<u64, (Done, Option<SavepointName>)>,
     questions: u64,
@@ -94,6 +96,7 @@ impl Driver {
             started: (Instant::now(), unix_ms()),
             unwanted: BTreeSet::new(),
             settling: None,
+            anew: super::incarnation(),
             asked: HashMap::new(),
             waiting: HashMap::new(),
             questions: 0,
@@ -301,7 +304,7 @@ impl Driver {
                 }
             }),
             Action::Deploy { incarnation, attempt, from } => self.deploy(incarnation, attempt, from),
-            Action::Settle { incarnation, attempt, from } => self.settle(incarnation, attempt, from),
+            Action::Settle { incarnation, attempt, from, anew } => self.settle((incarnation, attempt), from, anew),
             // Here an attempt ends with its leader: there is none to be found.
             Action::Find { .. } => {}
             Action::Adopt { incarnation, origin } => self.adopt(incarnation, *origin),

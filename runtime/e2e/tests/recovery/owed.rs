@@ -5,8 +5,10 @@ use flow_e2e::broker::{Broker, TEN, wait};
 use flow_e2e::flowd::{Flowd, state};
 use flow_e2e::topic::{Record, Topic, write};
 use rdkafka::admin::{AdminOptions, AlterConfig, ResourceSpecifier};
+use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use serde_json::{Value, json};
 
+use crate::settle::head;
 use crate::{PARTITIONS, to_topic};
 
 /// One of the records is as long.
@@ -166,6 +168,18 @@ fn what_its_topic_refuses_is_settled_as_a_dead_letter() {
     assert_eq!(numbers(broker, &dead, 1, RECORDS), (RECORDS..2 * RECORDS).collect::<Vec<_>>());
 }
 
+/// Has the progress topic say that the lane of a job has written all that its last checkpoint carries.
+fn says_that_all_is_written(broker: &Broker, owing: &Owing) {
+    let head = head(&owing.flowd, &owing.name);
+    let (incarnation, checkpoint) = (head["incarnation"].as_str().expect("text"), &head["latest"]);
+    let key = format!("progress/{incarnation}/out/0");
+    let value = json!({"format": 1, "checkpoint": checkpoint, "part": u32::MAX}).to_string();
+    let producer: BaseProducer = broker.client().create().expect("a producer");
+    let topic = format!("flow-progress.{}.out", owing.name);
+    producer.send(BaseRecord::to(&topic).partition(0).key(&key).payload(&value)).expect("room");
+    producer.flush(TEN).expect("it is stored");
+}
+
 #[test]
 fn another_kafka_has_to_be_meant() {
     let broker = Broker::shared();
@@ -183,6 +197,16 @@ fn another_kafka_has_to_be_meant() {
     write(broker, &owing.from, &records(2 * RECORDS, None));
     checkpoint(&owing.flowd, &job, RECORDS as u64);
     assert_eq!(numbers(broker, &owing.to, 1, 3 * RECORDS), (0..3 * RECORDS).collect::<Vec<_>>());
+    owing.flowd.ctl(&["cancel", &job]);
+    owing.flowd.ended(&job);
+
+    // The copy of a progress topic comes with it, which is ahead of the copy of the output.
+    let owing = with_output_owed(broker, "mirrored", None, |_| broker.delete("flow-progress.mirrored.out"));
+    owing.fails(&owing.job, &["the progress topic says that nothing is written"]);
+    says_that_all_is_written(broker, &owing);
+    let job = owing.begin(json!({"from": {"checkpoint": {}}, "reset-progress": true}));
+    owing.flowd.until(&job, |d| state(d) == "running" && d["checkpoints"]["restored"].is_string());
+    assert_eq!(numbers(broker, &owing.to, 1, 2 * RECORDS), (0..2 * RECORDS).collect::<Vec<_>>());
     owing.flowd.ctl(&["cancel", &job]);
     owing.flowd.ended(&job);
 

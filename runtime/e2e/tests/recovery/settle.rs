@@ -23,7 +23,7 @@ fn pipeline(broker: &Broker, topic: &str) -> String {
 }
 
 /// What the store says of a job.
-fn head(flowd: &Flowd, job: &str) -> Value {
+pub fn head(flowd: &Flowd, job: &str) -> Value {
     let text = fs::read_to_string(flowd.path(&format!("data/checkpoints/{job}/HEAD"))).expect("it has one");
     serde_json::from_str(&text).expect("JSON")
 }

@@ -84,7 +84,8 @@ struct Beginning {
 
     /// DANGER: the Kafka cluster was replaced; do not ask it how much output it has
     ///
-    /// What the former life of the job has confirmed is written as if none of it were there. In the same Kafka records come twice by it.
+    /// What the last checkpoint of the former life carries is written as if none of it were there, whatever a copy of its progress topic says. In
+    /// the same Kafka records come twice by it.
     #[arg(long)]
     reset_progress: bool,
 }

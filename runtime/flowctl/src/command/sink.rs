@@ -42,9 +42,10 @@ Examples:
         /// Without it one of them keeps all output behind it from being written.
         #[arg(long, value_name = "TOPIC")]
         dead_letter: Option<String>,
-        /// DANGER: the Kafka cluster was replaced; write all of it, whatever is written already
+        /// DANGER: the Kafka cluster was replaced; do not ask it how much output it has
         ///
-        /// In the same Kafka records come twice by it.
+        /// All that the last checkpoint carries is written as if none of it were there, whatever a copy of its progress topic says. In the same
+        /// Kafka records come twice by it.
         #[arg(long)]
         reset_progress: bool,
         /// Wait until all is written

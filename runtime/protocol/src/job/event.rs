@@ -230,6 +230,8 @@ pub enum Action {
         attempt: Attempt,
         /// The checkpoint.
         from: Box<Manifest>,
+        /// What Kafka says of its lanes does not count: it is another one.
+        anew: bool,
     },
     /// Look for an attempt that a former leader may have deployed. Answered by [`Event::Found`] or [`Event::Failed`], or not at all.
     Find {

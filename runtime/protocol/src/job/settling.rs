@@ -86,7 +86,8 @@ impl Job {
     /// An attempt begins that only writes.
     pub(super) fn start_to_settle(&mut self, incarnation: Incarnation, attempt: Attempt) {
         let Some(mut from) = self.latest.clone().map(Box::new) else { return self.reached() };
-        if self.goal.as_ref().is_some_and(|goal| goal.owed() == Owed::WriteAnew) {
+        let anew = self.goal.as_ref().is_some_and(|goal| goal.owed() == Owed::WriteAnew);
+        if anew {
             from.nodes.values_mut().for_each(|node| node.lanes.clear());
             let text = format!(
                 "--reset-progress: Kafka is not asked what it has of checkpoint {}; what that one carries is written, and may be \
@@ -96,7 +97,7 @@ impl Job {
             self.tell(Level::Warn, text);
         }
         self.phase = Phase::Settling(attempt);
-        self.actions.push(Action::Settle { incarnation, attempt, from });
+        self.actions.push(Action::Settle { incarnation, attempt, from, anew });
     }
 
     /// Ends the attempt that only writes when all is written, or there is no more time.

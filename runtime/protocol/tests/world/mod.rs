@@ -528,7 +528,7 @@ impl World {
                 self.deploy(which, (incarnation, attempt), from.map(|from| *from), false);
                 self.leaders[which].inbox.push(Event::Started { attempt });
             }
-            Action::Settle { incarnation, attempt, from } => {
+            Action::Settle { incarnation, attempt, from, .. } => {
                 self.counts.settled += 1;
                 self.deploy(which, (incarnation, attempt), Some(*from), true);
             }
