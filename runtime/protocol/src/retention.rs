@@ -9,7 +9,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use flow_model::checkpoint::head::Head;
 use flow_model::checkpoint::{CheckpointId, Incarnation, Manifest, ObjectName};
 
-/// The objects of the checkpoints that HEAD names.
+/// The objects of the checkpoints that HEAD names, and of those whose garbage is still to be deleted.
 #[derive(Debug, Default)]
 pub struct Retention {
     /// How many complete checkpoints stay, savepoints or not, at least 1.
@@ -62,11 +62,10 @@ impl Retention {
         Some(kept)
     }
 
-    /// Forgets checkpoints that HEAD does not name any more.
+    /// Forgets checkpoints that do not stay, once what only they name is being deleted.
     pub fn forget(&mut self, head: &Head) {
         let named: BTreeSet<(Incarnation, CheckpointId)> = named(head).collect();
-        let is_retired = |of: &(Incarnation, CheckpointId)| of.0 == head.incarnation && head.retired.contains(&of.1);
-        self.objects.retain(|checkpoint, _| named.contains(checkpoint) || is_retired(checkpoint));
+        self.objects.retain(|checkpoint, _| named.contains(checkpoint));
     }
 }
 

@@ -1,9 +1,11 @@
 //! One job, event by event, where chance would seldom lead: what a former leader had sent lands late, a user stops the job while a
 //! checkpoint is on its way to HEAD, HEAD can't be read any more.
 
-use flow_model::checkpoint::head::{Savepoint, Wanted};
-use flow_model::checkpoint::snapshot::{Output, Part, Piece, Progress, Segment};
-use flow_model::checkpoint::{Attempt, CheckpointId, Chunk, Head, Incarnation, ObjectName};
+use std::collections::BTreeSet;
+
+use flow_model::checkpoint::head::{Origin, Savepoint, Wanted};
+use flow_model::checkpoint::snapshot::{Chain, Node, Output, Part, Piece, Progress, Run, Segment, Snapshot};
+use flow_model::checkpoint::{Attempt, CheckpointId, Chunk, Head, Incarnation, Manifest, ObjectName};
 use flow_model::ids::{OperatorName, SavepointName};
 use flow_protocol::checkpoint::{self, Contribution, Contributions};
 use flow_protocol::head::Answer;
@@ -129,28 +131,134 @@ fn at(attempt: Attempt, counter: u64) -> CheckpointId {
     CheckpointId((u64::from(attempt.0) << 32) + counter)
 }
 
-/// A checkpoint that carries output, as far as its swap: the job, the attempt, the checkpoint.
+fn object((life, checkpoint): (u128, CheckpointId), unique: u128) -> ObjectName {
+    ObjectName::new(&Incarnation::of(life), checkpoint, unique)
+}
+
+fn chunk(object: &ObjectName) -> Chunk {
+    Chunk { object: object.clone(), offset: 0, length: 1, crc: 0 }
+}
+
+/// What a lane of one part carries.
+fn carries(object: &ObjectName) -> Snapshot {
+    let part = Part { chunk: chunk(object), records: 1 };
+    let segments = vec![Segment { checkpoint: object.checkpoint(), parts: vec![part] }];
+    Snapshot { output: Some(Output { lane: 0, segments, files: vec![] }), ..Snapshot::default() }
+}
+
+/// State in such objects.
+fn state(objects: &[&ObjectName]) -> Snapshot {
+    let runs = objects.iter().map(|object| Run { chunk: chunk(object), entries: 1, groups: None }).collect();
+    Snapshot { state: Some(Chain { groups: 0..=0, runs, pending: vec![] }), ..Snapshot::default() }
+}
+
+fn manifest((life, checkpoint): (u128, CheckpointId), snapshot: Snapshot) -> Manifest {
+    let node = Node { subtasks: vec![snapshot], ..Node::default() };
+    let whose = (Incarnation::of(life), checkpoint);
+    Manifest::new("p".parse().expect("a name"), whose, 1, Default::default(), [(out(), node)].into())
+}
+
+/// All that a checkpoint carries is written.
+fn written(attempt: Attempt, checkpoint: CheckpointId) -> Event {
+    Event::Progressed { attempt, lane: (out(), 0), progress: Progress { checkpoint, part: 1 } }
+}
+
+/// The checkpoint that these begin is taken, and carries output, as far as its swap.
+fn complete(job: &mut Job, begun: &[Action], attempt: Attempt) -> (CheckpointId, Head) {
+    let triggered = begun.iter().find_map(|action| match action {
+        Action::Trigger { checkpoint, .. } => Some(*checkpoint),
+        _ => None,
+    });
+    let checkpoint = triggered.expect("a checkpoint begins");
+    let life = job.head().expect("it leads").incarnation.clone();
+    let acknowledge = |piece| Event::Acknowledged { attempt, checkpoint, node: out(), subtask: 0, piece };
+    let output = carries(&ObjectName::new(&life, checkpoint, 7)).output.expect("one");
+    job.handle(3, acknowledge(Piece::Output(output)));
+    let actions = job.handle(3, acknowledge(Piece::Passed { ended: false, splits: vec![] }));
+    assert!(actions.iter().any(|action| matches!(action, Action::StoreManifest(_))), "{actions:?}");
+    let (head, _) = swap(&job.handle(4, Event::ManifestStored(checkpoint, Ok(()))));
+    assert_eq!(head.latest, Some(checkpoint));
+    (checkpoint, head)
+}
+
+/// A job as far as the swap of its first checkpoint: the job, the attempt, the checkpoint.
 fn swapping() -> (Job, Attempt, CheckpointId) {
     let (mut job, actions, head) = led();
     let attempt = head.attempt;
     assert!(matches!(actions[..], [Action::Deploy { .. }]), "{actions:?}");
-    let actions = job.handle(2, Event::Started { attempt });
-    let triggered = actions.iter().find_map(|action| match action {
-        Action::Trigger { checkpoint, .. } => Some(*checkpoint),
+    let begun = job.handle(2, Event::Started { attempt });
+    let (checkpoint, _) = complete(&mut job, &begun, attempt);
+    assert_eq!(checkpoint, at(attempt, checkpoint.0 & u64::from(u32::MAX)));
+    (job, attempt, checkpoint)
+}
+
+#[test]
+fn what_a_claimed_savepoint_alone_held_is_deleted_with_the_first_checkpoint() {
+    let (_, _, mut head) = led();
+    let (name, taken): (SavepointName, _) = ("kept".parse().expect("a name"), at(head.attempt, 1));
+    let of = (1, taken);
+    head.savepoints =
+        vec![Savepoint { name: name.clone(), incarnation: Incarnation::of(1), checkpoint: taken, time: 1 }];
+    head.wanted = Wanted::Canceled;
+    let (goes_on, dropped) = (object(of, 1), object(of, 2));
+    let (job, incarnation) = ("p".parse().expect("a name"), Incarnation::of(1));
+    let origin = Origin { job, incarnation, checkpoint: taken, savepoint: Some(name), claim: true, dropped: vec![] };
+    let claims = Life { origin: Some(origin), ..life(2, Some(1)) };
+    let (mut job, _) = Job::new(settings("second"), Beginning::Deployed(claims), (2, 0), Some((head, "v1".to_owned())));
+    done(&mut job, "v2");
+    let savepoint = manifest(of, state(&[&goes_on, &dropped]));
+    job.handle(2, Event::ManifestLoaded(Incarnation::of(1), taken, Ok(Box::new(savepoint.clone()))));
+    job.handle(3, Event::Adopted(Ok(Box::new(manifest((2, CheckpointId::ADOPTED), state(&[&goes_on]))))));
+    let actions = done(&mut job, "v3");
+    let attempt = actions.iter().find_map(|action| match action {
+        Action::Deploy { attempt, .. } => Some(*attempt),
         _ => None,
     });
-    let checkpoint = triggered.expect("a first checkpoint");
-    assert_eq!(checkpoint, at(attempt, checkpoint.0 & u64::from(u32::MAX)));
-    let object = ObjectName::new(&head.incarnation, checkpoint, 7);
-    let part = Part { chunk: Chunk { object, offset: 0, length: 1, crc: 0 }, records: 1 };
-    let segments = vec![Segment { checkpoint, parts: vec![part] }];
-    let acknowledge = |piece| Event::Acknowledged { attempt, checkpoint, node: out(), subtask: 0, piece };
-    job.handle(3, acknowledge(Piece::Output(Output { lane: 0, segments, files: vec![] })));
-    let actions = job.handle(3, acknowledge(Piece::Passed { ended: false, splits: vec![] }));
-    assert!(actions.iter().any(|action| matches!(action, Action::StoreManifest(_))), "{actions:?}");
-    let actions = job.handle(4, Event::ManifestStored(checkpoint, Ok(())));
-    assert_eq!(swap(&actions).0.latest, Some(checkpoint));
-    (job, attempt, checkpoint)
+    let attempt = attempt.expect("it begins");
+    job.handle(4, Event::Started { attempt });
+    let begun = job.handle(200, Event::Tick);
+    let (_, head) = complete(&mut job, &begun, attempt);
+    assert!(head.savepoints.is_empty(), "{head:?}");
+    let actions = done(&mut job, "v4");
+    assert_eq!(deleted(&actions), [dropped, savepoint.name()].into(), "{actions:?}");
+}
+
+/// What these delete.
+fn deleted(actions: &[Action]) -> BTreeSet<ObjectName> {
+    let deletions = actions.iter().filter_map(|action| match action {
+        Action::Delete(objects) => Some(objects),
+        _ => None,
+    });
+    deletions.flatten().cloned().collect()
+}
+
+#[test]
+fn what_is_retired_while_something_is_deleted_is_deleted_after_it() {
+    let (mut job, attempt, first) = swapping();
+    let mut taken = vec![first];
+    assert_eq!(deleted(&done(&mut job, "v2")), [].into());
+    let of = |checkpoint| {
+        BTreeSet::from([object((1, checkpoint), 7), ObjectName::manifest(&Incarnation::of(1), checkpoint)])
+    };
+    let mut next = |job: &mut Job| {
+        let last = taken[taken.len() - 1];
+        let time = 200 * taken.len() as u64;
+        let begun = job.handle(time, written(attempt, last));
+        let (checkpoint, head) = complete(job, &begun, attempt);
+        taken.push(checkpoint);
+        let version = format!("of {}", taken.len());
+        (head.retired, deleted(&done(job, &version)))
+    };
+    let nth = |counter| at(attempt, counter);
+    assert_eq!(first, nth(1));
+    assert_eq!(next(&mut job), (vec![], [].into()));
+    assert_eq!(next(&mut job), (vec![nth(1)], of(nth(1))));
+    // That takes its time.
+    assert_eq!(next(&mut job), (vec![nth(1), nth(2)], [].into()));
+    job.handle(600, Event::Deleted);
+    assert_eq!(next(&mut job), (vec![nth(2), nth(3)], &of(nth(2)) | &of(nth(3))));
+    job.handle(800, Event::Deleted);
+    assert_eq!(next(&mut job), (vec![nth(4)], of(nth(4))));
 }
 
 #[test]
@@ -161,8 +269,7 @@ fn a_job_is_stopped_behind_the_output_of_a_checkpoint_that_is_on_its_way() {
     let actions = done(&mut job, "v2");
     assert!(matches!(actions[..], [Action::Confirm { .. }, ..]), "{actions:?}");
     assert!(!actions.iter().any(|action| matches!(action, Action::Swap { .. })), "{actions:?}");
-    let progress = Progress { checkpoint, part: 1 };
-    let actions = job.handle(6, Event::Progressed { attempt, lane: (out(), 0), progress });
+    let actions = job.handle(6, written(attempt, checkpoint));
     let (end, _) = swap(&actions);
     assert_eq!((end.wanted, end.unwritten), (Wanted::Canceled, false));
 }
@@ -177,8 +284,7 @@ fn output_of_a_checkpoint_that_came_to_count_when_nothing_ran_is_written_before_
     assert_eq!((next.wanted, next.attempt), (Wanted::Running, Attempt(attempt.0 + 1)));
     let actions = done(&mut job, "v3");
     assert!(matches!(actions[..], [Action::Settle { .. }]), "{actions:?}");
-    let progress = Progress { checkpoint, part: 1 };
-    job.handle(7, Event::Progressed { attempt: next.attempt, lane: (out(), 0), progress });
+    job.handle(7, written(next.attempt, checkpoint));
     let (end, _) = swap(&job.handle(8, Event::Stopped { attempt: next.attempt }));
     assert_eq!((end.wanted, end.unwritten), (Wanted::Failed, false));
     let actions = done(&mut job, "v4");

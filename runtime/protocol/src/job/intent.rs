@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 
 use flow_model::checkpoint::head::{PREVIOUS, Savepoint, Wanted};
-use flow_model::checkpoint::{Attempt, CheckpointId, Head, Incarnation, Manifest, ObjectName};
+use flow_model::checkpoint::{Attempt, CheckpointId, Head, Incarnation, Manifest};
 use flow_model::ids::SavepointName;
 
 use super::redeploy::Redeploy;
@@ -135,7 +135,9 @@ impl Job {
                     return None;
                 }
                 if self.deleting == 0 {
-                    head.retired.clear();
+                    // What is still known is not deleted yet.
+                    let of = |checkpoint: &CheckpointId| (head.incarnation.clone(), *checkpoint);
+                    head.retired.retain(|checkpoint| self.retention.knows(&of(checkpoint)));
                 }
                 head.latest = Some(manifest.checkpoint);
                 head.retained.push(manifest.checkpoint);
@@ -225,15 +227,16 @@ impl Job {
         self.latest = Some(manifest);
         self.sweep();
         self.settle_before_the_end();
-        let Some(head) = self.register.current() else { return };
-        self.retention.forget(head);
-        if let (0, Some(garbage)) = (self.deleting, self.retention.garbage(head)) {
-            self.delete(garbage);
+        if self.deleting == 0 {
+            self.delete_garbage();
         }
     }
 
-    /// Deletes what nobody needs.
-    pub(super) fn delete(&mut self, garbage: BTreeSet<ObjectName>) {
+    /// Deletes what nobody needs. As long as that is not known it is not forgotten either.
+    pub(super) fn delete_garbage(&mut self) {
+        let Some(head) = self.register.current() else { return };
+        let Some(garbage) = self.retention.garbage(head) else { return };
+        self.retention.forget(head);
         if !garbage.is_empty() {
             self.deleting += 1;
             self.actions.push(Action::Delete(garbage));

@@ -164,11 +164,7 @@ impl Job {
     /// HEAD names it no more.
     pub(super) fn unpinned(&mut self, number: u64) {
         self.actions.push(Action::Accepted(number, Ok(())));
-        let Some(head) = self.register.current() else { return };
-        if let Some(garbage) = self.retention.garbage(head) {
-            self.retention.forget(head);
-            self.delete(garbage);
-        }
+        self.delete_garbage();
     }
 
     /// The job is over, like this.
