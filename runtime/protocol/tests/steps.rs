@@ -115,16 +115,55 @@ fn a_life_that_was_ended_when_another_began_may_run_after_all() {
 
 #[test]
 fn who_is_deposed_changes_head_no_more() {
-    let (mut job, _, _) = swapping();
+    let (mut job, attempt, checkpoint) = swapping();
+    done(&mut job, "v2");
+    let actions = job.handle(200, Event::Tick);
+    complete(&mut job, &actions, attempt);
     let mut found = job.head().expect("it leads").clone();
     (found.term, found.nonce, found.leader) = (found.term + 1, "of the second".to_owned(), "second".to_owned());
     let (name, time): (SavepointName, _) = ("kept".parse().expect("a name"), 1);
-    let checkpoint = at(found.attempt, 1);
     found.savepoints.push(Savepoint { name: name.clone(), incarnation: found.incarnation.clone(), checkpoint, time });
-    job.handle(5, Event::Swapped(Answer::Conflict));
-    job.handle(6, Event::HeadRead(Box::new(Some((found, "v2".to_owned())))));
-    let actions = job.handle(7, Event::GiveUp { number: 1, name });
-    assert!(matches!(actions[..], [Action::Accepted(1, Err(_))]), "{actions:?}");
+    job.handle(201, Event::Swapped(Answer::Conflict));
+    job.handle(202, Event::HeadRead(Box::new(Some((found, "v3".to_owned())))));
+    let actions = job.handle(203, Event::GiveUp { number: 1, name });
+    let [Action::Accepted(1, Err(why))] = &actions[..] else { panic!("{actions:?}") };
+    assert_eq!(why, "this process does not lead the job any more");
+}
+
+#[test]
+fn who_finds_that_the_job_is_over_changes_head_no_more() {
+    let (_, _, head) = led();
+    let (mut second, _) =
+        Job::new(settings("second"), Beginning::Resumed(life(1, None)), (2, 0), Some((head.clone(), "v1".to_owned())));
+    second.handle(1, Event::Cancel);
+    second.handle(2, Event::Swapped(Answer::Conflict));
+    let mut found = late(&head);
+    found.wanted = Wanted::Finished;
+    let actions = second.handle(3, Event::HeadRead(Box::new(Some((found, "v2".to_owned())))));
+    assert!(matches!(&actions[..], [Action::Ended(End::Finished)]), "{actions:?}");
+}
+
+#[test]
+fn who_is_deposed_deletes_nothing() {
+    let (_, _, mut head) = led();
+    let (earlier, latest) = (at(head.attempt, 1), at(head.attempt, 2));
+    (head.latest, head.retained) = (Some(latest), vec![earlier, latest]);
+    let before = Some((head.clone(), "v1".to_owned()));
+    let (mut job, _) = Job::new(settings("second"), Beginning::Resumed(life(1, None)), (2, 0), before);
+    done(&mut job, "v2");
+    let loaded = |checkpoint| {
+        let manifest = Box::new(manifest((1, checkpoint), Snapshot::default()));
+        Event::ManifestLoaded(Incarnation::of(1), checkpoint, Ok(manifest))
+    };
+    let actions = job.handle(2, loaded(latest));
+    assert!(matches!(actions[..], [Action::Deploy { .. }]), "{actions:?}");
+    swap(&job.handle(3, Event::Redeploy { number: 1, spec: None }));
+    job.handle(4, Event::Swapped(Answer::Conflict));
+    let mut other = job.head().expect("it leads").next_life("third".to_owned(), Incarnation::of(2), None, 4);
+    other.nonce = "of the third".to_owned();
+    job.handle(5, Event::HeadRead(Box::new(Some((other, "v3".to_owned())))));
+    let actions = job.handle(6, loaded(earlier));
+    assert!(actions.is_empty(), "{actions:?}");
 }
 
 fn at(attempt: Attempt, counter: u64) -> CheckpointId {

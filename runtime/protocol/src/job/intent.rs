@@ -53,7 +53,11 @@ impl Job {
                 self.waiting.push_front(Intent::Lead(Box::new(head), lead));
                 self.change_next();
             }
-            Err(end) => self.over(end),
+            Err(end) => {
+                // HEAD is not this process's.
+                self.lost = true;
+                self.over(end);
+            }
         }
     }
 
@@ -77,7 +81,7 @@ impl Job {
 
     /// Wants a change of HEAD.
     pub(super) fn want(&mut self, intent: Intent) {
-        if self.lost {
+        if self.leads_no_more() {
             return;
         }
         self.waiting.push_back(intent);

@@ -414,6 +414,10 @@ impl Job {
 
     /// Deletes what earlier attempts left, once, and what former lives left.
     fn sweep(&mut self) {
+        // What HEAD says by now, another one may go on from.
+        if self.leads_no_more() {
+            return;
+        }
         let (Some(head), Some(latest), false) = (self.register.current(), &self.latest, self.swept) else { return };
         let Some(kept) = self.retention.kept(head) else { return };
         let kept: BTreeSet<ObjectName> = kept.into_iter().cloned().collect();
@@ -424,6 +428,11 @@ impl Job {
             self.actions.push(Action::Sweep { incarnation, until, kept });
         }
         self.swept = true;
+    }
+
+    /// It changes HEAD no more, and looks for no garbage.
+    fn leads_no_more(&self) -> bool {
+        self.lost || matches!(self.phase, Phase::Over(_))
     }
 
     /// Whether an attempt runs, or is to run: its user may still want something of it.
@@ -563,6 +572,8 @@ impl Job {
     fn over(&mut self, end: End) {
         self.none_comes(&end);
         self.redeploy_refused("the job ended before");
+        // It was just told that nothing comes of them.
+        self.waiting.clear();
         self.phase = Phase::Over(end.clone());
         self.actions.push(Action::Ended(end));
     }

@@ -150,7 +150,7 @@ impl Job {
         // What it begins with may be this one, or share objects with it.
         let has_begun = self.goal.is_none() && (self.latest.is_some() || matches!(self.phase, Phase::Running(_)));
         let refusal = match (is_there, has_begun) {
-            _ if self.lost => Some("this process does not lead the job any more".to_owned()),
+            _ if self.leads_no_more() => Some("this process does not lead the job any more".to_owned()),
             (false, _) => Some(format!("there is no savepoint \"{name}\"")),
             (true, false) => Some(format!("the job is just beginning; remove the savepoint \"{name}\" when it runs")),
             (true, true) => None,
