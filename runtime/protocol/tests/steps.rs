@@ -301,6 +301,37 @@ fn what_is_retired_while_something_is_deleted_is_deleted_after_it() {
 }
 
 #[test]
+fn a_stop_is_kept_while_output_of_the_former_life_is_written() {
+    let (_, _, mut head) = led();
+    let latest = at(head.attempt, 1);
+    (head.latest, head.retained) = (Some(latest), vec![latest]);
+    (head.wanted, head.unwritten) = (Wanted::Canceled, true);
+    let beginning = Beginning::Resumed(life(2, Some(1)));
+    let (mut job, actions) = Job::new(settings("second"), beginning, (2, 0), Some((head, "v1".to_owned())));
+    let (former, _) = swap(&actions);
+    let name: SavepointName = "last".parse().expect("a name");
+    let actions = job.handle(1, Event::Savepoint { number: 1, name: name.clone(), stop: true });
+    assert!(matches!(actions[..], [Action::Accepted(1, Ok(()))]), "{actions:?}");
+    done(&mut job, "v2");
+    let owing = manifest((1, latest), carries(&object((1, latest), 1)));
+    let actions = job.handle(2, Event::ManifestLoaded(Incarnation::of(1), latest, Ok(Box::new(owing))));
+    assert!(actions.iter().any(|action| matches!(action, Action::Settle { .. })), "{actions:?}");
+    job.handle(3, written(former.attempt, latest));
+    let (head, _) = swap(&job.handle(4, Event::Stopped { attempt: former.attempt }));
+    assert_eq!(head.incarnation, Incarnation::of(2));
+    let actions = done(&mut job, "v3");
+    assert!(actions.iter().any(|action| matches!(action, Action::Deploy { .. })), "{actions:?}");
+    let begun = job.handle(5, Event::Started { attempt: head.attempt });
+    let (checkpoint, _) = complete(&mut job, &begun, head.attempt);
+    let actions = done(&mut job, "v4");
+    assert!(!actions.iter().any(|action| matches!(action, Action::Release { .. })), "{actions:?}");
+    let (head, _) = swap(&job.handle(6, written(head.attempt, checkpoint)));
+    assert_eq!(head.savepoint(&name).map(|kept| kept.checkpoint), Some(checkpoint));
+    let (head, _) = swap(&done(&mut job, "v5"));
+    assert_eq!((head.wanted, head.unwritten), (Wanted::Canceled, false));
+}
+
+#[test]
 fn a_job_is_stopped_behind_the_output_of_a_checkpoint_that_is_on_its_way() {
     let (mut job, attempt, checkpoint) = swapping();
     let actions = job.handle(5, Event::Cancel);

@@ -439,11 +439,16 @@ impl Job {
     fn goes_on(&self) -> bool {
         match &self.phase {
             Phase::Running(running) => running.is_open(),
-            Phase::Leading | Phase::Loading(_) | Phase::Adopting | Phase::Pausing(_) | Phase::Finding(..) => {
-                self.goal.is_none()
-            }
-            Phase::Stopping(_, Then::Judge(_) | Then::Start) => true,
-            Phase::Stopping(..) | Phase::Settling(_) | Phase::Telling(_) | Phase::Over(_) => false,
+            Phase::Settling(_) | Phase::Stopping(_, Then::Goal) => false,
+            _ => self.goal.is_none() && !self.is_ending(),
+        }
+    }
+
+    /// Whether nothing is to run after what does now, whatever is still written.
+    fn is_ending(&self) -> bool {
+        match &self.phase {
+            Phase::Stopping(_, Then::Tell(_) | Then::End(_)) | Phase::Telling(_) | Phase::Over(_) => true,
+            _ => self.canceled,
         }
     }
 

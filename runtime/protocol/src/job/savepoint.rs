@@ -93,9 +93,8 @@ impl Job {
         }
         match self.goal {
             _ if self.goes_on() => None,
-            Some(Goal::Begin(_)) => {
-                Some("output of the job's former life is being written; ask again when it runs".to_owned())
-            }
+            // The life that is to begin takes it.
+            Some(Goal::Begin(_)) if !self.is_ending() => None,
             _ => Some("the job is about to end".to_owned()),
         }
     }
