@@ -9,6 +9,7 @@ use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 use bytes::Bytes as Buffer;
 use flow_dataflow::lane::{Identity, Settled};
 use flow_dataflow::{Barrier, Error, Sink};
+use flow_e2e::transactions::{Transactions, error};
 use flow_model::checkpoint::snapshot::{Node, Output, Progress, Snapshot};
 use flow_model::checkpoint::{Attempt, CheckpointId, Chunk, Incarnation, ObjectName};
 use flow_model::ids::{OperatorName, PipelineName};
@@ -567,4 +568,48 @@ fn a_broker_that_dies_in_a_transaction_is_waited_for() {
         // that is just starting takes partitions without a leader for deleted ones, and the transaction hangs for ever.
         job.expect_texts((round + 1) * 2000);
     }
+}
+
+/// What a broker that was killed alone may leave: records of a transaction that counts as ended, and whose end stands nowhere. The
+/// commit of the lane's next transaction there would commit them too.
+#[test]
+fn records_that_a_broker_left_open_are_never_committed() {
+    // It checks who has added a partition to a transaction; one that was killed does not remember what it had checked.
+    let broker = Broker::with(free_port(), |_| "transaction.partition.verification.enable=false\n".to_owned());
+    let mut job = Job::new(&broker, "left-open", broker.topic(2, &[]));
+    let mut running = job.start();
+    running.until_settled(CheckpointId::NONE);
+    running.take(0, &[Record::new(Some("a"), Some("first"))]);
+    let checkpoint = job.checkpoint(&mut running);
+    running.set.confirm(checkpoint);
+    running.until_settled(checkpoint);
+    drop(running);
+    let id = Identity { incarnation: job.laying.incarnation.clone(), sink: job.laying.sink.clone(), index: 0 };
+    let id = id.transactional_id();
+    let mut raw = Transactions::connect(&broker.address);
+    let begun = Instant::now();
+    let producer = loop {
+        match raw.init(&id) {
+            Ok(producer) => break producer,
+            Err(error::CONCURRENT_TRANSACTIONS) if begun.elapsed() < TEN => {
+                std::thread::sleep(Duration::from_millis(10))
+            }
+            Err(code) => panic!("{code}"),
+        }
+    };
+    for partition in 0..2 {
+        raw.produce(&id, producer, (&job.topic, partition, 0), (b"a", b"left open")).expect("taken");
+        let (stable, end) = raw.ends(&job.topic, partition);
+        assert!(stable < end, "it is not left open");
+    }
+    let mut next = job.start();
+    next.until_settled(checkpoint);
+    let records: Vec<Record> =
+        (0..20).map(|n| Record::new(Some(&format!("k{n}")), Some(&format!("second {n}")))).collect();
+    next.take(0, &records);
+    let checkpoint = job.checkpoint(&mut next);
+    next.set.confirm(checkpoint);
+    next.until_settled(checkpoint);
+    let texts: Vec<String> = job.expect(2, 21).iter().map(Record::text).map(str::to_owned).collect();
+    assert!(!texts.iter().any(|text| text == "left open"), "{texts:?}");
 }

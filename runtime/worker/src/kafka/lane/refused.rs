@@ -2,6 +2,7 @@
 //! written instead where there is a topic for them. Must never blame a record for what its batch or the connection met.
 
 use std::collections::BTreeMap;
+use std::ffi::CString;
 use std::time::{SystemTime, UNIX_EPOCH};
 
 use flow_dataflow::dead_letter;
@@ -60,6 +61,13 @@ impl DeadLetters {
     /// Whether there are any.
     pub(super) fn is_empty(&self) -> bool {
         self.topics.is_empty() && self.records.is_empty()
+    }
+
+    /// Where they may go.
+    pub(super) fn places(&self) -> impl Iterator<Item = (CString, i32)> {
+        let partitions = if self.is_empty() { 0 } else { self.partitions as i32 };
+        let topic = CString::new(self.topic.as_str()).ok();
+        (0..partitions).filter_map(move |partition| Some((topic.clone()?, partition)))
     }
 
     /// What a record becomes that was to go to this partition of a topic.

@@ -13,7 +13,7 @@ use flow_dataflow::lane::{Identity, Standing};
 
 use super::Shared;
 use crate::kafka::opening::QUESTION;
-use crate::kafka::raw::{Consumer, EARLIEST, LATEST, Producer, Taken, describe};
+use crate::kafka::raw::{Consumer, EARLIEST, LATEST, Offset, Producer, Taken, describe};
 use crate::kafka::{Error, Settings};
 
 /// How long one wait for records takes.
@@ -21,6 +21,11 @@ const WAIT: Duration = Duration::from_millis(200);
 /// A consumer that gives nothing for so long, though there is something, is given up: a new one begins with new connections and
 /// knows nothing of the leaders of before.
 const STUCK: Duration = Duration::from_secs(5);
+
+/// So long records at the end of a partition may be open: others write there too, in transactions.
+const OPEN: Duration = Duration::from_millis(300);
+/// How often that is asked.
+const LOOK: Duration = Duration::from_millis(20);
 
 /// Why it can't be told.
 pub(super) enum Failed {
@@ -72,17 +77,8 @@ impl Reader {
 
     /// What stands there now, or none if `stopped` says so first.
     pub(super) fn read(&mut self, stopped: impl Fn() -> bool) -> Result<Option<Standing>, Failed> {
-        let high = match self.high() {
-            Ok(high) => high,
-            Err(code) => {
-                // librdkafka asks with the leader's epoch that it knows, and learns no newer one from a broker that refuses it: a
-                // new client does.
-                if let Ok(asker) = Producer::new(&self.asking) {
-                    self.asker = asker;
-                }
-                return Err(Failed::Passing(describe(code)));
-            }
-        };
+        let mine = (self.topic.clone(), self.partition());
+        let high = self.ends(&[mine], false)?.first().copied().unwrap_or_default();
         if high < self.position {
             // It is shorter than it was: what it says now counts, and is judged.
             self.rewind();
@@ -134,14 +130,37 @@ impl Reader {
         Ok(true)
     }
 
-    /// The offset behind everything, committed or not.
-    fn high(&self) -> Result<i64, i32> {
-        let asked = [(self.topic.as_c_str(), self.partition())];
-        let answer = self.asker.client().offsets(&asked, LATEST, false, QUESTION)?;
-        match answer.first().map(|offset| &offset.offset) {
-            Some(Ok(Some(high))) => Ok(*high),
-            Some(Err(code)) => Err(*code),
-            Some(Ok(None)) | None => Ok(0),
+    /// The ends of partitions: of all, or of what readers of committed records may see.
+    fn ends(&mut self, of: &[(CString, i32)], committed: bool) -> Result<Vec<i64>, Failed> {
+        let asked: Vec<_> = of.iter().map(|(topic, partition)| (topic.as_c_str(), *partition)).collect();
+        let found = self.asker.client().offsets(&asked, LATEST, committed, QUESTION).and_then(|found| {
+            let end = |(topic, partition): &(CString, i32)| {
+                let is_it = |one: &&Offset| one.partition == *partition && one.topic.as_bytes() == topic.as_bytes();
+                found.iter().find(is_it).map_or(Ok(0), |one| one.offset.clone().map(Option::unwrap_or_default))
+            };
+            of.iter().map(end).collect()
+        });
+        found.map_err(|code| {
+            // librdkafka asks with the leader's epoch that it knows, and learns no newer one from a broker that refuses it: a
+            // new client does.
+            if let Ok(asker) = Producer::new(&self.asking) {
+                self.asker = asker;
+            }
+            Failed::Passing(describe(code))
+        })
+    }
+
+    /// Those of the partitions at whose ends records are neither committed nor aborted, and stay so for a while.
+    pub(super) fn open_ends(&mut self, of: &[(CString, i32)]) -> Result<Vec<(CString, i32)>, Failed> {
+        let (all, begun) = (self.ends(of, false)?, Instant::now());
+        loop {
+            let stable = self.ends(of, true)?;
+            let ends = of.iter().zip(stable.iter().zip(&all));
+            let open: Vec<_> = ends.filter(|(_, (stable, all))| stable < all).map(|(place, _)| place.clone()).collect();
+            if open.is_empty() || begun.elapsed() > OPEN {
+                return Ok(open);
+            }
+            std::thread::sleep(LOOK);
         }
     }
 

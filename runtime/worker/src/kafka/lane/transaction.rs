@@ -1,7 +1,7 @@
 //! One producer of a lane, which makes one transaction.
 
-use std::collections::HashMap;
-use std::ffi::CStr;
+use std::collections::{BTreeSet, HashMap};
+use std::ffi::{CStr, CString};
 use std::time::{Duration, Instant};
 
 use bytes::Bytes;
@@ -124,6 +124,26 @@ impl Transaction {
         Ok(())
     }
 
+    /// Makes a transaction of one record for each of these partitions, and aborts it: what is open there of transactions of the same id
+    /// ends with it.
+    pub(super) fn abort_in(&mut self, places: &[(CString, i32)], stopped: &dyn Fn() -> bool) -> Result<(), Trouble> {
+        self.producer.begin_transaction()?;
+        for (topic, partition) in places {
+            let number = self.number(&topic.to_string_lossy()).map_err(refused)?;
+            // A compacted topic takes none without a key.
+            let record = Record { key: Some(b"flow"), ..Record::default() };
+            self.produce((number, *partition), &[record], stopped)?;
+        }
+        self.store(stopped)?;
+        loop {
+            match self.producer.abort_transaction() {
+                Ok(()) => return Ok(()),
+                Err(Failed { how: How::Again, .. }) if !stopped() => {}
+                Err(failed) => return Err(failed.into()),
+            }
+        }
+    }
+
     /// What of a transaction that failed brokers will never store. Each has its place as its origin: which part, and which record of it.
     pub(super) fn take_refused(&self) -> Vec<Undelivered> {
         let told = self.producer.client().told();
@@ -171,7 +191,6 @@ impl Transaction {
         dead_letters: Option<&DeadLetters>,
         stopped: &dyn Fn() -> bool,
     ) -> Result<(), Trouble> {
-        let broken = |broken: Broken| Trouble::Refused(format!("a part of a segment is damaged: {broken}"));
         let mut reader = Reader::new(part).map_err(broken)?;
         let (mut topics, mut records, mut number) = (Vec::new(), Vec::with_capacity(RECORDS), 0..);
         while let Some(block) = reader.next().map_err(broken)? {
@@ -276,6 +295,28 @@ fn closed(topic: String, partition: i32, code: i32) -> Trouble {
     Trouble::Closed(Undelivered { topic, partition, code, origin: None })
 }
 
+fn broken(broken: Broken) -> Trouble {
+    Trouble::Refused(format!("a part of a segment is damaged: {broken}"))
+}
+
 fn refused(error: Error) -> Trouble {
     Trouble::Refused(error.to_string())
+}
+
+/// The partitions that parts have records for.
+pub(super) fn places(parts: &[(ObjectName, Bytes)]) -> Result<BTreeSet<(CString, i32)>, Trouble> {
+    let mut places = BTreeSet::new();
+    for (_, part) in parts {
+        let (mut reader, mut topics) = (Reader::new(part).map_err(broken)?, Vec::new());
+        while let Some(block) = reader.next().map_err(broken)? {
+            match block {
+                Block::Topic { name, .. } => topics.push(c_topic(name).map_err(refused)?),
+                Block::Run { topic, partition } => {
+                    let topic = topics.get(topic).ok_or_else(|| broken(Broken::Cut))?;
+                    places.insert((topic.clone(), partition as i32));
+                }
+            }
+        }
+    }
+    Ok(places)
 }

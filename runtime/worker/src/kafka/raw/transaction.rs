@@ -49,6 +49,14 @@ impl Producer {
         unsafe { self.judge(rd::rd_kafka_commit_transaction(self.client().handle(), TRANSACTION)) }
     }
 
+    /// Aborts the transaction, with all that was sent of it.
+    pub(in crate::kafka) fn abort_transaction(&self) -> Result<(), Failed> {
+        // As long as the transaction may take.
+        const TRANSACTION: c_int = -1;
+        // SAFETY: as above.
+        unsafe { self.judge(rd::rd_kafka_abort_transaction(self.client().handle(), TRANSACTION)) }
+    }
+
     /// Waits until all that was given is stored, or is known not to be, or for so long.
     pub(in crate::kafka) fn flush(&self, timeout: Duration) {
         // SAFETY: the handle is live.

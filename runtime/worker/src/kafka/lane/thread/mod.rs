@@ -1,6 +1,8 @@
 //! The thread of a lane: does what [`flow_dataflow::lane::Lane`] decides, and tells it what came of it. Waits as long as brokers
 //! take; what passes is tried again for ever.
 
+mod open;
+
 use std::collections::VecDeque;
 use std::ffi::CString;
 use std::sync::Arc;
@@ -54,6 +56,10 @@ struct Run {
     topics: Vec<String>,
     /// The last producer was fenced.
     fenced: bool,
+    /// Parts up to this one may have been written by a transaction that was never committed.
+    unsure: Option<Progress>,
+    /// So often what such a one left open was to be ended, and was not.
+    in_vain: u32,
     /// What becomes of what brokers refuse, if the sink has a topic for that.
     dead_letters: Option<DeadLetters>,
 }
@@ -81,6 +87,7 @@ pub(super) fn start(
     let settings = Settings::transacting(&shared.laying.connection, &identity.transactional_id())?;
     let topic = c_topic(&shared.progress_topic)?;
     let asker = shared.asker.lock().unwrap_or_else(std::sync::PoisonError::into_inner).client().clone();
+    let restored = shared.laying.restored;
     let topics = vec![shared.progress_topic.clone(), shared.laying.writing.topic.clone()];
     let mut run = Run {
         shared,
@@ -94,6 +101,8 @@ pub(super) fn start(
         spare: None,
         topics,
         fenced: false,
+        unsure: Some(Progress { checkpoint: restored, part: u32::MAX }),
+        in_vain: 0,
         dead_letters: None,
     };
     // Made here, so that a bad setting is the caller's error.
@@ -326,7 +335,15 @@ impl Run {
                 Err(why) => return Ok(Outcome::Refused(why)),
             }
         }
-        self.commit(&all, &self.identity.progress(progress))
+        if let Some(outcome) = self.end_what_is_open(&all)? {
+            return Ok(outcome);
+        }
+        let committed = self.commit(&all, &self.identity.progress(progress));
+        (self.unsure, self.in_vain) = match &committed {
+            Ok(Outcome::Done(())) => (self.unsure.filter(|unsure| *unsure > progress), 0),
+            _ => (self.unsure.max(Some(progress)), self.in_vain),
+        };
+        committed
     }
 
     fn commit(&mut self, parts: &[(ObjectName, Bytes)], (key, value): &(String, String)) -> Result<Outcome<()>, End> {
