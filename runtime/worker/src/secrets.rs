@@ -34,13 +34,16 @@ impl Place<'_> {
         text.value.resolve(look_up).map_err(missing)
     }
 
-    /// A path with all that it refers to, which is a name and no secret.
+    /// A path with all that it refers to, which is a name and no secret. However it is spelled, with `.` or `//` in it, it is the same:
+    /// checkpoints name files by their paths.
     pub(crate) fn path(&self, path: &Located<PathBuf>) -> Result<PathBuf, Diagnostic> {
         // Only text can hold references, and only good ones get past the reading of the file.
-        let Some(Ok(mut text)) = path.value.to_str().map(str::parse::<Text>) else { return Ok(path.value.clone()) };
+        let Some(Ok(mut text)) = path.value.to_str().map(str::parse::<Text>) else {
+            return Ok(path.value.components().collect());
+        };
         text.resolve_paths(self.directory);
         let text = Located { value: text, position: path.position };
-        Ok(self.directory.join(self.resolve(&text)?.expose()))
+        Ok(self.directory.join(self.resolve(&text)?.expose()).components().collect())
     }
 }
 
@@ -138,6 +141,12 @@ mod tests {
             assert_eq!(place.path(&path).expect("it is there"), expect);
         };
         check("in/a.txt", directory.path().join("in/a.txt"));
+        for spelled in ["./in/a.txt", "in//a.txt", "in/./a.txt", ".//in/a.txt"] {
+            check(spelled, directory.path().join("in/a.txt"));
+            let path = Located { value: PathBuf::from(spelled), position: Position { line: 1, column: 1 } };
+            let text = place.path(&path).expect("it is there").into_os_string();
+            assert_eq!(text, directory.path().join("in/a.txt").into_os_string(), "letter by letter");
+        }
         check("/in/$${x}", PathBuf::from("/in/${x}"));
         check("${file:where}/in", PathBuf::from("/abs/in"));
     }

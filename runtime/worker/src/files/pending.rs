@@ -101,6 +101,13 @@ impl PendingOutput {
     }
 }
 
+/// The checkpoint before which nothing of a file was written that has its name.
+fn begun(name: &str) -> Option<CheckpointId> {
+    let mut fields = name.strip_prefix("part-")?.split('-');
+    let id = fields.nth(1)?;
+    u64::from_str_radix(id, 16).ok().map(CheckpointId)
+}
+
 /// What a checkpoint names.
 fn named(node: &Node) -> Vec<SealedFile> {
     let outputs = node.subtasks.iter().filter_map(|snapshot| snapshot.output.as_ref());
@@ -158,14 +165,27 @@ impl Shared {
     }
 
     /// Removes what no checkpoint will name any more.
+    ///
+    /// # Errors
+    /// Something has its name that this checkpoint knows nothing of; the file system's.
     fn clean(&self) -> Result<(), Error> {
         let failed = |e| disk::failure(&e, "listing", &self.laying.directory);
         for entry in fs::read_dir(&self.laying.directory).map_err(failed)? {
             let entry = entry.map_err(failed)?;
             let name = entry.file_name();
             let name = name.to_string_lossy();
-            let pending = name.starts_with(".part-") && name.ends_with(PENDING);
-            if pending && name.contains(&format!("-{}.", self.tag())) {
+            if !name.contains(&format!("-{}.", self.tag())) {
+                continue;
+            }
+            if begun(&name).is_some_and(|begun| begun > self.laying.restored) {
+                return Err(Error::Fatal(format!(
+                    "{} was written behind checkpoint {}, which the job goes on from: HEAD is older than the output, as if it was put \
+                     back; go on from a later checkpoint, or begin a new life from this one with --allow-repeat",
+                    entry.path().display(),
+                    self.laying.restored
+                )));
+            }
+            if name.starts_with(".part-") && name.ends_with(PENDING) {
                 fs::remove_file(entry.path()).map_err(|e| disk::failure(&e, "removing", &entry.path()))?;
             }
         }
@@ -443,6 +463,27 @@ mod tests {
         job.start();
         assert_eq!(job.read(), ["first\n", "second\n"]);
         assert_eq!(*job.warnings.lock().expect("no panic"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn output_that_the_checkpoint_can_not_know_of_is_not_repeated() {
+        let mut job = Job::new();
+        let mut running = job.start();
+        running.take(&["first"]);
+        let (checkpoint, output) = running.barrier();
+        running.output.confirm(checkpoint);
+        running.until_progress(checkpoint);
+        job.confirm(checkpoint, output);
+        running.take(&["second"]);
+        let (later, _) = running.barrier();
+        running.output.confirm(later);
+        running.until_progress(later);
+        drop(running);
+        // HEAD says what it said before.
+        let Err(error) = job.try_start() else { panic!("it would be written again") };
+        let told = error.to_string();
+        assert!(told.contains("part-00000-0000000100000002-") && told.contains("--allow-repeat"), "{told}");
+        assert_eq!(job.read(), ["first\n", "second\n"]);
     }
 
     #[test]

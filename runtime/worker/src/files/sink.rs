@@ -1,7 +1,7 @@
 //! A directory to which a sink writes: one file a subtask, or with checkpoints one a subtask and checkpoint.
 
 use std::fs::{self, File, TryLockError};
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -31,15 +31,24 @@ impl OutputDirectory {
     /// Refuses one that holds the output of a former run: a run with fewer subtasks would replace only some of it.
     pub fn prepare(spec: &FilesSink) -> Result<OutputDirectory, Error> {
         let path = &spec.path.value;
-        make(path)?;
         OutputDirectory::check(path)?;
+        make(path)?;
         Ok(OutputDirectory { path: path.clone(), format: spec.format, pending: None })
     }
 
     /// Whether there is no output in a directory, which need not exist.
     pub(crate) fn check(path: &Path) -> Result<(), Error> {
-        if !path.is_dir() {
-            return Ok(());
+        match fs::metadata(path) {
+            Ok(about) if about.is_dir() => {}
+            // A link to nothing is there too.
+            Err(e) if e.kind() == ErrorKind::NotFound && !path.is_symlink() => return Ok(()),
+            Err(e) if e.kind() != ErrorKind::NotFound => {
+                return Err(disk::failure(&e, "looking for the directory", path));
+            }
+            Ok(_) | Err(_) => {
+                let text = format!("{} is no directory; remove it or name another one", path.display());
+                return Err(Error::Fatal(text));
+            }
         }
         let failed = |e| disk::failure(&e, "listing", path);
         for entry in fs::read_dir(path).map_err(failed)? {
@@ -251,10 +260,13 @@ mod tests {
     fn a_file_is_no_directory() {
         let file = tempfile::NamedTempFile::new().expect("a file");
         let Err(error) = directory(file.path(), RecordFormat::Lines) else { panic!("it is a file") };
-        assert_eq!(
-            error.to_string(),
-            format!("making the directory {}: File exists (os error 17)", file.path().display())
-        );
+        let expected = |path: &Path| format!("{} is no directory; remove it or name another one", path.display());
+        assert_eq!(error.to_string(), expected(file.path()));
+        let dir = tempfile::tempdir().expect("a directory");
+        let link = dir.path().join("link");
+        std::os::unix::fs::symlink(dir.path().join("gone"), &link).expect("a link");
+        let Err(error) = directory(&link, RecordFormat::Lines) else { panic!("it leads nowhere") };
+        assert_eq!(error.to_string(), expected(&link));
     }
 
     #[test]
