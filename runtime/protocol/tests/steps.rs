@@ -9,7 +9,7 @@ use flow_model::checkpoint::{Attempt, CheckpointId, Chunk, Head, Incarnation, Ma
 use flow_model::ids::{OperatorName, SavepointName};
 use flow_protocol::checkpoint::{self, Contribution, Contributions};
 use flow_protocol::head::Answer;
-use flow_protocol::job::{Action, Beginning, End, Event, Failure, Job, Life, Owed, Settings};
+use flow_protocol::job::{Action, Beginning, End, Event, Failure, Former, Job, Life, Owed, Settings};
 use flow_protocol::restart::{self, Kind};
 
 fn out() -> OperatorName {
@@ -32,7 +32,7 @@ fn settings(leader: &str) -> Settings {
 fn life(number: u128, follows: Option<u128>) -> Life {
     Life {
         incarnation: Incarnation::of(number),
-        follows: follows.map(Incarnation::of),
+        follows: follows.map(|number| Former { incarnation: Incarnation::of(number), latest: None }),
         origin: None,
         owed: Owed::Write,
         take_over: false,
@@ -111,6 +111,76 @@ fn a_life_that_was_ended_when_another_began_may_run_after_all() {
     runs.wanted = Wanted::Running;
     let (_, actions) = second_finds(Beginning::Deployed(life(2, Some(1))), &head, runs);
     assert!(matches!(&actions[..], [Action::Ended(End::Refused(why))] if why.contains("first")), "{actions:?}");
+}
+
+/// A HEAD with a checkpoint, and a life that goes on from there; the life that HEAD names runs, as that says, elsewhere.
+fn taken_over() -> (Head, Life) {
+    let (_, _, mut head) = led();
+    let checkpoint = at(head.attempt, 1);
+    (head.latest, head.retained) = (Some(checkpoint), vec![checkpoint]);
+    let (job, incarnation) = ("p".parse().expect("a name"), Incarnation::of(1));
+    let origin = Origin { job, incarnation, checkpoint, savepoint: None, claim: true, dropped: vec![] };
+    let follows = Some(Former::of(&head));
+    (head, Life { origin: Some(origin), follows, take_over: true, ..life(2, None) })
+}
+
+/// The next checkpoint of the life that HEAD names counts.
+fn went_on(head: &Head) -> Head {
+    let (mut later, next) = (head.clone(), at(head.attempt, 2));
+    (later.latest, later.nonce) = (Some(next), "of the next".to_owned());
+    later.retained.push(next);
+    later
+}
+
+fn is_refused(actions: &[Action], why: &str) {
+    let [Action::Ended(End::Refused(text))] = actions else { panic!("{actions:?}") };
+    assert!(text.contains(why), "{text}");
+}
+
+#[test]
+fn who_takes_over_does_not_go_on_from_where_the_job_stands_no_more() {
+    let (head, life) = taken_over();
+    let why = "latest checkpoint was 0000000100000001, and is 0000000100000002 by now; deploy it again";
+    // It came when this one was about to lead.
+    let (_, actions) = second_finds(Beginning::Deployed(life.clone()), &head, went_on(&head));
+    is_refused(&actions, why);
+    // It was there when this one read HEAD again, be it that it goes on after a restart.
+    for beginning in [Beginning::Deployed, Beginning::Resumed, Beginning::Continued] {
+        let before = Some((went_on(&head), "v2".to_owned()));
+        let (_, actions) = Job::new(settings("second"), beginning(life.clone()), (2, 0), before);
+        is_refused(&actions, why);
+    }
+    // The first of all its checkpoints came.
+    let mut nothing = head.clone();
+    (nothing.latest, nothing.retained) = (None, vec![]);
+    let life = Life { follows: Some(Former::of(&nothing)), origin: None, ..life };
+    let (_, actions) = second_finds(Beginning::Deployed(life), &nothing, head);
+    is_refused(&actions, "latest checkpoint was none, and is 0000000100000001 by now");
+}
+
+#[test]
+fn who_takes_over_goes_on_from_where_the_job_stands() {
+    let (head, mut life) = taken_over();
+    let (_, actions) = second_finds(Beginning::Deployed(life.clone()), &head, late(&head));
+    assert_eq!(swap(&actions).1.as_deref(), Some("v2"));
+    // What an earlier version has written down does not say where it stood.
+    life.follows = Some(Former { incarnation: Incarnation::of(1), latest: None });
+    let (_, actions) = second_finds(Beginning::Resumed(life), &head, went_on(&head));
+    assert_eq!(swap(&actions).1.as_deref(), Some("v2"));
+}
+
+#[test]
+fn a_life_begins_after_the_one_that_it_was_deployed_after() {
+    let (mut head, life) = taken_over();
+    head.wanted = Wanted::Canceled;
+    let mut another = head.next_life("third".to_owned(), Incarnation::of(3), None, 1);
+    another.wanted = Wanted::Canceled;
+    for follows in [life.follows.clone(), None] {
+        let before = Some((another.clone(), "v2".to_owned()));
+        let life = Life { follows, origin: None, take_over: false, ..life.clone() };
+        let (_, actions) = Job::new(settings("second"), Beginning::Deployed(life), (2, 0), before);
+        is_refused(&actions, "another life of the job has begun since it was deployed");
+    }
 }
 
 #[test]

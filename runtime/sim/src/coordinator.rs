@@ -6,7 +6,7 @@ use flow_dataflow::{Barrier, Error};
 use flow_model::checkpoint::head::Wanted;
 use flow_model::checkpoint::{self, CheckpointId, Incarnation, Manifest};
 use flow_protocol::checkpoint::Settings as CheckpointSettings;
-use flow_protocol::job::{Action, Beginning, End, Event as JobEvent, Failure, Job, Life, Owed, Settings};
+use flow_protocol::job::{Action, Beginning, End, Event as JobEvent, Failure, Former, Job, Life, Owed, Settings};
 use flow_protocol::restart::{self, Kind};
 
 use crate::attempt::{Attempt, LANES, contributions};
@@ -97,7 +97,8 @@ impl World {
 
     /// A life from nothing, when the one before owes no output any more.
     fn life(&self) -> Life {
-        Life { incarnation: self.incarnation.clone(), follows: None, origin: None, owed: Owed::Write, take_over: false }
+        let follows = self.store.head().map(|(head, _)| Former::of(head));
+        Life { incarnation: self.incarnation.clone(), follows, origin: None, owed: Owed::Write, take_over: false }
     }
 
     /// A coordinator hears of something.

@@ -7,7 +7,7 @@ use flow_model::checkpoint::{CheckpointId, Head, Incarnation, Manifest, ObjectNa
 use flow_model::ids::{PipelineName, SavepointName};
 use flow_model::start::{From, Start};
 use flow_protocol::head::is_free;
-use flow_protocol::job::{Beginning, Life, Owed};
+use flow_protocol::job::{Beginning, Former, Life, Owed};
 use flow_store::Store;
 use flow_worker::Checked;
 
@@ -87,7 +87,7 @@ pub(super) fn beginning(
             head.leader
         )));
     }
-    let follows = mine.1.as_ref().map(|head| head.incarnation.clone());
+    let follows = mine.1.as_ref().map(Former::of);
     let again = mine.1.as_ref().is_some_and(|head| head.latest.is_some());
     // While another process runs it, what it writes is in nobody's way.
     let is_free = start.take_over || mine.1.as_ref().is_none_or(is_free);

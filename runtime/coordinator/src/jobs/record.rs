@@ -7,14 +7,14 @@ use std::io::{self, Write};
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use flow_model::checkpoint::Incarnation;
 use flow_model::checkpoint::head::Origin;
+use flow_model::checkpoint::{CheckpointId, Incarnation};
 
 use flow_model::diagnostic::Diagnostic;
 use flow_model::ids::{JobId, PipelineName};
 use flow_model::plan::Plan;
 use flow_model::start::Start;
-use flow_protocol::job::{Beginning, Life};
+use flow_protocol::job::{Beginning, Former, Life};
 use serde::{Deserialize, Serialize};
 
 use super::beginning::owed;
@@ -50,6 +50,9 @@ pub struct Kept {
     /// The life that was HEAD's when it was deployed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     follows: Option<Incarnation>,
+    /// The checkpoint that was HEAD's latest then, zeros if it had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    latest: Option<CheckpointId>,
     /// What that life begins with.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     origin: Option<Origin>,
@@ -69,27 +72,37 @@ pub struct Kept {
 impl Kept {
     /// Of what was handed in, and of how it begins.
     pub fn new(beginning: &Beginning, submission: &Submission) -> Kept {
-        let (incarnation, follows, origin) = match beginning {
-            Beginning::Deployed(life) | Beginning::Resumed(life) | Beginning::Continued(life) => {
-                (Some(life.incarnation.clone()), life.follows.clone(), life.origin.clone())
-            }
-            Beginning::Settled(_) => (None, None, None),
+        let life = match beginning {
+            Beginning::Deployed(life) | Beginning::Resumed(life) | Beginning::Continued(life) => Some(life),
+            Beginning::Settled(_) => None,
         };
+        let former = life.and_then(|life| life.follows.as_ref());
         let Submission { file, components, name, directory, start, .. } = submission;
         let start = start.clone();
         let numbers = distinct(components);
         let components = components.iter().map(|(key, bytes)| (key.clone(), numbers[&bytes.as_ptr()])).collect();
         let directory = directory.clone().or_else(|| std::env::current_dir().ok());
-        Kept { incarnation, follows, origin, start, file: file.clone(), directory, job: name.clone(), components }
+        Kept {
+            incarnation: life.map(|life| life.incarnation.clone()),
+            follows: former.map(|former| former.incarnation.clone()),
+            latest: former.and_then(|former| former.latest),
+            origin: life.and_then(|life| life.origin.clone()),
+            start,
+            file: file.clone(),
+            directory,
+            job: name.clone(),
+            components,
+        }
     }
 
     /// How it goes on in another process.
     fn beginning(&self) -> Beginning {
-        let Kept { incarnation, follows, origin, start, .. } = self;
+        let Kept { incarnation, follows, latest, origin, start, .. } = self;
         let owed = owed(start);
         match incarnation.clone() {
             Some(incarnation) => {
-                let (follows, origin) = (follows.clone(), origin.clone());
+                let follows = follows.clone().map(|incarnation| Former { incarnation, latest: *latest });
+                let origin = origin.clone();
                 Beginning::Resumed(Life { incarnation, follows, origin, owed, take_over: start.take_over })
             }
             None => Beginning::Settled(owed),
@@ -238,6 +251,28 @@ mod tests {
         let found: Vec<String> = read_all(jobs.path()).iter().map(|record| record.id.to_string()).collect();
         assert_eq!(found, ["p-000002", "p-000001"]);
         assert!(read_all(&jobs.path().join("nowhere")).is_empty());
+    }
+
+    #[test]
+    fn a_job_goes_on_by_what_it_was_deployed_with_whatever_wrote_that() {
+        let former = Former { incarnation: Incarnation::of(1), latest: Some(CheckpointId::NONE) };
+        let (follows, origin, owed) = (Some(former), None, flow_protocol::job::Owed::Write);
+        let life = Life { incarnation: Incarnation::of(2), follows, origin, owed, take_over: true };
+        let start = Start { take_over: true, ..Start::default() };
+        let submission = Submission { file: "p.yaml".to_owned(), start, ..Submission::default() };
+        let kept = Kept::new(&Beginning::Deployed(life), &submission);
+        let mut json = serde_json::to_value(&kept).expect("it is JSON");
+        let read = |json: &serde_json::Value| {
+            let kept: Kept = serde_json::from_value(json.clone()).expect("it is a record");
+            match kept.beginning() {
+                Beginning::Resumed(life) if life.take_over => life.follows,
+                other => panic!("{other:?}"),
+            }
+        };
+        let follows = |latest| Some(Former { incarnation: Incarnation::of(1), latest });
+        assert_eq!(read(&json), follows(Some(CheckpointId::NONE)));
+        json.as_object_mut().and_then(|record| record.remove("latest")).expect("it is written");
+        assert_eq!(read(&json), follows(None), "of an earlier version");
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //! from a process that may still run it, unless its user says that this one is gone.
 
 use flow_model::checkpoint::head::{Origin, Wanted};
-use flow_model::checkpoint::{Attempt, Head, Incarnation};
+use flow_model::checkpoint::{Attempt, CheckpointId, Head, Incarnation};
 
 use super::event::{Action, Failure, Level};
 use super::settling::Goal;
@@ -21,13 +21,33 @@ pub enum Owed {
     Abandon,
 }
 
+/// The life of a job that another one comes after, as HEAD said when that one was deployed.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Former {
+    /// Which.
+    pub incarnation: Incarnation,
+    /// Its latest checkpoint, [`CheckpointId::NONE`] if it had none; none if it is not known which it was.
+    pub latest: Option<CheckpointId>,
+}
+
+impl Former {
+    /// What HEAD says.
+    pub fn of(head: &Head) -> Former {
+        Former { incarnation: head.incarnation.clone(), latest: Some(latest(head)) }
+    }
+}
+
+fn latest(head: &Head) -> CheckpointId {
+    head.latest.unwrap_or(CheckpointId::NONE)
+}
+
 /// A life of a job that is to begin.
 #[derive(Debug, Clone)]
 pub struct Life {
     /// Which.
     pub incarnation: Incarnation,
-    /// The life that it comes after, as HEAD said when it was deployed; none if there was no HEAD.
-    pub follows: Option<Incarnation>,
+    /// The life that it comes after; none if there was no HEAD. What it begins with was chosen by that.
+    pub follows: Option<Former>,
     /// The checkpoint of another life that it begins with.
     pub origin: Option<Origin>,
     /// What becomes of what the former life owes.
@@ -55,6 +75,23 @@ impl Job {
         let former =
             self.register.current().ok_or_else(|| End::Refused("there is no HEAD of it in the store".to_owned()))?;
         Ok(former.next_life(self.settings.leader.clone(), life.incarnation, life.origin, self.now))
+    }
+
+    /// Why a life can't begin any more: what it was to begin with was chosen when HEAD said something else.
+    fn overtaken(&self, life: &Life, head: &Head) -> Option<End> {
+        let Some(former) = life.follows.as_ref().filter(|former| former.incarnation == head.incarnation) else {
+            return Some(another());
+        };
+        let (then, now) = (former.latest.unwrap_or(latest(head)), latest(head));
+        let text = |id: CheckpointId| if id == CheckpointId::NONE { "none".to_owned() } else { id.to_string() };
+        let why = || {
+            format!(
+                "the job went on while it was deployed: its latest checkpoint was {}, and is {} by now; deploy it again",
+                text(then),
+                text(now)
+            )
+        };
+        (then != now).then(|| End::Refused(why()))
     }
 
     /// Why a life can't begin with what it was to begin with: HEAD has given that up since.
@@ -123,16 +160,16 @@ impl Job {
             }
             // It was deployed before its process ended, and came to nothing; meanwhile another one did.
             (Beginning::Resumed(life) | Beginning::Continued(life), Some(head))
-                if life.follows.as_ref() != Some(&head.incarnation) =>
+                if life.follows.as_ref().is_none_or(|former| former.incarnation != head.incarnation) =>
             {
-                Err(End::Refused("another life of the job has begun since it was deployed; deploy it again".to_owned()))
+                Err(another())
             }
             // What its former life owed was still being written when its process ended.
             (Beginning::Deployed(life) | Beginning::Resumed(life) | Beginning::Continued(life), Some(head))
                 if is_free(head) || life.take_over =>
             {
-                if let Some(gone) = self.origin_gone(&life, head) {
-                    return Err(gone);
+                if let Some(end) = self.overtaken(&life, head).or_else(|| self.origin_gone(&life, head)) {
+                    return Err(end);
                 }
                 let owes = head.unwritten || !is_free(head) && head.latest.is_some();
                 if !owes || life.owed == Owed::Abandon {
@@ -165,6 +202,11 @@ impl Job {
             }
         }
     }
+}
+
+/// It was deployed after a life that is not the last one.
+fn another() -> End {
+    End::Refused("another life of the job has begun since it was deployed; deploy it again".to_owned())
 }
 
 /// Why a job of this HEAD is not resumed.

@@ -33,7 +33,7 @@ mod running;
 mod savepoint;
 mod settling;
 
-pub use beginning::{Beginning, Life, Owed};
+pub use beginning::{Beginning, Former, Life, Owed};
 pub use event::{Action, Event, Failure, Found, Level, Spec};
 use intent::{Intent, Lead};
 use redeploy::Redeploy;

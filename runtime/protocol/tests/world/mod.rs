@@ -14,7 +14,9 @@ use flow_model::checkpoint::{Attempt, CheckpointId, Head, Incarnation, Manifest,
 use flow_model::ids::{OperatorName, SavepointName};
 use flow_protocol::checkpoint::{self, Contribution, Contributions};
 use flow_protocol::head::Answer;
-use flow_protocol::job::{Action, Beginning, End, Event, Failure, InCluster, Job, Life, Owed, Settings, Spec, State};
+use flow_protocol::job::{
+    Action, Beginning, End, Event, Failure, Former, InCluster, Job, Life, Owed, Settings, Spec, State,
+};
 use flow_protocol::restart::{self, Kind};
 use flow_protocol::retention::{self, is_garbage};
 
@@ -130,6 +132,8 @@ pub struct World {
     /// Those that a user let take over, and give up what the former one owes.
     may_take_over: BTreeSet<Incarnation>,
     may_abandon: BTreeSet<Incarnation>,
+    /// Those that are to go on where the former one ended.
+    repeats_nothing: BTreeSet<Incarnation>,
     confirmed: u64,
     /// What came about.
     counts: Counts,
@@ -200,6 +204,7 @@ impl World {
             life: None,
             may_take_over: BTreeSet::new(),
             may_abandon: BTreeSet::new(),
+            repeats_nothing: BTreeSet::new(),
             confirmed: 0,
             counts: Counts::default(),
             ending: false,
@@ -284,7 +289,7 @@ impl World {
                 origin = Some(chosen);
             }
         }
-        let follows = self.head.as_ref().map(|(head, _)| head.incarnation.clone());
+        let follows = self.head.as_ref().map(|(head, _)| Former::of(head));
         let owed = match self.dice.roll(5) {
             0 => Owed::Abandon,
             1 => Owed::WriteAnew,
@@ -296,6 +301,10 @@ impl World {
         }
         if owed == Owed::Abandon {
             self.may_abandon.insert(incarnation.clone());
+        }
+        let last = self.head.as_ref().and_then(|(head, _)| Some((head.incarnation.clone(), head.latest?)));
+        if origin.as_ref().map(|origin| (origin.incarnation.clone(), origin.checkpoint)) == last {
+            self.repeats_nothing.insert(incarnation.clone());
         }
         let life = Life { incarnation, follows, origin, owed, take_over };
         self.life = Some(life.clone());
@@ -447,7 +456,8 @@ impl World {
         match (&self.life, &self.head) {
             (Some(life), Some(head)) if !is_over(head, life) => {
                 let mut life = life.clone();
-                let takes_over = life.take_over && life.follows.as_ref() == Some(&head.0.incarnation);
+                let follows = life.follows.as_ref().map(|former| &former.incarnation);
+                let takes_over = life.take_over && follows == Some(&head.0.incarnation);
                 if head.0.wanted == Wanted::Running && head.0.incarnation != life.incarnation && !takes_over {
                     // A deploy of before was done after all.
                     (life.incarnation, life.origin) = (head.0.incarnation.clone(), head.0.origin.clone());

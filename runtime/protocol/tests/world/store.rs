@@ -64,6 +64,10 @@ impl World {
                 assert!(is_over || self.may_take_over.contains(&head.incarnation), "cut off:\n{}", self.story());
                 let is_written = self.is_written(before);
                 assert!(is_written || is_abandoned, "a life ends and owes output:\n{}", self.story());
+                let origin = head.origin.as_ref().map(|origin| (origin.incarnation.clone(), origin.checkpoint));
+                let last = before.latest.map(|latest| (before.incarnation.clone(), latest));
+                let goes_on = origin == last || !self.repeats_nothing.contains(&head.incarnation);
+                assert!(goes_on, "what was read is read again:\n{}", self.story());
                 self.counts.taken_over += u64::from(!is_over);
                 self.counts.abandoned += u64::from(!is_written);
             }
