@@ -38,7 +38,8 @@ pub enum Outcome<T> {
 pub enum Event {
     /// Answers [`Action::Init`].
     Initialised(Outcome<()>),
-    /// Answers [`Action::Read`].
+    /// Answers [`Action::Read`]. Fenced: a record that is neither committed nor aborted stays in the way, until a new producer of the
+    /// lane has come.
     Read(Outcome<Standing>),
     /// Answers [`Action::Claim`] and [`Action::Write`].
     Committed(Outcome<()>),
@@ -214,6 +215,7 @@ impl Lane {
                 Some(higher) => self.exit(higher),
                 None => self.init(),
             },
+            (State::Reading | State::ReadingFenced, Event::Read(Outcome::Fenced)) => self.init(),
             (State::Reading | State::ReadingFenced, Event::Read(_)) => vec![Action::Read],
             // Not yet believed: behind the door it is read.
             (State::Claiming, Event::Committed(Outcome::Done(()) | Outcome::Unknown)) => self.init(),
@@ -243,6 +245,21 @@ impl Lane {
     /// Objects that may still have to be read.
     pub fn objects(&self) -> impl Iterator<Item = &ObjectName> {
         self.order.objects()
+    }
+
+    /// What is known to be written: some process has been told so.
+    pub fn known(&self) -> Option<Progress> {
+        self.progress
+    }
+
+    /// What may be written and is not, if so much is, in order.
+    pub fn unwritten(&self, written: Option<Progress>) -> impl Iterator<Item = &Part> {
+        self.order.after(self.progress.max(written), self.confirmed).map(|(_, part)| part)
+    }
+
+    /// The most bytes of parts that one transaction takes, unless it takes one part.
+    pub fn most() -> u64 {
+        MOST
     }
 
     /// Whether the lane was left: it exited or failed.

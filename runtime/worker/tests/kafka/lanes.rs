@@ -570,46 +570,112 @@ fn a_broker_that_dies_in_a_transaction_is_waited_for() {
     }
 }
 
-/// What a broker that was killed alone may leave: records of a transaction that counts as ended, and whose end stands nowhere. The
-/// commit of the lane's next transaction there would commit them too.
-#[test]
-fn records_that_a_broker_left_open_are_never_committed() {
-    // It checks who has added a partition to a transaction; one that was killed does not remember what it had checked.
-    let broker = Broker::with(free_port(), |_| "transaction.partition.verification.enable=false\n".to_owned());
-    let mut job = Job::new(&broker, "left-open", broker.topic(2, &[]));
+/// Records of a lane's producer that belong to no transaction any more: what a broker that was killed alone may leave of one.
+struct LeftOpen {
+    raw: Transactions,
+    id: String,
+    producer: (i64, i16),
+}
+
+impl LeftOpen {
+    /// A broker that does not check who has added a partition to a transaction: one that was killed forgets it too.
+    fn broker() -> Broker {
+        Broker::with(free_port(), |_| "transaction.partition.verification.enable=false\n".to_owned())
+    }
+
+    fn new(job: &Job<'_>) -> LeftOpen {
+        let id = identity(job).transactional_id();
+        let (mut raw, begun) = (Transactions::connect(&job.broker.address), Instant::now());
+        loop {
+            match raw.init(&id) {
+                Ok(producer) => return LeftOpen { raw, id, producer },
+                Err(error::CONCURRENT_TRANSACTIONS) if begun.elapsed() < TEN => {
+                    std::thread::sleep(Duration::from_millis(10));
+                }
+                Err(code) => panic!("{code}"),
+            }
+        }
+    }
+
+    fn add(&mut self, topic: &str, partition: i32, key: &str, value: &str) {
+        let record = (key.as_bytes(), value.as_bytes());
+        self.raw.produce(&self.id, self.producer, (topic, partition, 0), record).expect("taken");
+        let (stable, end) = self.raw.ends(topic, partition);
+        assert!(stable < end, "it is not left open");
+    }
+}
+
+fn identity(job: &Job<'_>) -> Identity {
+    Identity { incarnation: job.laying.incarnation.clone(), sink: job.laying.sink.clone(), index: 0 }
+}
+
+/// A job that has written one record, and is not running.
+fn with_a_record<'a>(broker: &'a Broker, name: &str) -> (Job<'a>, CheckpointId) {
+    let mut job = Job::new(broker, name, broker.topic(2, &[]));
     let mut running = job.start();
     running.until_settled(CheckpointId::NONE);
     running.take(0, &[Record::new(Some("a"), Some("first"))]);
     let checkpoint = job.checkpoint(&mut running);
     running.set.confirm(checkpoint);
     running.until_settled(checkpoint);
-    drop(running);
-    let id = Identity { incarnation: job.laying.incarnation.clone(), sink: job.laying.sink.clone(), index: 0 };
-    let id = id.transactional_id();
-    let mut raw = Transactions::connect(&broker.address);
-    let begun = Instant::now();
-    let producer = loop {
-        match raw.init(&id) {
-            Ok(producer) => break producer,
-            Err(error::CONCURRENT_TRANSACTIONS) if begun.elapsed() < TEN => {
-                std::thread::sleep(Duration::from_millis(10))
-            }
-            Err(code) => panic!("{code}"),
-        }
-    };
-    for partition in 0..2 {
-        raw.produce(&id, producer, (&job.topic, partition, 0), (b"a", b"left open")).expect("taken");
-        let (stable, end) = raw.ends(&job.topic, partition);
-        assert!(stable < end, "it is not left open");
-    }
+    (job, checkpoint)
+}
+
+/// It goes on, with records for both partitions. All that is there then.
+fn go_on(job: &mut Job<'_>, from: CheckpointId, n: usize) -> Vec<String> {
     let mut next = job.start();
-    next.until_settled(checkpoint);
+    next.until_settled(from);
     let records: Vec<Record> =
         (0..20).map(|n| Record::new(Some(&format!("k{n}")), Some(&format!("second {n}")))).collect();
     next.take(0, &records);
     let checkpoint = job.checkpoint(&mut next);
     next.set.confirm(checkpoint);
     next.until_settled(checkpoint);
-    let texts: Vec<String> = job.expect(2, 21).iter().map(Record::text).map(str::to_owned).collect();
+    job.expect(2, n).iter().map(Record::text).map(str::to_owned).collect()
+}
+
+/// The commit of the lane's next transaction there would commit them too.
+#[test]
+fn records_that_a_broker_left_open_are_never_committed() {
+    let broker = LeftOpen::broker();
+    let (mut job, checkpoint) = with_a_record(&broker, "left-open");
+    let mut left = LeftOpen::new(&job);
+    (0..2).for_each(|partition| left.add(&job.topic, partition, "a", "left open"));
+    let texts = go_on(&mut job, checkpoint, 21);
     assert!(!texts.iter().any(|text| text == "left open"), "{texts:?}");
+}
+
+/// The transaction had got as far as its progress, and nobody was told that it is committed.
+#[test]
+fn a_progress_that_a_broker_left_open_is_aborted_with_its_records() {
+    let broker = LeftOpen::broker();
+    let (mut job, checkpoint) = with_a_record(&broker, "left-progress");
+    let mut running = job.start();
+    running.until_settled(checkpoint);
+    running.take(0, &[Record::new(Some("a"), Some("sealed"))]);
+    let next = job.checkpoint(&mut running);
+    drop(running);
+    let (key, value) = identity(&job).progress(Progress { checkpoint: next, part: 1 });
+    let mut left = LeftOpen::new(&job);
+    let partition = flow_worker::kafka::murmur2::partition(b"a", 2) as i32;
+    left.add(&job.topic, partition, "a", "sealed");
+    left.add(&job.laying.progress_topic(), 0, &key, &value);
+    let texts = go_on(&mut job, next, 22);
+    assert_eq!(texts.iter().filter(|text| *text == "sealed").count(), 1, "{texts:?}");
+}
+
+/// Somebody was told that it is committed: a checkpoint says so, and does not carry its records any more.
+#[test]
+fn a_progress_that_a_broker_left_open_is_committed_where_it_was_told_to_be() {
+    let broker = LeftOpen::broker();
+    let (mut job, checkpoint) = with_a_record(&broker, "told-progress");
+    let told = Progress { checkpoint: CheckpointId(checkpoint.0 + 1), part: 1 };
+    let (key, value) = identity(&job).progress(told);
+    let mut left = LeftOpen::new(&job);
+    left.add(&job.topic, flow_worker::kafka::murmur2::partition(b"a", 2) as i32, "a", "told");
+    left.add(&job.laying.progress_topic(), 0, &key, &value);
+    job.laying.restored = told.checkpoint;
+    job.laying.node = Node { lanes: BTreeMap::from([(0, told)]), ..Node::default() };
+    let texts = go_on(&mut job, told.checkpoint, 22);
+    assert_eq!(texts.iter().filter(|text| *text == "told").count(), 1, "{texts:?}");
 }

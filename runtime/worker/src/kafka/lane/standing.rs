@@ -33,6 +33,8 @@ pub(super) enum Failed {
     Passing(String),
     /// It does not.
     Refused(String),
+    /// There is a record that is neither committed nor aborted.
+    Stuck(String),
 }
 
 pub(super) struct Reader {
@@ -71,6 +73,11 @@ impl Reader {
         self.identity.index as i32
     }
 
+    /// What stands there as far as it was read.
+    pub(super) fn standing(&self) -> Standing {
+        self.standing
+    }
+
     fn rewind(&mut self) {
         (self.position, self.standing) = (0, Standing::default());
     }
@@ -93,6 +100,7 @@ impl Reader {
             match reached {
                 Ok(true) => {}
                 Ok(false) => return Ok(None),
+                Err(failed @ Failed::Stuck(_)) => return Err(failed),
                 Err(failed) => {
                     // Its position may be one that is no more.
                     self.rewind();
@@ -124,7 +132,7 @@ impl Reader {
                 if let Ok(consumer) = Consumer::new(&self.reading, Arc::new(|| ())) {
                     self.consumer = consumer;
                 }
-                return Err(Failed::Passing(cause));
+                return Err(Failed::Stuck(cause));
             }
         }
         Ok(true)

@@ -60,6 +60,8 @@ struct Run {
     unsure: Option<Progress>,
     /// So often what such a one left open was to be ended, and was not.
     in_vain: u32,
+    /// So often in a row its progress could not be read to the end.
+    stuck: u32,
     /// What becomes of what brokers refuse, if the sink has a topic for that.
     dead_letters: Option<DeadLetters>,
 }
@@ -103,6 +105,7 @@ pub(super) fn start(
         fenced: false,
         unsure: Some(Progress { checkpoint: restored, part: u32::MAX }),
         in_vain: 0,
+        stuck: 0,
         dead_letters: None,
     };
     // Made here, so that a bad setting is the caller's error.
@@ -312,9 +315,17 @@ impl Run {
         let Some(reader) = &mut self.reader else { return Ok(Outcome::Unknown) };
         let shared = &self.shared;
         match reader.read(|| shared.stopped.load(SeqCst)) {
-            Ok(Some(standing)) => Ok(Outcome::Done(standing)),
+            Ok(Some(standing)) => {
+                self.stuck = 0;
+                Ok(Outcome::Done(standing))
+            }
             Ok(None) => Err(End::Stopped),
             Err(ReadFailed::Refused(why)) => Ok(Outcome::Refused(why)),
+            Err(ReadFailed::Stuck(cause)) => {
+                self.watch()?;
+                self.rest(&format!("the progress topic {:?}: {cause}", self.topic))?;
+                self.get_past()
+            }
             Err(ReadFailed::Passing(cause)) => {
                 self.watch()?;
                 self.rest(&format!("the progress topic {:?}: {cause}", self.topic))?;

@@ -1,14 +1,15 @@
-//! What a transaction may have left open where the next one writes. A broker that is killed may forget to end one that counts as ended
-//! ([why so](../../../../../docs/adr/0019-lanes.md)); the next commit of the same id would commit its records too. So before parts are written
-//! that one may have written before, what is open there is aborted.
+//! What a transaction has left open, though it counts as ended: a broker that is killed may forget to write that down
+//! ([why so](../../../../../docs/adr/0019-lanes.md)). The next transaction of the same id ends it, as it ends itself: so one that nobody was told
+//! of is aborted before its parts are written anew, and one of which somebody was told that it is committed is committed.
 
 use std::collections::BTreeSet;
 use std::ffi::CString;
 use std::sync::atomic::Ordering::SeqCst;
 
 use bytes::Bytes;
-use flow_dataflow::lane::Outcome;
+use flow_dataflow::lane::{Lane, Outcome, Standing};
 use flow_model::checkpoint::ObjectName;
+use flow_model::checkpoint::snapshot::Progress;
 
 use super::super::refused::DeadLetters;
 use super::super::standing::Failed as ReadFailed;
@@ -19,6 +20,8 @@ use crate::kafka::raw::{describe, is_denied, is_unknown_topic};
 
 /// What stays open though it was to be aborted so often is somebody else's.
 const IN_VAIN: u32 = 3;
+/// What can't be read so often in a row is not just late.
+const STUCK: u32 = 2;
 
 impl Run {
     /// Aborts what is open where these parts go, and all begins anew; nothing if there was nothing to do.
@@ -44,14 +47,78 @@ impl Run {
             open.len()
         ));
         _ = self.shared.troubles.tell("open ends", &text);
-        let (Some(current), shared) = (&mut self.current, &self.shared) else { return Ok(Some(Outcome::Unknown)) };
-        match current.abort_in(&open, &|| shared.stopped.load(SeqCst)) {
-            Ok(()) => Ok(Some(Outcome::Unknown)),
+        self.abort(&open).map(Some)
+    }
+
+    fn abort(&mut self, open: &[(CString, i32)]) -> Result<Outcome<()>, End> {
+        let (Some(current), shared) = (&mut self.current, &self.shared) else { return Ok(Outcome::Unknown) };
+        match current.abort_in(open, &|| shared.stopped.load(SeqCst)) {
+            Ok(()) => Ok(Outcome::Unknown),
             Err(Trouble::Stopped) => Err(End::Stopped),
-            Err(Trouble::Step(failed)) => self.outcome(failed).map(Some),
+            Err(Trouble::Step(failed)) => self.outcome(failed),
             // What can't be written there can't be left open there either.
-            Err(_) => Ok(Some(Outcome::Unknown)),
+            Err(_) => Ok(Outcome::Unknown),
         }
+    }
+
+    /// The progress can't be read to its end. If that stays so it is the lane's own, for nobody else writes there as long: what is known to
+    /// be committed is committed once more, without its records; all else is aborted where it may have been written. Whatever
+    /// comes of it, a new producer reads again.
+    pub(super) fn get_past(&mut self) -> Result<Outcome<Standing>, End> {
+        self.stuck += 1;
+        if self.stuck <= STUCK {
+            return Ok(Outcome::Unknown);
+        }
+        if self.fenced || self.current.is_none() {
+            return Ok(Outcome::Fenced);
+        }
+        let written = self.reader.as_ref().and_then(|reader| reader.standing().progress);
+        let (known, place) = (self.machine.known(), (self.topic.clone(), self.identity.index as i32));
+        let text = self.named(&format!(
+            "its progress in {:?}[{}] ends with a record that is neither committed nor aborted; a broker that was killed may have left \
+             it: it is {}",
+            place.0,
+            place.1,
+            if known > written { "committed, as was told before" } else { "aborted" }
+        ));
+        _ = self.shared.troubles.tell("open progress", &text);
+        match known.filter(|known| Some(*known) > written) {
+            Some(known) => {
+                if let Outcome::Done(()) = self.commit(&[], &self.identity.progress(known))? {
+                    // Its records are committed with those that come next, where they go.
+                    self.unsure = None;
+                }
+            }
+            None => {
+                let mut all = match self.open_ends(self.places_after(written)?) {
+                    Ok(open) => open,
+                    Err(cause) => {
+                        self.rest(&format!("the ends of what it writes to: {cause}"))?;
+                        return Ok(Outcome::Fenced);
+                    }
+                };
+                all.push(place);
+                _ = self.abort(&all)?;
+            }
+        }
+        Ok(Outcome::Fenced)
+    }
+
+    /// Where one transaction may have written what is not written.
+    fn places_after(&self, written: Option<Progress>) -> Result<BTreeSet<(CString, i32)>, End> {
+        let (mut all, mut bytes) = (BTreeSet::new(), 0);
+        for part in self.machine.unwritten(written) {
+            if bytes > Lane::most() {
+                break;
+            }
+            bytes += part.chunk.length;
+            // What can't be read is told of when it is to be written.
+            if let Ok(content) = self.bytes(part, self.ask(part))? {
+                all.extend(places(&[(part.chunk.object.clone(), content)]).unwrap_or_default());
+            }
+        }
+        all.extend(self.dead_letters.iter().flat_map(DeadLetters::places));
+        Ok(all)
     }
 
     /// Those of the places that are there, and end with records that stay open.
@@ -72,7 +139,7 @@ impl Run {
         match reader.map(|reader| reader.open_ends(&there)) {
             None => Ok(Vec::new()),
             Some(Ok(open)) => Ok(open),
-            Some(Err(ReadFailed::Passing(cause) | ReadFailed::Refused(cause))) => Err(cause),
+            Some(Err(ReadFailed::Passing(cause) | ReadFailed::Refused(cause) | ReadFailed::Stuck(cause))) => Err(cause),
         }
     }
 }
