@@ -317,6 +317,8 @@ impl Run {
         match reader.read(|| shared.stopped.load(SeqCst)) {
             Ok(Some(standing)) => {
                 self.stuck = 0;
+                // What is committed was all committed, be its end written everywhere or not.
+                self.unsure = self.unsure.filter(|unsure| Some(*unsure) > standing.progress);
                 Ok(Outcome::Done(standing))
             }
             Ok(None) => Err(End::Stopped),

@@ -40,7 +40,6 @@ impl Run {
             }
         };
         let Some((topic, partition)) = open.first() else { return Ok(None) };
-        self.in_vain += 1;
         let text = self.named(&format!(
             "{topic:?}[{partition}] ({} partitions in all) ends with records that are neither committed nor aborted; a broker that \
              was killed may have left them of this lane: they are aborted",
@@ -53,11 +52,13 @@ impl Run {
     fn abort(&mut self, open: &[(CString, i32)]) -> Result<Outcome<()>, End> {
         let (Some(current), shared) = (&mut self.current, &self.shared) else { return Ok(Outcome::Unknown) };
         match current.abort_in(open, &|| shared.stopped.load(SeqCst)) {
-            Ok(()) => Ok(Outcome::Unknown),
             Err(Trouble::Stopped) => Err(End::Stopped),
             Err(Trouble::Step(failed)) => self.outcome(failed),
             // What can't be written there can't be left open there either.
-            Err(_) => Ok(Outcome::Unknown),
+            Ok(()) | Err(_) => {
+                self.in_vain += 1;
+                Ok(Outcome::Unknown)
+            }
         }
     }
 
