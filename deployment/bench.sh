@@ -16,7 +16,7 @@ esac
 # shellcheck disable=SC2086 # a list of words
 "$flow_root/deployment/setup.sh" $parts
 cd "$flow_root"
-deployment/plugins.sh counter identity order-filter order-map order-map-filter tokenizer
+deployment/plugins.sh counter hoard identity order-filter order-map order-map-filter tokenizer
 # All of the workspace is named so that what the other builds compiled is used again.
 if [ "$kind" = parts ]; then
   exec cargo bench --profile release --workspace --bench boundary --bench state "$@"

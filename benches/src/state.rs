@@ -20,7 +20,7 @@ pub struct Args {
     /// Bytes of the state of each
     #[arg(long, default_value_t = 1000)]
     bytes: usize,
-    /// How many keys change a second, which is also how often checkpoints are taken
+    /// How many keys change a second; a checkpoint is taken each second
     #[arg(long, default_value_t = 10_000)]
     changes: u64,
     /// How many checkpoints are measured
@@ -121,7 +121,7 @@ fn wait(flowd: &Flowd, job: &str, is: impl Fn(&Value) -> bool) -> anyhow::Result
 struct Taken {
     id: String,
     millis: u32,
-    new_bytes: u32,
+    new_bytes: u64,
 }
 
 /// Waits for so many more checkpoints.
@@ -151,21 +151,23 @@ fn taken(checkpoint: &Value) -> Option<Taken> {
     (checkpoint["state"] == "completed").then(|| Taken {
         id: checkpoint["id"].to_string(),
         millis: ended.saturating_sub(begun) as u32,
-        new_bytes: checkpoint["new-bytes"].as_u64().unwrap_or_default() as u32,
+        new_bytes: checkpoint["new-bytes"].as_u64().unwrap_or_default(),
     })
 }
 
 fn tell(what: &str, taken: &[Taken]) -> anyhow::Result<()> {
     let millis = Percentiles::of(taken.iter().map(|one| one.millis).collect()).context("none")?;
-    let bytes = Percentiles::of(taken.iter().map(|one| one.new_bytes).collect()).context("none")?;
+    // Of so many bytes the thousands are enough, and the most may be more than 32 bits hold.
+    let kilobytes = taken.iter().map(|one| u32::try_from(one.new_bytes / 1000).unwrap_or(u32::MAX));
+    let kilobytes = Percentiles::of(kilobytes.collect()).context("none")?;
     println!(
         "{what}: P50 {} ms, P90 {}, most {} of {}; new bytes P50 {:.1} MB, most {:.1}",
         millis.p50,
         millis.p90,
         millis.most,
         millis.count,
-        f64::from(bytes.p50) / 1e6,
-        f64::from(bytes.most) / 1e6
+        f64::from(kilobytes.p50) / 1e3,
+        f64::from(kilobytes.most) / 1e3
     );
     Ok(())
 }
