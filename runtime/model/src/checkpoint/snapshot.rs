@@ -31,7 +31,7 @@ pub struct Split {
 }
 
 /// What kind of source a split is of.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum SplitKind {
     /// A file.
     Files,
@@ -51,15 +51,6 @@ impl SplitKind {
             Some((topic, partition)) if !topic.contains('/') && is_number(partition) => SplitKind::Kafka,
             None if is_number(split) => SplitKind::Generator,
             _ => SplitKind::Files,
-        }
-    }
-
-    /// As a pipeline file names it: `files`, `generator` or `kafka`.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            SplitKind::Files => "files",
-            SplitKind::Generator => "generator",
-            SplitKind::Kafka => "kafka",
         }
     }
 }
