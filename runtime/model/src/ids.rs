@@ -3,6 +3,7 @@
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
+use xxhash_rust::xxh3::xxh3_128;
 
 /// The longest name, in bytes.
 pub const NAME_MAX: usize = 63;
@@ -183,6 +184,14 @@ random! {
     Incarnation("incarnation")
 }
 
+impl Incarnation {
+    /// The name by which what this life owes is written to a Kafka whose word on this life does not count. It is the same for all who
+    /// write that to the cluster of this id, whichever process they are in: they find what was written under it, and fence each other.
+    pub fn anew(&self, cluster: &str) -> Incarnation {
+        Self::of(xxh3_128(format!("reset-progress/{self}/{cluster}").as_bytes()))
+    }
+}
+
 random! {
     /// One life of a worker process: started again, it has another one. 128 random bits as 32 hexadecimal digits.
     WorkerId("worker id")
@@ -254,6 +263,18 @@ mod tests {
             check(text, false);
         }
         assert!(serde_json::from_str::<OperatorName>("\"Not\"").is_err());
+    }
+
+    /// What one version has written has to be found by the next.
+    #[test]
+    fn the_name_of_what_is_written_anew_stays() {
+        let life = Incarnation::of(7);
+        let anew = life.anew("cluster");
+        assert_eq!(anew.as_str(), "9906bc452652322e3b4ea3f23136f138");
+        assert_eq!(Incarnation::try_from(anew.to_string()), Ok(anew.clone()));
+        for other in [life.anew("another"), Incarnation::of(8).anew("cluster"), life] {
+            assert_ne!(other, anew);
+        }
     }
 
     #[test]

@@ -69,8 +69,8 @@ pub struct Attempt {
     pub log: Arc<JobLog>,
     /// The topic for records that their own topic refuses; none if such a record is the end of the attempt.
     pub dead_letter: Option<String>,
-    /// The life by whose name its lanes write; none for its own. What another one has left in Kafka is not theirs.
-    pub lanes: Option<Incarnation>,
+    /// What Kafka says of its lanes does not count: it is another one, where they write by the name of [`Incarnation::anew`].
+    pub anew: bool,
     /// Hears what happens.
     pub listener: Listener,
 }

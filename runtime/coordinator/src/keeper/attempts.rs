@@ -81,7 +81,7 @@ impl Driver {
             store: self.kept.store.clone(),
             log: self.shared.log.clone(),
             dead_letter: self.kept.dead_letter.clone(),
-            lanes: None,
+            anew: false,
             listener: Arc::new(move |told| _ = messages.send(Message::Event(event(attempt, told)))),
         }
     }
@@ -91,7 +91,7 @@ impl Driver {
         let text = format!("writes what checkpoint {} carries and what is not written of it", from.checkpoint);
         self.shared.log.add(flow_worker::log::Level::Info, None, text);
         let mut made = self.made(incarnation, attempt, Some(from));
-        made.lanes = anew.then(|| self.anew.clone());
+        made.anew = anew;
         let (worker, checked, messages) = (self.kept.worker.clone(), self.kept.checked.clone(), self.messages.clone());
         let work = move || _ = messages.send(Message::Settling(attempt, worker.settle(&checked, &made)));
         if let Err(error) = std::thread::Builder::new().name("settle".into()).spawn(work) {

@@ -65,8 +65,6 @@ pub(super) struct Driver {
     pub(super) unwanted: BTreeSet<Attempt>,
     /// The attempt that only writes what is owed.
     pub(super) settling: Option<(Attempt, Settling)>,
-    /// By whose name lanes write what a former life owes to another Kafka: nothing there was left under it before.
-    pub(super) anew: Incarnation,
     asked: HashMap<u64, Answer>,
     waiting: HashMap<u64, (Done, Option<SavepointName>)>,
     questions: u64,
@@ -96,7 +94,6 @@ impl Driver {
             started: (Instant::now(), unix_ms()),
             unwanted: BTreeSet::new(),
             settling: None,
-            anew: super::incarnation(),
             asked: HashMap::new(),
             waiting: HashMap::new(),
             questions: 0,

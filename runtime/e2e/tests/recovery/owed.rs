@@ -1,6 +1,9 @@
 //! Output that is confirmed and can't be written: its topic takes less than it did, it is gone, the Kafka cluster is another one. The
 //! job fails by name; a person says what becomes of it, and then all goes on, each record once.
 
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
 use flow_e2e::broker::{Broker, TEN, wait};
 use flow_e2e::flowd::{Flowd, state};
 use flow_e2e::topic::{Record, Topic, write};
@@ -60,7 +63,7 @@ fn checkpoint(flowd: &Flowd, job: &str, given: u64) {
 
 /// A job whose daemon dies when the output of its third checkpoint is confirmed and not written; the second one's is. Back again.
 fn with_output_owed(broker: &Broker, name: &str, long: Option<usize>, meanwhile: impl FnOnce(&str)) -> Owing {
-    let mut flowd = Flowd::with_env(&[("FLOW_FAILPOINT", "confirmed=kill:3")]);
+    let flowd = Flowd::with_env(&[("FLOW_FAILPOINT", "confirmed=kill:3")]);
     let (from, to) = (broker.topic(PARTITIONS, &[]), broker.topic(1, &[]));
     let pipeline = pipeline(broker, &from, &to);
     write(broker, &from, &records(0, None));
@@ -69,15 +72,12 @@ fn with_output_owed(broker: &Broker, name: &str, long: Option<usize>, meanwhile:
     assert_eq!(numbers(broker, &to, 1, RECORDS), (0..RECORDS).collect::<Vec<_>>());
     write(broker, &from, &records(RECORDS, long));
     checkpoint(&flowd, &job, 2 * RECORDS as u64);
-    let begun = std::time::Instant::now();
-    while !flowd.is_dead() {
-        assert!(begun.elapsed() < 3 * TEN, "it dies\n{}", flowd.log());
-        std::thread::sleep(std::time::Duration::from_millis(10));
-    }
-    meanwhile(&to);
-    flowd.set_env("FLOW_FAILPOINT", "");
-    flowd.start_again();
-    Owing { flowd, name: name.to_owned(), pipeline, from, to, job }
+    let mut owing = Owing { flowd, name: name.to_owned(), pipeline, from, to, job };
+    owing.dies();
+    meanwhile(&owing.to);
+    owing.flowd.set_env("FLOW_FAILPOINT", "");
+    owing.flowd.start_again();
+    owing
 }
 
 struct Owing {
@@ -90,6 +90,16 @@ struct Owing {
 }
 
 impl Owing {
+    /// Waits until the daemon has died.
+    #[track_caller]
+    fn dies(&mut self) {
+        let begun = Instant::now();
+        while !self.flowd.is_dead() {
+            assert!(begun.elapsed() < 3 * TEN, "it dies\n{}", self.flowd.log());
+            sleep(Duration::from_millis(10));
+        }
+    }
+
     /// Waits until a job has failed, for a reason with all of these.
     #[track_caller]
     fn fails(&self, job: &str, parts: &[&str]) {
@@ -220,4 +230,44 @@ fn another_kafka_has_to_be_meant() {
     assert_eq!(numbers(broker, &owing.to, 1, all.len()), all);
     let log = owing.log(&job);
     assert!(log.contains("is given up"), "it is loud: {log}");
+}
+
+/// Waits until all of it has been written once, and the next life runs.
+#[track_caller]
+fn goes_on_with_each_once(broker: &Broker, owing: &Owing) {
+    let restored = |d: &Value| state(d) == "running" && d["checkpoints"]["restored"].is_string();
+    owing.flowd.until(&owing.name, restored);
+    assert_eq!(numbers(broker, &owing.to, 1, 2 * RECORDS), (0..2 * RECORDS).collect::<Vec<_>>());
+}
+
+#[test]
+fn what_is_written_to_another_kafka_counts_there() {
+    let broker = Broker::shared();
+    let start = json!({"from": {"checkpoint": {}}, "reset-progress": true});
+    let lost = |name: &str, failpoint: &str| {
+        let topic = format!("flow-progress.{name}.out");
+        let mut owing = with_output_owed(broker, name, None, |_| broker.delete(&topic));
+        owing.fails(&owing.job, &["the progress topic says that nothing is written"]);
+        owing.flowd.kill();
+        owing.flowd.set_env("FLOW_FAILPOINT", failpoint);
+        owing.flowd.start_again();
+        owing
+    };
+    // The daemon dies when it is written, before HEAD says that the next life begins.
+    let mut owing = lost("died", "committed=kill");
+    // It may die before it answers.
+    _ = owing.flowd.deploy_from(&owing.name, &owing.pipeline, &start);
+    owing.dies();
+    owing.flowd.set_env("FLOW_FAILPOINT", "");
+    owing.flowd.start_again();
+    goes_on_with_each_once(broker, &owing);
+
+    // The lane has not told that it is written when its job is canceled, and deployed again like that.
+    let owing = lost("twice", "committed=delay:20000");
+    let job = owing.begin(start.clone());
+    assert_eq!(numbers(broker, &owing.to, 1, 2 * RECORDS).len(), 2 * RECORDS);
+    owing.flowd.ctl(&["cancel", &job]);
+    assert_eq!(state(&owing.flowd.ended(&job)), "canceled");
+    owing.begin(start);
+    goes_on_with_each_once(broker, &owing);
 }

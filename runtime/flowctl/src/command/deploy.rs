@@ -85,7 +85,7 @@ struct Beginning {
     /// DANGER: the Kafka cluster was replaced; do not ask it how much output it has
     ///
     /// What the last checkpoint of the former life carries is written as if none of it were there, whatever a copy of its progress topic says. In
-    /// the same Kafka records come twice by it.
+    /// the same Kafka records come twice by it. What this flag itself has written to a cluster counts there: given again, it goes on behind that.
     #[arg(long)]
     reset_progress: bool,
 }

@@ -45,7 +45,7 @@ Examples:
         /// DANGER: the Kafka cluster was replaced; do not ask it how much output it has
         ///
         /// All that the last checkpoint carries is written as if none of it were there, whatever a copy of its progress topic says. In the same
-        /// Kafka records come twice by it.
+        /// Kafka records come twice by it. What this flag itself has written to a cluster counts there: given again, it goes on behind that.
         #[arg(long)]
         reset_progress: bool,
         /// Wait until all is written

@@ -58,6 +58,7 @@ impl<'a> Job<'a> {
             pipeline: PipelineName::new(name).expect("a name"),
             sink: OperatorName::new("out").expect("a name"),
             incarnation: Incarnation::of(7),
+            anew: false,
             attempt: Attempt(0),
             restored: CheckpointId::NONE,
             node: Node::default(),

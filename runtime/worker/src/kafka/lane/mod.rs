@@ -54,6 +54,8 @@ pub struct Laying {
     pub sink: OperatorName,
     /// The life of the job.
     pub incarnation: Incarnation,
+    /// What the progress topic says of that life does not count: its lanes write by the name of [`Incarnation::anew`].
+    pub anew: bool,
     /// This deployment of it.
     pub attempt: Attempt,
     /// The checkpoint that it goes on from; [`CheckpointId::NONE`] for a new job.

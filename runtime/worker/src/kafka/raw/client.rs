@@ -137,6 +137,20 @@ impl Client {
         NonNull::new(unsafe { rd::rd_kafka_topic_new(self.handle(), name.as_ptr(), std::ptr::null_mut()) })
     }
 
+    /// The id of the cluster, once a broker has told it; waits so long for that.
+    pub(in crate::kafka) fn cluster(&self, timeout: Duration) -> Option<String> {
+        // SAFETY: the handle is live. What is not null ends in NUL, is ours, and is freed once, after it was copied.
+        unsafe {
+            let id = rd::rd_kafka_clusterid(self.handle(), millis(timeout));
+            if id.is_null() {
+                return None;
+            }
+            let copied = owned(id);
+            rd::rd_kafka_mem_free(self.handle(), id.cast());
+            Some(copied)
+        }
+    }
+
     /// The offset after a partition's last record, as its last fetch told; none before that.
     pub(in crate::kafka) fn end(&self, topic: &CStr, partition: i32) -> Option<i64> {
         let (mut low, mut high) = (-1, -1);

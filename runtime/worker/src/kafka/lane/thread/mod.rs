@@ -1,6 +1,7 @@
 //! The thread of a lane: does what [`flow_dataflow::lane::Lane`] decides, and tells it what came of it. Waits as long as brokers
 //! take; what passes is tried again for ever.
 
+mod anew;
 mod open;
 
 use std::collections::VecDeque;
@@ -161,6 +162,9 @@ impl Run {
                 }
                 Err(error) => return Err(End::Failed(error.to_string())),
             }
+        }
+        if self.shared.laying.anew {
+            self.rename()?;
         }
         if let Some(topic) = self.shared.laying.dead_letter.clone() {
             let partitions = self.partitions(&topic)?;
