@@ -263,17 +263,19 @@ impl Driver {
             Action::ReadHead => {
                 let shared = self.shared.clone();
                 self.beside(|store, tell| async move {
-                    let began = Instant::now();
+                    let mut unreadable = None;
                     loop {
                         match documents::read_head(&store).await {
                             Ok(head) => {
                                 shared.head_well();
                                 return tell(Event::HeadRead(Box::new(head)));
                             }
-                            Err(error) if !error.is_retryable() && began.elapsed() > UNREADABLE => {
-                                return tell(Event::HeadUnreadable(error.to_string()));
+                            Err(error) => {
+                                if is_hopeless(&mut unreadable, error.is_retryable(), Instant::now()) {
+                                    return tell(Event::HeadUnreadable(error.to_string()));
+                                }
+                                shared.head_trouble(&error.to_string());
                             }
-                            Err(error) => shared.head_trouble(&error.to_string()),
                         }
                         tokio::time::sleep(AGAIN).await;
                     }
@@ -400,6 +402,16 @@ impl Driver {
     }
 }
 
+/// Whether HEAD, which could not be read now, has been unreadable for so long that nobody seems to mend it. `since` is when that was
+/// first found; an error that trying again may help against says nothing of HEAD, and the time begins anew.
+fn is_hopeless(since: &mut Option<Instant>, is_retryable: bool, now: Instant) -> bool {
+    if is_retryable {
+        *since = None;
+        return false;
+    }
+    now.duration_since(*since.get_or_insert(now)) > UNREADABLE
+}
+
 /// Why a manifest is not there.
 pub(super) fn unread(checkpoint: CheckpointId, error: &documents::Error) -> Failure {
     let kind = if error.is_retryable() { Kind::Retryable } else { Kind::Fatal };
@@ -436,5 +448,30 @@ async fn sweep(
             Some(last) if page.more => after = Some(last.name.clone()),
             _ => return Ok(()),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_stays_unreadable_is_hopeless() {
+        let (mut since, begun) = (None, Instant::now());
+        let mut check = |seconds: u64, is_retryable, expect| {
+            let now = begun + Duration::from_secs(seconds);
+            assert_eq!(is_hopeless(&mut since, is_retryable, now), expect, "after {seconds} s");
+        };
+        check(0, true, false);
+        // The store was away for long, and then nobody may read there.
+        check(40, true, false);
+        check(41, false, false);
+        check(70, false, false);
+        check(72, false, true);
+        // Between two errors that help nobody it was away again.
+        check(73, true, false);
+        check(74, false, false);
+        check(104, false, false);
+        check(105, false, true);
     }
 }
