@@ -20,3 +20,4 @@ pub mod keeper;
 pub mod rest;
 mod stores;
 pub mod submission;
+mod whole;

@@ -11,6 +11,8 @@ use flow_store::{Encryption, Error, Location, Settings, Store};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
+use crate::whole;
+
 /// In the directory for what is remembered.
 const FILE: &str = "stores.json";
 
@@ -162,8 +164,6 @@ impl Stores {
             return Ok(());
         }
         places.push(place.clone());
-        let new = self.file.with_extension("new");
-        fs::write(&new, serde_json::to_vec_pretty(&places)?)?;
-        fs::rename(new, &self.file)
+        whole::write(&self.file, &serde_json::to_vec_pretty(&places)?)
     }
 }

@@ -325,6 +325,9 @@ impl Jobs {
         let checkpointing = pipeline.checkpoint.as_ref().expect("only a job with checkpoints is kept");
         let root = self.stores.of(checkpointing, &pipeline.directory)?;
         let store = root.below(pipeline.name.as_str())?;
+        let directory = started.2.clone();
+        let stop =
+            stop.map(|savepoint| keeper::Stop { savepoint, refused: Box::new(move || stop::forget(&directory)) });
         let kept = Kept {
             id: started.0.to_string(),
             checked: Arc::new(checked),

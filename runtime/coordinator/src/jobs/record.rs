@@ -2,8 +2,8 @@
 //! with checkpoints also what it takes to let it go on: where it goes on, its HEAD in the store says.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fs::{self, File};
-use std::io::{self, Write};
+use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -19,6 +19,7 @@ use serde::{Deserialize, Serialize};
 
 use super::beginning::owed;
 use crate::submission::Submission;
+use crate::whole;
 
 /// In the job's directory.
 const FILE: &str = "running.json";
@@ -159,9 +160,7 @@ impl Record {
                 fs::write(component(directory, numbers[&bytes.as_ptr()]), bytes)?;
             }
         }
-        let mut file = File::create(directory.join(FILE))?;
-        file.write_all(&serde_json::to_vec(self)?)?;
-        file.sync_all()
+        whole::write(&directory.join(FILE), &serde_json::to_vec(self)?)
     }
 
     /// Why a job that is found in a record does not run.

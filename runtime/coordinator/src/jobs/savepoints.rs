@@ -33,6 +33,8 @@ impl Jobs {
         let is_taken =
             || keeper.savepoints(&entry.name).iter().any(|known| known.name == name && known.checkpoint.is_some());
         let directory = self.directory.join(entry.id.as_str());
+        // One that asks with another name must not find this one remembered, and then refused.
+        let _one_at_a_time = stop.then(stopping::lock);
         // Before it is answered, so that no restart of the process forgets it.
         let remembered = stop && !is_taken() && {
             stopping::remember(&directory, &name)

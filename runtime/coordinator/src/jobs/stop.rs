@@ -1,24 +1,30 @@
 //! That a job is to stop with a savepoint, in its directory: should the process end before that is done, the next one does it.
 
-use std::fs::{self, File};
-use std::io::{self, ErrorKind, Write};
+use std::fs;
+use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use flow_model::ids::SavepointName;
+
+use crate::whole;
 
 fn file(directory: &Path) -> PathBuf {
     directory.join("stop-with-savepoint")
 }
 
+/// To be held from before [`remember`] until it is known whether the job stops with it.
+pub fn lock() -> MutexGuard<'static, ()> {
+    static ONE: Mutex<()> = Mutex::new(());
+    ONE.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 /// Remembers it, whatever happens to this process. False if one is remembered already: a job stops with one only.
 pub fn remember(directory: &Path, name: &SavepointName) -> io::Result<bool> {
-    let mut file = match File::create_new(file(directory)) {
-        Ok(file) => file,
-        Err(error) if error.kind() == ErrorKind::AlreadyExists => return Ok(false),
-        Err(error) => return Err(error),
-    };
-    file.write_all(name.as_str().as_bytes())?;
-    file.sync_all()?;
+    if remembered(directory).is_some() {
+        return Ok(false);
+    }
+    whole::write(&file(directory), name.as_str().as_bytes())?;
     Ok(true)
 }
 
@@ -39,7 +45,7 @@ pub fn remembered(directory: &Path) -> Option<SavepointName> {
             return None;
         }
     };
-    // One that was cut off had not been answered yet.
+    // What is no name was cut off, and had not been answered yet.
     SavepointName::new(text).ok()
 }
 
@@ -58,7 +64,18 @@ mod tests {
         assert_eq!(remembered(directory), Some(name("a")));
         forget(directory);
         assert_eq!(remembered(directory), None);
-        fs::write(file(directory), "").expect("a file");
-        assert_eq!(remembered(directory), None);
+    }
+
+    #[test]
+    fn what_is_no_name_is_in_nobodys_way() {
+        let directory = tempfile::tempdir().expect("a directory");
+        let (directory, name) = (directory.path(), "a".parse::<SavepointName>().expect("a name"));
+        // Of a disk that was full, or of a process that died.
+        for left in ["", "No name", "\0\0\0"] {
+            fs::write(file(directory), left).expect("a file");
+            assert_eq!(remembered(directory), None);
+            assert!(remember(directory, &name).expect("it is written"), "{left:?}");
+            assert_eq!(remembered(directory), Some(name.clone()));
+        }
     }
 }

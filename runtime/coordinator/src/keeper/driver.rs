@@ -332,9 +332,10 @@ impl Driver {
                         self.shared.savepoints().asked(name, self.now());
                     }
                     if let (Err(SendError(Err(why))), Some(name)) = (done.send(answer), savepoint) {
-                        // Nobody waits for it.
-                        let text = format!("no savepoint \"{name}\": {why}");
+                        // Nobody waits for it: it was asked for before the process ended.
+                        let text = format!("no savepoint \"{name}\", and the job goes on: {why}");
                         self.shared.log.add(flow_worker::log::Level::Warn, None, text);
+                        self.kept.stop.iter().for_each(|stop| (stop.refused)());
                     }
                 }
             }

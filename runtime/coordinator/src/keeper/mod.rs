@@ -110,10 +110,18 @@ pub struct Kept {
     pub beginning: Beginning,
     /// Where this process is, for people.
     pub leader: String,
-    /// The savepoint that it is to end with, asked for before its process ended.
-    pub stop: Option<SavepointName>,
+    /// What it is to end with, asked for before its process ended.
+    pub stop: Option<Stop>,
     /// The topic for records of output that is owed which their own topic refuses.
     pub dead_letter: Option<String>,
+}
+
+/// A job is to end with a savepoint.
+pub struct Stop {
+    /// The name of that.
+    pub savepoint: SavepointName,
+    /// Called if it can't be, and the job goes on.
+    pub refused: Box<dyn Fn() + Send>,
 }
 
 /// A job that is kept alive.
@@ -143,7 +151,7 @@ impl Keeper {
             head_trouble: AtomicBool::new(false),
         });
         let keeper = Keeper { shared: shared.clone(), store: kept.store.clone(), messages: messages.clone() };
-        if let Some(name) = &kept.stop {
+        if let Some(Stop { savepoint: name, .. }) = &kept.stop {
             let of_head = head.as_ref().and_then(|(head, _)| head.savepoint(name).map(|known| (head, known)));
             // It is the first that is handled: no attempt begins before.
             keeper.tell(match of_head {

@@ -369,6 +369,23 @@ fn a_job_that_was_to_stop_with_one_stops_after_a_restart() {
     }
 }
 
+/// What a request left that a daemon died of, and that could not be met, is in no later one's way.
+#[test]
+fn a_stop_that_can_not_be_had_is_forgotten() {
+    let mut flowd = Flowd::new();
+    let pipeline = counting(&flowd.path("out"), 1, 200);
+    let job = flowd.deploy("goes-on", &pipeline);
+    flowd.until(&job, |d| d["checkpoints"]["completed"].as_u64() >= Some(1));
+    flowd.kill();
+    let left = format!("data/jobs/{job}/stop-with-savepoint");
+    flowd.write(&left, "previous");
+    flowd.start_again();
+    flowd.until(&job, |_| !flowd.path(&left).exists());
+    let told = flowd.ctl(&["logs", &job]).stdout;
+    assert!(told.contains("no savepoint \"previous\", and the job goes on: the name"), "{told}");
+    flowd.until(&job, |d| d["state"] == "running");
+}
+
 #[test]
 fn one_that_fails_says_why() {
     let flowd = Flowd::new();
