@@ -53,7 +53,7 @@ pub struct Checkpoint {
     pub new_bytes: Option<u64>,
     /// It can be restored from: the store still has it.
     pub retained: bool,
-    /// Why it was given up.
+    /// Why it was given up, or can't be read.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub reason: Option<String>,
 }

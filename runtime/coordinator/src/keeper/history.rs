@@ -61,6 +61,16 @@ impl History {
         }
     }
 
+    /// HEAD names it, and it can't be read.
+    pub(super) fn unread(&mut self, id: CheckpointId, reason: String) {
+        let entry = self.entry(id);
+        (entry.state, entry.reason) = (CheckpointState::Completed, Some(reason));
+        let entry = entry.clone();
+        if self.summary.latest.as_ref().is_none_or(|latest| latest.id < id) {
+            self.summary.latest = Some(entry);
+        }
+    }
+
     /// An attempt goes on from it.
     pub(super) fn restored(&mut self, id: Option<CheckpointId>) {
         self.summary.restored = id;

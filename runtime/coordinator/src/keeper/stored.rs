@@ -18,7 +18,7 @@ pub fn checkpoints(store: &Store, head: &Head) -> (CheckpointSummary, Vec<Checkp
         let manifest = ObjectName::manifest(&head.incarnation, *checkpoint);
         match store.block_on(documents::load(store, &manifest)) {
             Ok(manifest) => history.found(&manifest),
-            Err(error) => tracing::warn!("checkpoint {checkpoint} in {}: {error}", store.place()),
+            Err(error) => history.unread(*checkpoint, format!("its manifest can't be read: {error}")),
         }
     }
     history.retained(head);

@@ -87,6 +87,26 @@ fn a_head_that_is_none_any_more_is_named() {
 }
 
 #[test]
+fn checkpoints_that_can_not_be_read_are_listed() {
+    let mut flowd = Flowd::new();
+    let (job, place) = with_checkpoints(&flowd);
+    flowd.ctl(&["cancel", &job]);
+    flowd.ended(&job);
+    flowd.kill();
+    let (directory, id, earlier) = latest(&place);
+    fs::remove_file(directory.join("manifest")).expect("it was there");
+    flowd.start_again();
+    let all = flowd.ask("/jobs/made-up/checkpoints").expect("its store knows it");
+    let of = |id: &str| all["checkpoints"].as_array().expect("a list").iter().find(|one| one["id"] == id).cloned();
+    let lost = of(&id).expect("it is listed");
+    assert!(lost["reason"].as_str().is_some_and(|reason| reason.contains("/manifest")), "{all:#}");
+    assert_eq!(all["summary"]["latest"]["id"], *id, "{all:#}");
+    assert_eq!(of(&earlier).expect("it is listed")["reason"], Value::Null, "{all:#}");
+    let listed = flowd.ctl(&["checkpoint", "ls", "made-up"]).stdout;
+    assert!(listed.contains("its manifest can't be read: "), "{listed}");
+}
+
+#[test]
 fn a_missing_manifest_is_named() {
     let mut flowd = Flowd::new();
     let (job, place) = with_checkpoints(&flowd);
