@@ -70,6 +70,12 @@ pub fn ask<T: DeserializeOwned>(server: &Server, job: &Job, path: &str) -> Resul
     server.get(path).map_err(|failure| lost(server.url(), job, failure))
 }
 
+/// The server knew the job a moment ago, and now tells of it only what its store says.
+pub fn forgotten(server: &Server, job: &Job) -> Failure {
+    let refused = Failure::new(Exit::Refused, "not-found", format!("only its store knows of {}", job.name));
+    lost(server.url(), job, refused)
+}
+
 /// The server knew the job a moment ago and tells no more of it.
 fn lost(url: &str, job: &Job, failure: Failure) -> Failure {
     let what = match failure.exit {

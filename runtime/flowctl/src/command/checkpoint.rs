@@ -3,7 +3,7 @@
 use std::ops::ControlFlow;
 
 use clap::Subcommand;
-use flow_model::api::{Checkpoint, CheckpointAsked, CheckpointState, Checkpoints, one_line};
+use flow_model::api::{Checkpoint, CheckpointAsked, CheckpointState, Checkpoints, Description, Job, one_line};
 use flow_model::checkpoint::CheckpointId;
 
 use crate::cli::Remote;
@@ -78,16 +78,18 @@ impl Args {
 /// Does it.
 pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
     match &args.what {
-        What::Now { job, wait, remote } => {
-            let (server, path) = (remote.server(output)?, path(job)?);
-            let asked: CheckpointAsked = server.post(&path)?;
-            if !wait {
-                let id = asked.checkpoint.to_string();
-                output.print_named(&asked, || vec![id.clone()], || id.clone())?;
-                output.note(&format!("see what becomes of it with `flowctl checkpoint ls {job}`"));
-                return Ok(Exit::Ok);
-            }
-            let taken = until_counted(&server, &path, asked.checkpoint, output)?;
+        What::Now { job, wait: false, remote } => {
+            let asked: CheckpointAsked = remote.server(output)?.post(&path(job)?)?;
+            let id = asked.checkpoint.to_string();
+            output.print_named(&asked, || vec![id.clone()], || id.clone())?;
+            output.note(&format!("see what becomes of it with `flowctl checkpoint ls {job}`"));
+        }
+        What::Now { job, wait: true, remote } => {
+            let server = remote.server(output)?;
+            // A name may be another job's by the time that it counts.
+            let Description { job, .. } = server.get(&format!("/jobs/{}", super::segment(job)?))?;
+            let asked: CheckpointAsked = server.post(&path(job.id.as_str())?)?;
+            let taken = until_counted(&server, &job, asked.checkpoint, output)?;
             let id = taken.id.to_string();
             output.print_named(&taken, || vec![id.clone()], || format!("{id} {}", taken.state.as_str()))?;
         }
@@ -109,17 +111,22 @@ fn path(job: &str) -> Result<String, Failure> {
 }
 
 /// The first look that finds that one or a later one counting. There is no time limit of its own: a checkpoint has one.
-fn until_counted(server: &Server, path: &str, asked: CheckpointId, output: &Output) -> Result<Checkpoint, Failure> {
+fn until_counted(server: &Server, job: &Job, asked: CheckpointId, output: &Output) -> Result<Checkpoint, Failure> {
+    let path = path(job.id.as_str())?;
     wait::until(output, || {
-        let all: Checkpoints = server.get(path)?;
+        let all: Checkpoints = wait::ask(server, job, &path)?;
         if let Some(latest) = all.summary.latest.filter(|latest| latest.id >= asked) {
             return Ok(ControlFlow::Break(latest));
         }
-        if let Some(job) = all.job.filter(|job| job.state.is_terminal()) {
-            let message = format!("{} is {}, and no checkpoint since {asked} counts", job.id, job.state);
-            return Err(Failure::new(Exit::Failed, "job-not-finished", message));
+        match all.job {
+            Some(job) if job.state.is_terminal() => {
+                let message = format!("{} is {}, and no checkpoint since {asked} counts", job.id, job.state);
+                Err(Failure::new(Exit::Failed, "job-not-finished", message))
+            }
+            Some(_) => Ok(ControlFlow::Continue(format!("{asked} does not count yet"))),
+            // What the store says of it does not change any more.
+            None => Err(wait::forgotten(server, job)),
         }
-        Ok(ControlFlow::Continue(format!("{asked} does not count yet")))
     })
 }
 
