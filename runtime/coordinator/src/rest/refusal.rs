@@ -67,7 +67,9 @@ impl From<jobs::Error> for Refused {
                 let code = match &error {
                     Beginning::Keep(_) => RefusalCode::Internal,
                     Beginning::Unknown(_) => RefusalCode::NotFound,
-                    Beginning::Unfit { .. } | Beginning::Refused(_) | Beginning::Output { .. } => RefusalCode::Conflict,
+                    Beginning::Unfit { .. } | Beginning::Refused(_) => RefusalCode::Conflict,
+                    // As where the pipeline has no checkpoints: a line of its file is to be changed.
+                    Beginning::Output { .. } => RefusalCode::InvalidPipeline,
                     Beginning::Start(_) | Beginning::NoCheckpoints => RefusalCode::BadRequest,
                 };
                 Refusal::new(code, message)
