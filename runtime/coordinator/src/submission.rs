@@ -51,11 +51,13 @@ pub enum Error {
 }
 
 impl Error {
-    /// The same with what else to do about each problem of the pipeline.
+    /// The same with what to do about each problem of the pipeline that says nothing of it.
     #[must_use]
     pub(crate) fn hint(mut self, hint: Option<&str>) -> Error {
         if let (Error::Invalid(found), Some(hint)) = (&mut self, hint) {
-            found.diagnostics.iter_mut().for_each(|diagnostic| diagnostic.hint = Some(hint.to_owned()));
+            for diagnostic in &mut found.diagnostics {
+                diagnostic.hint.get_or_insert_with(|| hint.to_owned());
+            }
         }
         self
     }
@@ -210,7 +212,7 @@ impl Nodes {
         match error {
             Worker::Pipeline(diagnostics) => Error::Invalid(diagnostics),
             Worker::Operator(name, _) => at(&name, Code::Component),
-            Worker::Connector(name, _) => at(&name, Code::Connector),
+            Worker::Connector(name, _) | Worker::Output(name, _) => at(&name, Code::Connector),
             Worker::Plan(_) | Worker::Start(_) => Error::Internal(message),
         }
     }

@@ -57,14 +57,17 @@ impl Checked {
     /// Whether what its sinks write to may be written by a job that begins with nothing. It looks, and changes nothing.
     ///
     /// # Errors
-    /// A directory holds the output of a former run.
+    /// [`Error::Output`] if a directory holds the output of a former run; others if that can't be told.
     pub fn check_outputs(&self) -> Result<(), Error> {
         for sink in &self.pipeline.sinks {
             let SinkConnector::Files(files) = &sink.connector else { continue };
             let what = format!("sink \"{}\"", sink.name);
             let place = secrets::Place { file: &self.pipeline.file, directory: &self.pipeline.directory, what: &what };
             let path = place.path(&files.path).map_err(|error| Error::Pipeline(error.into()))?;
-            OutputDirectory::check(&path).map_err(|error| Error::Connector(sink.name.clone(), error))?;
+            let former = OutputDirectory::former(&path).map_err(|error| Error::Connector(sink.name.clone(), error))?;
+            if let Some(error) = former {
+                return Err(Error::Output(sink.name.clone(), error));
+            }
         }
         Ok(())
     }

@@ -68,6 +68,9 @@ pub enum Error {
     /// A source, sink or state can't be opened.
     #[error("\"{0}\": {1}")]
     Connector(OperatorName, flow_dataflow::Error),
+    /// What a sink is to write to holds the output of a former run.
+    #[error("\"{0}\": {1}")]
+    Output(OperatorName, flow_dataflow::Error),
     /// The plan does not fit the pipeline: a fault of this program.
     #[error("inconsistent plan: {0}")]
     Plan(String),

@@ -303,7 +303,8 @@ impl Jobs {
                 let beginning = beginning::beginning(checked, &root, start, here);
                 beginning.map(Some).map_err(|error| match error {
                     BeginningError::Output { error, again } => {
-                        Nodes::of(pipeline).refused(*error).hint(again.then_some(GO_ON)).into()
+                        let is_output = matches!(*error, flow_worker::Error::Output(..));
+                        Nodes::of(pipeline).refused(*error).hint((again && is_output).then_some(GO_ON)).into()
                     }
                     other => other.into(),
                 })

@@ -39,7 +39,7 @@ impl Driver {
             return self.left();
         }
         let kind = match error {
-            flow_worker::Error::Connector(_, error) => kind(error),
+            flow_worker::Error::Connector(_, error) | flow_worker::Error::Output(_, error) => kind(error),
             flow_worker::Error::Pipeline(_) | flow_worker::Error::Operator(..) | flow_worker::Error::Plan(_) => {
                 Kind::Fatal
             }

@@ -286,6 +286,12 @@ fn output_of_a_former_run_is_said_before_anything_begins() {
     // Another job has nothing to go on with.
     let (_, refusal) = server.submit(&pipeline.replace("name: counting", "name: other")).expect_err("it is there");
     assert!(refusal.diagnostics[0].hint.is_none(), "{refusal:?}");
+    // What can't be looked at is another problem, with a way out of its own.
+    let sink = "files: {path: '${env:FLOW_TEST_NOWHERE}'}";
+    let (_, refusal) = server.submit(&counting("counting", 10).replace("blackhole: {}", sink)).expect_err("not set");
+    let [problem] = &refusal.diagnostics[..] else { panic!("{refusal:?}") };
+    assert!(problem.message.contains("FLOW_TEST_NOWHERE"), "{problem:?}");
+    assert!(problem.hint.as_ref().is_some_and(|hint| !hint.contains("--from-checkpoint")), "{problem:?}");
     begin(&server, &pipeline, json!({"from": {"checkpoint": {}}})).expect("it goes on");
     assert_eq!(server.ended("counting").job.state, JobState::Finished);
 }

@@ -31,17 +31,19 @@ impl OutputDirectory {
     /// Refuses one that holds the output of a former run: a run with fewer subtasks would replace only some of it.
     pub fn prepare(spec: &FilesSink) -> Result<OutputDirectory, Error> {
         let path = &spec.path.value;
-        OutputDirectory::check(path)?;
+        if let Some(error) = OutputDirectory::former(path)? {
+            return Err(error);
+        }
         make(path)?;
         Ok(OutputDirectory { path: path.clone(), format: spec.format, pending: None })
     }
 
-    /// Whether there is no output in a directory, which need not exist.
-    pub(crate) fn check(path: &Path) -> Result<(), Error> {
+    /// What to say of the output in a directory, which need not exist, if there is some.
+    pub(crate) fn former(path: &Path) -> Result<Option<Error>, Error> {
         match fs::metadata(path) {
             Ok(about) if about.is_dir() => {}
             // A link to nothing is there too.
-            Err(e) if e.kind() == ErrorKind::NotFound && !path.is_symlink() => return Ok(()),
+            Err(e) if e.kind() == ErrorKind::NotFound && !path.is_symlink() => return Ok(None),
             Err(e) if e.kind() != ErrorKind::NotFound => {
                 return Err(disk::failure(&e, "looking for the directory", path));
             }
@@ -59,14 +61,14 @@ impl OutputDirectory {
             // An empty one is what a job leaves that could not start. Who opens a pipe may wait for ever.
             let about = entry.metadata().map_err(failed)?;
             if about.len() > 0 || !about.is_file() {
-                return Err(Error::Fatal(format!(
+                return Ok(Some(Error::Fatal(format!(
                     "{} holds the output of a former run ({}); remove it or name another directory",
                     path.display(),
                     entry.file_name().display(),
-                )));
+                ))));
             }
         }
-        Ok(())
+        Ok(None)
     }
 
     /// The same for an attempt of a job with checkpoints. Where it goes on from one, the directory may hold what was written before.
