@@ -144,7 +144,7 @@ impl Reader {
         let found = self.asker.client().offsets(&asked, LATEST, committed, QUESTION).and_then(|found| {
             let end = |(topic, partition): &(CString, i32)| {
                 let is_it = |one: &&Offset| one.partition == *partition && one.topic.as_bytes() == topic.as_bytes();
-                found.iter().find(is_it).map_or(Ok(0), |one| one.offset.clone().map(Option::unwrap_or_default))
+                found.iter().find(is_it).map_or(Ok(0), |one| one.offset.map(Option::unwrap_or_default))
             };
             of.iter().map(end).collect()
         });
