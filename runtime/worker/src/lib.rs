@@ -11,6 +11,7 @@
 //! - [`failpoint`]: where tests have the process die
 //! - [`settling`]: what a job that does not run owes is written
 //! - [`secrets`]: what a pipeline file refers to
+//! - [`network`]: the exchange with other workers
 //! - [`objects`]: what checkpoints are made of, on its way to the store and back
 //! - [`rocks`]: keyed state on disk
 #![deny(missing_docs)]
@@ -30,6 +31,7 @@ pub mod kafka;
 pub mod log;
 pub mod metrics;
 mod named;
+pub mod network;
 mod objects;
 mod record_text;
 mod report;
