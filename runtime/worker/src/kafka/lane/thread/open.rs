@@ -30,8 +30,7 @@ impl Run {
             return Ok(None);
         }
         // What is damaged the transaction tells of.
-        let Ok(mut places) = places(parts) else { return Ok(None) };
-        places.extend(self.dead_letters.iter().flat_map(DeadLetters::places));
+        let Ok(places) = places(parts) else { return Ok(None) };
         let open = match self.open_ends(places) {
             Ok(open) => open,
             Err(cause) => {
@@ -46,19 +45,23 @@ impl Run {
             open.len()
         ));
         _ = self.shared.troubles.tell("open ends", &text);
-        self.abort(&open).map(Some)
+        match self.abort(&open)? {
+            Outcome::Done(()) => {
+                self.in_vain += 1;
+                Ok(Some(Outcome::Unknown))
+            }
+            failed => Ok(Some(failed)),
+        }
     }
 
+    /// Done when what was open there is aborted, or can't have been.
     fn abort(&mut self, open: &[(CString, i32)]) -> Result<Outcome<()>, End> {
         let (Some(current), shared) = (&mut self.current, &self.shared) else { return Ok(Outcome::Unknown) };
         match current.abort_in(open, &|| shared.stopped.load(SeqCst)) {
             Err(Trouble::Stopped) => Err(End::Stopped),
             Err(Trouble::Step(failed)) => self.outcome(failed),
             // What can't be written there can't be left open there either.
-            Ok(()) | Err(_) => {
-                self.in_vain += 1;
-                Ok(Outcome::Unknown)
-            }
+            Ok(()) | Err(_) => Ok(Outcome::Done(())),
         }
     }
 
@@ -118,12 +121,12 @@ impl Run {
                 all.extend(places(&[(part.chunk.object.clone(), content)]).unwrap_or_default());
             }
         }
-        all.extend(self.dead_letters.iter().flat_map(DeadLetters::places));
         Ok(all)
     }
 
-    /// Those of the places that are there, and end with records that stay open.
-    fn open_ends(&mut self, places: BTreeSet<(CString, i32)>) -> Result<Vec<(CString, i32)>, String> {
+    /// Those of the places that are there, and end with records that stay open. Dead letters may have gone with what was for the places.
+    fn open_ends(&mut self, mut places: BTreeSet<(CString, i32)>) -> Result<Vec<(CString, i32)>, String> {
+        places.extend(self.dead_letters.iter().flat_map(DeadLetters::places));
         let topics: BTreeSet<CString> = places.iter().map(|(topic, _)| topic.clone()).collect();
         let topics: Vec<CString> = topics.into_iter().collect();
         let found = self.asker.describe(&topics, QUESTION).map_err(describe)?;
