@@ -35,6 +35,8 @@ impl ThreadClock {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Instant;
+
     use super::*;
 
     #[test]
@@ -58,6 +60,11 @@ mod tests {
         assert!(clock.now() < Duration::from_millis(100), "waiting took {:?}", clock.now());
         drop(done);
         thread.join().expect("it ends");
-        assert_eq!(clock.now(), Duration::ZERO, "nobody is blamed when the thread is gone");
+        // The kernel lets those who join go on a little before it forgets the thread and its clock.
+        let deadline = Instant::now() + Duration::from_secs(30);
+        while clock.now() > Duration::ZERO {
+            assert!(Instant::now() < deadline, "nobody is blamed when the thread is gone: {:?}", clock.now());
+            std::thread::yield_now();
+        }
     }
 }
