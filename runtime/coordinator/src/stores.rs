@@ -3,13 +3,14 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::{fs, io};
 
 use flow_model::spec::{self, Checkpointing};
 use flow_store::{Encryption, Error, Location, Settings, Store};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
+use tokio::sync::OnceCell;
 
 use crate::whole;
 
@@ -23,7 +24,17 @@ pub struct Stores {
     /// What was used, by this process and by earlier ones.
     file: PathBuf,
     runtime: Handle,
-    open: Mutex<Vec<(Place, Store)>>,
+    open: Mutex<Vec<Named>>,
+}
+
+/// A store that may not have answered yet.
+#[derive(Clone)]
+pub struct Named {
+    place: Place,
+    /// The store.
+    pub store: Store,
+    /// It does what jobs need.
+    proven: Arc<OnceCell<()>>,
 }
 
 /// Where a store is, and how it is asked. No secret is part of it.
@@ -85,6 +96,16 @@ impl Stores {
     /// # Errors
     /// It is no place, it does not answer, or does not do what jobs need.
     pub fn of(&self, checkpointing: &Checkpointing, directory: &Path) -> Result<Store, Error> {
+        let named = self.named(checkpointing, directory)?;
+        self.runtime.block_on(self.prove(&named))?;
+        Ok(named.store)
+    }
+
+    /// The same, without asking it anything.
+    ///
+    /// # Errors
+    /// It is no place.
+    pub fn named(&self, checkpointing: &Checkpointing, directory: &Path) -> Result<Named, Error> {
         let location = match &checkpointing.to {
             None => Location::Directory(self.default.clone()),
             Some(to) => match to.value.parse()? {
@@ -92,12 +113,19 @@ impl Stores {
                 s3 => s3,
             },
         };
-        let place = Place::of(&location, &checkpointing.s3);
-        let store = self.probed(&place)?;
-        if let Err(error) = self.remember(&place) {
+        self.opened(&Place::of(&location, &checkpointing.s3))
+    }
+
+    /// Holds a store to its promises, once; who comes meanwhile waits for that.
+    ///
+    /// # Errors
+    /// It does not answer, or does not do what jobs need.
+    pub async fn prove(&self, Named { place, store, proven }: &Named) -> Result<(), Error> {
+        proven.get_or_try_init(|| store.probe()).await?;
+        if let Err(error) = self.remember(place) {
             tracing::warn!("{}: {error}; after a restart, jobs in {} are not found", self.file.display(), place.to);
         }
-        Ok(store)
+        Ok(())
     }
 
     /// All that were used and can be reached, that of jobs which name no place first.
@@ -106,8 +134,8 @@ impl Stores {
         let mut places = vec![Place::of(&default, &spec::S3::default())];
         places.retain(|_| self.default.exists());
         places.extend(self.remembered().into_iter().filter(|place| place.to != default.to_string()));
-        let open = |place: &Place| match self.found(place).map_or_else(|| self.opened(place), Ok) {
-            Ok(store) => Some(store),
+        let open = |place: &Place| match self.opened(place) {
+            Ok(named) => Some(named.store),
             Err(error) => {
                 tracing::warn!("{}: {error}", place.to);
                 None
@@ -116,27 +144,19 @@ impl Stores {
         places.iter().filter_map(open).collect()
     }
 
-    /// The store of a place, held to its promises.
-    fn probed(&self, place: &Place) -> Result<Store, Error> {
-        if let Some(store) = self.found(place) {
-            return Ok(store);
+    fn opened(&self, place: &Place) -> Result<Named, Error> {
+        let found = self.lock().iter().find(|known| known.place == *place).cloned();
+        if let Some(named) = found {
+            return Ok(named);
         }
-        let store = self.opened(place)?;
-        self.runtime.block_on(store.probe())?;
-        self.lock().push((place.clone(), store.clone()));
-        Ok(store)
-    }
-
-    fn found(&self, place: &Place) -> Option<Store> {
-        self.lock().iter().find(|(known, _)| known == place).map(|(_, store)| store.clone())
-    }
-
-    fn opened(&self, place: &Place) -> Result<Store, Error> {
         let location: Location = place.to.parse()?;
-        self.runtime.block_on(Store::open(&location, &place.settings()))
+        let store = self.runtime.block_on(Store::open(&location, &place.settings()))?;
+        let named = Named { place: place.clone(), store, proven: Arc::default() };
+        self.lock().push(named.clone());
+        Ok(named)
     }
 
-    fn lock(&self) -> MutexGuard<'_, Vec<(Place, Store)>> {
+    fn lock(&self) -> MutexGuard<'_, Vec<Named>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 

@@ -9,7 +9,7 @@ use flow_model::checkpoint::{Attempt, CheckpointId, Chunk, Head, Incarnation, Ma
 use flow_model::ids::{OperatorName, SavepointName};
 use flow_protocol::checkpoint::{self, Contribution, Contributions};
 use flow_protocol::head::Answer;
-use flow_protocol::job::{Action, Beginning, End, Event, Failure, Former, Job, Life, Owed, Settings};
+use flow_protocol::job::{Action, Beginning, End, Event, Failure, Former, Job, Life, Owed, Settings, State};
 use flow_protocol::restart::{self, Kind};
 
 fn out() -> OperatorName {
@@ -408,10 +408,29 @@ fn a_job_is_stopped_behind_the_output_of_a_checkpoint_that_is_on_its_way() {
     assert!(actions.is_empty(), "{actions:?}");
     let actions = done(&mut job, "v2");
     assert!(matches!(actions[..], [Action::Confirm { .. }, ..]), "{actions:?}");
-    assert!(!actions.iter().any(|action| matches!(action, Action::Swap { .. })), "{actions:?}");
+    let too_early = |action: &Action| matches!(action, Action::Swap { .. } | Action::Release { .. });
+    assert!(!actions.iter().any(too_early), "{actions:?}");
     let actions = job.handle(6, written(attempt, checkpoint));
     let (end, _) = swap(&actions);
     assert_eq!((end.wanted, end.unwritten), (Wanted::Canceled, false));
+}
+
+#[test]
+fn sources_give_nothing_once_their_job_is_canceled() {
+    let (mut job, attempt, checkpoint) = swapping();
+    let actions = done(&mut job, "v2");
+    assert!(actions.iter().any(|action| matches!(action, Action::Release { .. })), "{actions:?}");
+    let actions = job.handle(5, Event::Cancel);
+    assert!(matches!(actions[..], [Action::Hold { .. }]), "{actions:?}");
+    // However long HEAD can't be told.
+    for answer in [None, Some(Answer::Again)] {
+        let actions = match answer {
+            None => job.handle(6, written(attempt, checkpoint)),
+            Some(answer) => job.handle(7, Event::Swapped(answer)),
+        };
+        assert!(!actions.iter().any(|action| matches!(action, Action::Release { .. })), "{actions:?}");
+        assert_eq!(job.state(), State::Stopping);
+    }
 }
 
 #[test]

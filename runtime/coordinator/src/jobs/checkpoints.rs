@@ -49,6 +49,8 @@ impl Jobs {
         let entry = self.find(key)?;
         match &entry.handle {
             Handle::Kept(keeper) => Ok((entry.clone(), keeper.clone())),
+            // It failed before anything of it was kept.
+            Handle::Plain(_) if entry.has_checkpoints => Err(Error::Ended(Box::new(entry.job()))),
             Handle::Plain(_) => Err(Error::NoCheckpoints(entry.id)),
         }
     }

@@ -5,6 +5,7 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
+use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -21,7 +22,7 @@ use flow_worker::{Checked as Runnable, JobHandle, Worker};
 use crate::answer;
 use crate::handle::Handle;
 use crate::keeper::{self, Keeper, Kept, Status};
-use crate::stores::Stores;
+use crate::stores::{Named, Stores};
 use crate::submission::{self, Nodes, Submission};
 
 mod beginning;
@@ -114,7 +115,7 @@ pub struct Tally {
 /// All jobs of this process.
 pub struct Jobs {
     worker: Arc<Worker>,
-    stores: Stores,
+    stores: Arc<Stores>,
     /// This process, for people.
     leader: String,
     directory: PathBuf,
@@ -137,6 +138,8 @@ struct Entry {
     submitted: u64,
     warnings: Vec<Diagnostic>,
     handle: Handle,
+    /// It has a HEAD, though its handle may know nothing of it.
+    has_checkpoints: bool,
 }
 
 impl Entry {
@@ -146,9 +149,14 @@ impl Entry {
     }
 
     fn failed(record: Record, loss: String) -> Self {
-        let Record { id, name, submitted, plan, warnings, .. } = record;
-        let handle = Handle::Plain(JobHandle::lost(plan, i64::try_from(submitted).unwrap_or(0), loss));
-        Self { id, name, submitted, warnings, handle }
+        let handle = JobHandle::lost(record.plan.clone(), i64::try_from(record.submitted).unwrap_or(0), loss);
+        Self::new(record, Handle::Plain(handle))
+    }
+
+    fn new(record: Record, handle: Handle) -> Self {
+        let has_checkpoints = record.is_kept();
+        let Record { id, name, submitted, warnings, .. } = record;
+        Self { id, name, submitted, warnings, handle, has_checkpoints }
     }
 
     fn job(&self) -> Job {
@@ -180,7 +188,7 @@ impl Jobs {
             tracing::warn!(job = %record.id, "lost: {}", record.loss());
         }
         let entries = Mutex::new(Entries { known: lost.into_iter().map(Entry::lost).collect() });
-        let stores = Stores::new(&data);
+        let stores = Arc::new(Stores::new(&data));
         let worker = Arc::new(worker);
         let jobs = Self { worker, stores, leader, directory, names: Arc::default(), entries, stopping: Arc::default() };
         for record in kept {
@@ -198,14 +206,10 @@ impl Jobs {
             let settle = submission.start.settle.clone();
             let checked = submission.check(&self.worker).map_err(|error| error.to_string())?;
             let started = (record.id.clone(), record.submitted, directory.clone());
-            let stop = stop::remembered(&directory);
-            self.keep(started, checked, beginning, (settle, stop)).map_err(|error| error.to_string())
+            self.keep_on(started, checked, beginning, settle).map_err(|error| error.to_string())
         })();
         let entry = match resumed {
-            Ok(handle) => {
-                let Record { id, name, submitted, warnings, .. } = record;
-                Entry { id, name, submitted, warnings, handle }
-            }
+            Ok(handle) => Entry::new(record, handle),
             Err(error) => {
                 tracing::error!(job = %record.id, "can't go on: {error}");
                 Entry::failed(
@@ -259,7 +263,7 @@ impl Jobs {
         let nodes = Nodes::of(pipeline);
         let started = (id.clone(), submitted, directory.clone());
         let handle = match beginning {
-            Some(beginning) => self.keep(started, checked, beginning, (handed_in.start.settle, None)),
+            Some(beginning) => self.keep(started, checked, beginning, handed_in.start.settle),
             None => {
                 let on_end = self.on_end(started);
                 let on_end = move |status: &flow_worker::JobStatus| on_end(&answer::status(status.clone()));
@@ -275,7 +279,7 @@ impl Jobs {
                 return Err(error);
             }
         };
-        let entry = Entry { id, name, submitted, warnings, handle };
+        let entry = Entry::new(record, handle);
         let job = entry.job();
         self.enter(entry);
         Ok(job)
@@ -314,33 +318,60 @@ impl Jobs {
         }
     }
 
-    /// Keeps a job with checkpoints alive; one that was to stop with a savepoint when its process ended stops with it.
+    /// Keeps a job with checkpoints alive.
     fn keep(
         &self,
         started: (JobId, u64, PathBuf),
         checked: Runnable,
         beginning: Beginning,
-        (settle, stop): (Option<Settle>, Option<SavepointName>),
+        settle: Option<Settle>,
     ) -> Result<Handle, Error> {
+        let (kept, _) = self.to_keep(&started, checked, beginning, settle)?;
+        Ok(Handle::Kept(Keeper::start(kept, self.on_end(started))?))
+    }
+
+    /// The same of one that an earlier process ran, as soon as its store answers. What its user wanted before that one ended still is.
+    fn keep_on(
+        &self,
+        started: (JobId, u64, PathBuf),
+        checked: Runnable,
+        beginning: Beginning,
+        settle: Option<Settle>,
+    ) -> Result<Handle, Error> {
+        let (mut kept, named) = self.to_keep(&started, checked, beginning, settle)?;
+        let (stores, directory) = (self.stores.clone(), started.2.clone());
+        let prove = move || -> Pin<Box<dyn Future<Output = _> + Send>> {
+            let (stores, named) = (stores.clone(), named.clone());
+            Box::pin(async move { stores.prove(&named).await })
+        };
+        let canceled = stop::is_canceled(&directory);
+        kept.stop = stop::remembered(&directory)
+            .map(|savepoint| keeper::Stop { savepoint, refused: Box::new(move || stop::forget(&directory)) });
+        Ok(Handle::Kept(Keeper::resume(kept, canceled, Box::new(prove), self.on_end(started))?))
+    }
+
+    fn to_keep(
+        &self,
+        (id, ..): &(JobId, u64, PathBuf),
+        checked: Runnable,
+        beginning: Beginning,
+        settle: Option<Settle>,
+    ) -> Result<(Kept, Named), Error> {
         let pipeline = checked.pipeline();
         let checkpointing = pipeline.checkpoint.as_ref().expect("only a job with checkpoints is kept");
-        let root = self.stores.of(checkpointing, &pipeline.directory)?;
-        let store = root.below(pipeline.name.as_str())?;
-        let directory = started.2.clone();
-        let stop =
-            stop.map(|savepoint| keeper::Stop { savepoint, refused: Box::new(move || stop::forget(&directory)) });
+        let named = self.stores.named(checkpointing, &pipeline.directory)?;
         let kept = Kept {
-            id: started.0.to_string(),
+            id: id.to_string(),
+            store: named.store.below(pipeline.name.as_str())?,
+            root: named.store.clone(),
             checked: Arc::new(checked),
             worker: self.worker.clone(),
-            root,
-            store,
             beginning,
             dead_letter: settle.and_then(|settle| settle.dead_letter),
             leader: self.leader.clone(),
-            stop,
+            stop: None,
         };
-        Ok(Handle::Kept(Keeper::start(kept, self.on_end(started))?))
+        Ok((kept, named))
     }
 
     /// All jobs, newest first.
@@ -418,6 +449,9 @@ impl Jobs {
         match before.state {
             JobState::Running | JobState::Restarting => {
                 tracing::info!(job = %entry.id, "cancel");
+                if entry.has_checkpoints {
+                    stop::remember_cancel(&self.directory.join(entry.id.as_str()));
+                }
                 entry.handle.cancel();
                 Ok(entry.job())
             }

@@ -155,17 +155,16 @@ impl Jobs {
 
     /// A job's name and its root in the store, whether it is known or not.
     pub(super) fn root(&self, key: &str) -> Result<(PipelineName, Store), Error> {
-        let plain = match self.find(key) {
+        let (name, plain) = match self.find(key) {
             Ok(entry) => match &entry.handle {
                 Handle::Kept(keeper) => return Ok((entry.name, keeper.store().clone())),
+                Handle::Plain(_) if entry.has_checkpoints => (entry.name, None),
                 Handle::Plain(_) if entry.id.as_str() == key => return Err(Error::NoCheckpoints(entry.id)),
                 // One that was lost, or that took checkpoints in an earlier deployment.
-                Handle::Plain(_) => Some(entry.id),
+                Handle::Plain(_) => (entry.name, Some(entry.id)),
             },
-            Err(_) if key.parse::<PipelineName>().is_ok() => None,
-            Err(error) => return Err(error),
+            Err(error) => (key.parse().map_err(|_| error)?, None),
         };
-        let name: PipelineName = key.parse().map_err(|_| Error::Unknown(key.to_owned()))?;
         for root in self.stores.known() {
             let store = root.below(name.as_str())?;
             match store.block_on(documents::read_head(&store)) {

@@ -1,4 +1,5 @@
-//! That a job is to stop with a savepoint, in its directory: should the process end before that is done, the next one does it.
+//! That a job is to stop, with a savepoint or without, in its directory: should the process end before that is done, the next one
+//! does it.
 
 use std::fs;
 use std::io::{self, ErrorKind};
@@ -9,8 +10,24 @@ use flow_model::ids::SavepointName;
 
 use crate::whole;
 
+/// In the job's directory, once it is canceled.
+const CANCELED: &str = "canceled";
+
 fn file(directory: &Path) -> PathBuf {
     directory.join("stop-with-savepoint")
+}
+
+/// Remembers that the job is canceled, whatever happens to this process.
+pub fn remember_cancel(directory: &Path) {
+    // Who wants it to stop is not kept from that by a disk that is full.
+    if let Err(error) = whole::write(&directory.join(CANCELED), b"") {
+        tracing::warn!(directory = %directory.display(), "should flowd end before the job has stopped, it goes on: {error}");
+    }
+}
+
+/// Whether the job of this directory was canceled.
+pub fn is_canceled(directory: &Path) -> bool {
+    directory.join(CANCELED).exists()
 }
 
 /// To be held from before [`remember`] until it is known whether the job stops with it.

@@ -16,6 +16,7 @@ use flow_store::Store;
 use flow_worker::failpoint::{self, Point};
 use flow_worker::{JobHandle, Settling, TaskError};
 
+use super::waiting::Found;
 use super::{Kept, Shared, Status, documents, settings, shown, unix_ms};
 
 /// How long a swap or a deletion that was not answered waits before it is sent again.
@@ -26,7 +27,7 @@ const UNREADABLE: Duration = Duration::from_secs(30);
 const IDLE: Duration = Duration::from_secs(60);
 
 /// Called once with how a job ended.
-type OnEnd = Box<dyn FnOnce(&Status) + Send>;
+pub(super) type OnEnd = Box<dyn FnOnce(&Status) + Send>;
 
 /// Who asks for a checkpoint.
 type Answer = Sender<Result<CheckpointId, String>>;
@@ -47,6 +48,10 @@ pub(super) enum Message {
     Savepoint(SavepointName, bool, Done),
     /// Somebody gives a savepoint up.
     GiveUp(SavepointName, Done),
+    /// The store does not answer: why.
+    Away(String),
+    /// What became of asking the store for HEAD.
+    Found(Box<Found>),
     /// The process ends.
     Leave,
 }
@@ -144,6 +149,8 @@ impl Driver {
             }
             Message::GiveUp(name, done) => Event::GiveUp { number: self.wait(done, None), name },
             Message::Leave => return self.leave(),
+            // HEAD is known since before the job was.
+            Message::Away(_) | Message::Found(_) => return,
         };
         if self.leaving {
             if let Event::Stopped { .. } = event {
@@ -216,18 +223,12 @@ impl Driver {
         if !self.leaving {
             self.kept.worker.forget(&self.kept.id);
         }
-        let mut status = self.shared.status();
-        *status = Status { state, error: error.or(status.error.take()), ended: Some(self.now() as i64) };
-        if state != JobState::Failed {
-            status.error = None;
-        }
-        let status = status.clone();
-        self.shared.log.add(flow_worker::log::Level::Info, None, format!("job is {state}"));
-        self.shared.log.close();
+        let error = error.or_else(|| self.shared.status().error.take()).filter(|_| state == JobState::Failed);
+        let status = Status { state, error, ended: Some(self.now() as i64) };
         if let (Some(on_end), false) = (self.on_end.take(), self.leaving) {
             on_end(&status);
         }
-        self.shared.over.notify_all();
+        self.shared.over(status);
     }
 
     fn perform(&mut self, actions: Vec<Action>) {
@@ -405,7 +406,7 @@ impl Driver {
 
 /// Whether HEAD, which could not be read now, has been unreadable for so long that nobody seems to mend it. `since` is when that was
 /// first found; an error that trying again may help against says nothing of HEAD, and the time begins anew.
-fn is_hopeless(since: &mut Option<Instant>, is_retryable: bool, now: Instant) -> bool {
+pub(super) fn is_hopeless(since: &mut Option<Instant>, is_retryable: bool, now: Instant) -> bool {
     if is_retryable {
         *since = None;
         return false;

@@ -2,7 +2,7 @@
 //! what that says: in the store, in the worker, in the job's log. Must never decide anything itself.
 //!
 //! - [`Keeper`]: the handle that others hold
-//! - `driver`: the thread; `attempts`: what it does with the worker; `origin`: what a life begins with
+//! - `waiting`: the thread before the store answers; `driver`: from then on; `attempts`: what it does with the worker; `origin`: what a life begins with
 //! - `documents`: HEAD and manifests in the store; `stored`: savepoints of a job that nobody runs
 //! - `history`, `savepoints`: what became of its checkpoints and savepoints, for people
 
@@ -13,9 +13,10 @@ mod history;
 mod origin;
 mod savepoints;
 pub(crate) mod stored;
+mod waiting;
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::mpsc::{Sender, channel};
+use std::sync::mpsc::{Receiver, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -37,6 +38,8 @@ use driver::{Driver, Message};
 use history::History;
 use savepoints::Savepoints;
 pub(crate) use savepoints::completed;
+pub use waiting::Prove;
+use waiting::Waiting;
 
 /// What is known of a job that is kept.
 #[derive(Debug, Clone)]
@@ -75,6 +78,14 @@ impl Shared {
     /// HEAD was read or written.
     fn head_well(&self) {
         self.head_trouble.store(false, SeqCst);
+    }
+
+    /// Nothing comes after this.
+    fn over(&self, status: Status) {
+        self.log.add(flow_worker::log::Level::Info, None, format!("job is {}", status.state));
+        self.log.close();
+        *self.status() = status;
+        self.over.notify_all();
     }
 
     fn status(&self) -> MutexGuard<'_, Status> {
@@ -136,12 +147,41 @@ impl Keeper {
     /// Reads HEAD and starts the thread. `on_end` is called once when the job is over, and not when it is only left.
     ///
     /// # Errors
-    /// HEAD can't be read.
+    /// HEAD can't be read, or is another process's; there is no room for a thread.
     pub fn start(kept: Kept, on_end: impl FnOnce(&Status) + Send + 'static) -> Result<Keeper, Error> {
         let head = kept.store.block_on(documents::read_head(&kept.store))?;
+        let (keeper, inbox) = Keeper::new(&kept, JobState::Running);
+        let driver = Driver::new(kept, head, keeper.shared.clone(), keeper.messages.clone(), Box::new(on_end));
+        if let State::Over(End::Refused(why)) = driver.state() {
+            return Err(Error::Refused(why));
+        }
+        thread(move || driver.run(&inbox))?;
+        Ok(keeper)
+    }
+
+    /// The same of a job that an earlier process ran: it waits as long as its store does not answer, which is asked by `prove` first.
+    /// `canceled` if its user wants it stopped. `on_end` is not called either if it can't go on as things are.
+    ///
+    /// # Errors
+    /// There is no room for a thread.
+    pub fn resume(
+        kept: Kept,
+        canceled: bool,
+        prove: Prove,
+        on_end: impl FnOnce(&Status) + Send + 'static,
+    ) -> Result<Keeper, Error> {
+        let (keeper, inbox) = Keeper::new(&kept, JobState::Restarting);
+        let (shared, messages) = (keeper.shared.clone(), keeper.messages.clone());
+        let waiting =
+            Waiting { kept, canceled, asked: Vec::new(), away: None, shared, messages, on_end: Box::new(on_end) };
+        thread(move || waiting.run(&inbox, prove))?;
+        Ok(keeper)
+    }
+
+    fn new(kept: &Kept, state: JobState) -> (Keeper, Receiver<Message>) {
         let (messages, inbox) = channel();
         let shared = Arc::new(Shared {
-            status: Mutex::new(Status { state: JobState::Running, error: None, ended: None }),
+            status: Mutex::new(Status { state, error: None, ended: None }),
             over: Condvar::new(),
             attempt: Mutex::default(),
             history: Mutex::default(),
@@ -150,24 +190,7 @@ impl Keeper {
             plan: kept.checked.plan().clone(),
             head_trouble: AtomicBool::new(false),
         });
-        let keeper = Keeper { shared: shared.clone(), store: kept.store.clone(), messages: messages.clone() };
-        if let Some(Stop { savepoint: name, .. }) = &kept.stop {
-            let of_head = head.as_ref().and_then(|(head, _)| head.savepoint(name).map(|known| (head, known)));
-            // It is the first that is handled: no attempt begins before.
-            keeper.tell(match of_head {
-                Some((head, known)) if known.incarnation == head.incarnation => Message::Event(Event::Cancel),
-                _ => Message::Savepoint(name.clone(), true, channel().0),
-            });
-            let text = format!("stops with the savepoint \"{name}\", as was asked before flowd ended");
-            keeper.log().add(flow_worker::log::Level::Info, None, text);
-        }
-        let driver = Driver::new(kept, head, shared, messages, Box::new(on_end));
-        if let State::Over(End::Refused(why)) = driver.state() {
-            return Err(Error::Refused(why));
-        }
-        let thread = std::thread::Builder::new().name("keeper".into());
-        thread.spawn(move || driver.run(&inbox)).map_err(|error| Error::Thread(error.to_string()))?;
-        Ok(keeper)
+        (Keeper { shared, store: kept.store.clone(), messages }, inbox)
     }
 
     /// What it is doing.
@@ -261,6 +284,11 @@ impl Keeper {
         let status = self.shared.over.wait_while(self.shared.status(), running);
         status.unwrap_or_else(PoisonError::into_inner).clone()
     }
+}
+
+fn thread(work: impl FnOnce() + Send + 'static) -> Result<(), Error> {
+    let thread = std::thread::Builder::new().name("keeper".into()).spawn(work);
+    thread.map(|_| ()).map_err(|error| Error::Thread(error.to_string()))
 }
 
 /// A new life of a job.

@@ -3,10 +3,11 @@
 use std::time::{Duration, Instant};
 
 use flow_e2e::broker::Broker;
-use flow_e2e::flowd::{Flowd, state};
+use flow_e2e::flowd::{Flowd, counted, state};
 use flow_e2e::minio::{KEY, Minio};
 use flow_e2e::topic;
 use flow_e2e::toxic::{Toxic, Toxin};
+use serde_json::Value;
 
 use crate::{PARTITIONS, counting, counts, records, to_topic, wanted};
 
@@ -92,4 +93,76 @@ fn a_store_with_bad_days_costs_time_and_nothing_else() {
     assert_eq!(state(&description), "running", "{description:#}");
     flowd.ctl(&["cancel", &job]);
     flowd.ended(&job);
+}
+
+/// A daemon that can't reach the store of one of its jobs: that waits for it, and no other one does.
+#[test]
+fn a_store_that_is_away_when_the_daemon_starts_is_waited_for() {
+    let minio = Minio::shared();
+    let toxic = Toxic::before(&minio.address);
+    let mut flowd = Flowd::with_env(&Minio::environment());
+    let body = pipeline(&minio.bucket(), &toxic.address);
+    let far = flowd.deploy("far", &body);
+    let near = flowd.deploy(
+        "near",
+        &body.replace(&body[body.find(", to:").expect("a place")..body.find('}').expect("its end")], ""),
+    );
+    let completed = |description: &Value| description["checkpoints"]["completed"].as_u64();
+    let has_some = |description: &Value| completed(description) > Some(2);
+    for job in [&far, &near] {
+        flowd.until(job, has_some);
+    }
+    flowd.kill();
+    toxic.set(Toxin::Refuse);
+    flowd.start_again();
+    let waits = flowd.until(&far, |description| description["error"].is_string());
+    assert_eq!(state(&waits), "restarting", "{waits:#}");
+    let why = waits["error"].as_str().expect("text");
+    assert!(why.contains("s3://") && why.contains("can't be reached"), "{why}");
+    flowd.until(&near, has_some);
+    for command in [&["checkpoint", "now"][..], &["savepoint", "create"], &["stop", "--savepoint"]] {
+        let called = flowd.ctl(&[command, &[&far]].concat());
+        assert!(called.code != 0 && called.stderr.contains("waits for its store"), "{command:?}: {}", called.stderr);
+    }
+    let waits = flowd.describe(&far);
+    assert_eq!(state(&waits), "restarting", "{waits:#}");
+    toxic.set(Toxin::None);
+    let back = flowd.until(&far, |description| state(description) == "running" && has_some(description));
+    assert!(back["checkpoints"]["restored"].is_string() && back["error"].is_null(), "{back:#}");
+}
+
+/// What was canceled while its store was away gives nothing more, and is canceled when the store is back, whatever happens to the daemon.
+#[test]
+fn a_cancel_outlives_the_daemon_though_the_store_is_away() {
+    let minio = Minio::shared();
+    let toxic = Toxic::before(&minio.address);
+    let mut flowd = Flowd::with_env(&Minio::environment());
+    let job = flowd.deploy("stops", &pipeline(&minio.bucket(), &toxic.address));
+    flowd.until(&job, |description| description["checkpoints"]["completed"].as_u64() > Some(2));
+    toxic.set(Toxin::Refuse);
+    let called = flowd.ctl(&["cancel", &job]);
+    assert_eq!(called.code, 0, "{}", called.stderr);
+    let canceling = |description: &Value| state(description) == "canceling";
+    flowd.until(&job, canceling);
+    let read = |flowd: &Flowd| counted(&flowd.describe(&job), "in", "records-out");
+    // What was on its way when the barrier of the cancel came.
+    std::thread::sleep(Duration::from_millis(500));
+    let before = read(&flowd);
+    std::thread::sleep(Duration::from_secs(1));
+    assert_eq!(read(&flowd), before, "its source goes on");
+    assert!(canceling(&flowd.describe(&job)));
+    flowd.kill();
+    flowd.start_again();
+    flowd.until(&job, |description| canceling(description) && description["error"].is_string());
+    // In vain so far, and not forgotten: once more.
+    flowd.kill();
+    flowd.start_again();
+    assert!(canceling(&flowd.until(&job, canceling)));
+    toxic.set(Toxin::None);
+    let ended = flowd.ended(&job);
+    assert_eq!(state(&ended), "canceled", "{ended:#}");
+    flowd.kill();
+    flowd.start_again();
+    let jobs = flowd.json(&["list"]);
+    assert_eq!(jobs["jobs"].as_array().map(Vec::len), Some(0), "{jobs:#}");
 }

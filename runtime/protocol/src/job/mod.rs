@@ -264,10 +264,9 @@ impl Job {
     pub fn state(&self) -> State {
         match &self.phase {
             Phase::Over(end) => State::Over(end.clone()),
-            _ if matches!(self.goal, Some(Goal::End(..))) => State::Stopping,
+            _ if self.canceled || matches!(self.goal, Some(Goal::End(..))) => State::Stopping,
             Phase::Leading | Phase::Loading(_) | Phase::Adopting if self.failures.any() => State::Restarting,
             Phase::Leading | Phase::Loading(_) | Phase::Adopting => State::Starting,
-            Phase::Running(running) if running.is_canceling() => State::Stopping,
             Phase::Finding(..) | Phase::Running(_) | Phase::Settling(_) | Phase::Stopping(_, Then::Goal) => {
                 State::Running
             }
@@ -298,7 +297,7 @@ impl Job {
         self.not_found();
         self.pin_settled();
         let with = savepoint::last(&self.requested);
-        let is_held = with.is_some() || self.is_redeploying();
+        let is_held = with.is_some() || self.is_redeploying() || self.canceled;
         let committing = self.is_wanting(|intent| matches!(intent, Intent::Complete(..)));
         if let Phase::Running(running) = &mut self.phase {
             let failed = running.advance(self.now, &self.lanes, (is_held, with), &mut self.actions);

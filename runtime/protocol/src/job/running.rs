@@ -153,10 +153,6 @@ impl Running {
         matches!(self.ending, Ending::Open | Ending::Drained)
     }
 
-    pub(super) fn is_canceling(&self) -> bool {
-        matches!(self.ending, Ending::Canceling(_))
-    }
-
     /// The least checkpoint that a barrier on its way carries as confirmed.
     pub(super) fn least_confirmed(&self) -> CheckpointId {
         self.carried.values().min().copied().unwrap_or(CheckpointId(u64::MAX))
