@@ -231,7 +231,9 @@ fn who_is_deposed_deletes_nothing() {
     job.handle(4, Event::Swapped(Answer::Conflict));
     let mut other = job.head().expect("it leads").next_life("third".to_owned(), Incarnation::of(2), None, 4);
     other.nonce = "of the third".to_owned();
-    job.handle(5, Event::HeadRead(Box::new(Some((other, "v3".to_owned())))));
+    let actions = job.handle(5, Event::HeadRead(Box::new(Some((other, "v3".to_owned())))));
+    let is_answer = |action: &&Action| matches!(action, Action::Accepted(1, Err(why)) if why.contains("does not lead"));
+    assert_eq!(actions.iter().filter(is_answer).count(), 1, "{actions:?}");
     let actions = job.handle(6, loaded(earlier));
     assert!(actions.is_empty(), "{actions:?}");
 }

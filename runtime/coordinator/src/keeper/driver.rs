@@ -16,13 +16,11 @@ use flow_store::Store;
 use flow_worker::failpoint::{self, Point};
 use flow_worker::{JobHandle, Settling, TaskError};
 
-use super::waiting::Found;
+use super::head::{self, Found};
 use super::{Kept, Shared, Status, documents, settings, shown, unix_ms};
 
-/// How long a swap or a deletion that was not answered waits before it is sent again.
+/// How long a deletion that was not answered waits before it is sent again.
 const AGAIN: Duration = Duration::from_millis(200);
-/// How long a HEAD that is none, or that nobody lets us read, may stay so: somebody may be mending it.
-const UNREADABLE: Duration = Duration::from_secs(30);
 /// How often the thread looks at the clock when nothing happens.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -247,39 +245,16 @@ impl Driver {
             Action::Swap { head, expected } => {
                 let shared = self.shared.clone();
                 self.beside(|store, tell| async move {
-                    let (answer, error) = documents::swap(&store, &head, expected).await;
-                    if answer == flow_protocol::head::Answer::Again {
-                        tokio::time::sleep(AGAIN).await;
-                    }
-                    match error {
-                        Some(error) => {
-                            shared.head_trouble(&format!("HEAD in {}: {error}", store.place()));
-                            tokio::time::sleep(4 * AGAIN).await;
-                        }
-                        None => shared.head_well(),
-                    }
-                    tell(Event::Swapped(answer));
+                    tell(Event::Swapped(head::swap(&store, &shared, &head, expected).await));
                 });
             }
             Action::ReadHead => {
                 let shared = self.shared.clone();
                 self.beside(|store, tell| async move {
-                    let mut unreadable = None;
-                    loop {
-                        match documents::read_head(&store).await {
-                            Ok(head) => {
-                                shared.head_well();
-                                return tell(Event::HeadRead(Box::new(head)));
-                            }
-                            Err(error) => {
-                                if is_hopeless(&mut unreadable, error.is_retryable(), Instant::now()) {
-                                    return tell(Event::HeadUnreadable(error.to_string()));
-                                }
-                                shared.head_trouble(&error.to_string());
-                            }
-                        }
-                        tokio::time::sleep(AGAIN).await;
-                    }
+                    tell(match head::read(&store, None, &shared, |_| {}).await {
+                        Ok(found) => Event::HeadRead(Box::new(found)),
+                        Err(why) => Event::HeadUnreadable(why),
+                    });
                 });
             }
             Action::LoadManifest(incarnation, checkpoint) => self.load(incarnation, checkpoint),
@@ -404,16 +379,6 @@ impl Driver {
     }
 }
 
-/// Whether HEAD, which could not be read now, has been unreadable for so long that nobody seems to mend it. `since` is when that was
-/// first found; an error that trying again may help against says nothing of HEAD, and the time begins anew.
-pub(super) fn is_hopeless(since: &mut Option<Instant>, is_retryable: bool, now: Instant) -> bool {
-    if is_retryable {
-        *since = None;
-        return false;
-    }
-    now.duration_since(*since.get_or_insert(now)) > UNREADABLE
-}
-
 /// Why a manifest is not there.
 pub(super) fn unread(checkpoint: CheckpointId, error: &documents::Error) -> Failure {
     let kind = if error.is_retryable() { Kind::Retryable } else { Kind::Fatal };
@@ -450,30 +415,5 @@ async fn sweep(
             Some(last) if page.more => after = Some(last.name.clone()),
             _ => return Ok(()),
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn only_what_stays_unreadable_is_hopeless() {
-        let (mut since, begun) = (None, Instant::now());
-        let mut check = |seconds: u64, is_retryable, expect| {
-            let now = begun + Duration::from_secs(seconds);
-            assert_eq!(is_hopeless(&mut since, is_retryable, now), expect, "after {seconds} s");
-        };
-        check(0, true, false);
-        // The store was away for long, and then nobody may read there.
-        check(40, true, false);
-        check(41, false, false);
-        check(70, false, false);
-        check(72, false, true);
-        // Between two errors that help nobody it was away again.
-        check(73, true, false);
-        check(74, false, false);
-        check(104, false, false);
-        check(105, false, true);
     }
 }

@@ -3,12 +3,13 @@
 //!
 //! - [`Keeper`]: the handle that others hold
 //! - `waiting`: the thread before the store answers; `driver`: from then on; `attempts`: what it does with the worker; `origin`: what a life begins with
-//! - `documents`: HEAD and manifests in the store; `stored`: savepoints of a job that nobody runs
+//! - `documents`: HEAD and manifests in the store; `head`: the former until the store answers; `stored`: savepoints of a job that nobody runs
 //! - `history`, `savepoints`: what became of its checkpoints and savepoints, for people
 
 mod attempts;
 pub(crate) mod documents;
 mod driver;
+mod head;
 mod history;
 mod origin;
 mod savepoints;

@@ -3,7 +3,6 @@
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::time::{Duration, Instant};
 
 use flow_model::api::JobState;
 use flow_model::checkpoint::Head;
@@ -12,17 +11,11 @@ use flow_store::Store;
 use flow_worker::TaskError;
 use flow_worker::log::Level;
 
-use super::driver::{Driver, Message, OnEnd, is_hopeless};
-use super::{Error, Kept, Shared, Status, Stop, documents, unix_ms};
-
-/// How long it is before the store is asked again.
-const AGAIN: Duration = Duration::from_secs(1);
+use super::driver::{Driver, Message, OnEnd};
+use super::{Error, Kept, Shared, Status, Stop, head, unix_ms};
 
 /// Finds out whether a store does what jobs need.
 pub type Prove = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), flow_store::Error>> + Send>> + Send + Sync>;
-
-/// HEAD with its version, if there is one; or why it can't be read.
-pub(super) type Found = Result<Option<(Head, String)>, String>;
 
 /// A job that waits.
 pub(super) struct Waiting {
@@ -127,26 +120,7 @@ impl Waiting {
 
 /// Asks the store until it answers.
 async fn ask(store: Store, prove: Prove, shared: Arc<Shared>, messages: Sender<Message>) {
-    let mut unreadable = None;
-    let found = loop {
-        let proven = prove().await.map_err(Error::from);
-        let read = match proven {
-            Ok(()) => documents::read_head(&store).await,
-            Err(error) => Err(error),
-        };
-        let error = match read {
-            Ok(head) => break Ok(head),
-            Err(error) => error,
-        };
-        if is_hopeless(&mut unreadable, error.is_retryable(), Instant::now()) {
-            break Err(error.to_string());
-        }
-        shared.head_trouble(&error.to_string());
-        _ = messages.send(Message::Away(error.to_string()));
-        tokio::time::sleep(AGAIN).await;
-    };
-    if found.is_ok() {
-        shared.head_well();
-    }
+    let away = |error: &Error| _ = messages.send(Message::Away(error.to_string()));
+    let found = head::read(&store, Some(prove), &shared, away).await;
     _ = messages.send(Message::Found(Box::new(found)));
 }

@@ -610,7 +610,9 @@ impl Job {
 
     /// HEAD can't be changed any more: the job ends here, at once if what runs is to be let alone.
     fn lost(&mut self, reason: String, end: End, at_once: bool) {
-        (self.lost, self.changing) = (true, None);
+        self.lost = true;
+        self.waiting.extend(self.changing.take());
+        self.redeploy_refused("this process does not lead the job any more");
         self.waiting.clear();
         self.actions.push(Action::Tell(Level::Error, reason));
         match (self.at_work(), &self.phase) {

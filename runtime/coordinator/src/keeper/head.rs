@@ -1,0 +1,100 @@
+//! HEAD, asked for and swapped until the store answers; people are told of the trouble.
+
+use std::time::{Duration, Instant};
+
+use flow_model::checkpoint::Head;
+use flow_protocol::head::Answer;
+use flow_store::Store;
+
+use super::{Error, Prove, Shared, documents};
+
+/// How long it is before HEAD is read or swapped again.
+const AGAIN: Duration = Duration::from_millis(200);
+/// The same after an error that people are told of.
+const LATER: Duration = Duration::from_secs(1);
+/// How long a HEAD that is none, or that nobody lets us read, may stay so: somebody may be mending it.
+const UNREADABLE: Duration = Duration::from_secs(30);
+
+/// HEAD with its version, if there is one; or why it can't be read.
+pub(super) type Found = Result<Option<(Head, String)>, String>;
+
+/// Reads HEAD, again and again as long as that may help, from a store that is to `prove` itself first. `trouble` is called with each
+/// error of those.
+pub(super) async fn read(store: &Store, prove: Option<Prove>, shared: &Shared, trouble: impl Fn(&Error)) -> Found {
+    let mut unreadable = None;
+    loop {
+        let error = match once(store, prove.as_ref()).await {
+            Ok(found) => {
+                shared.head_well();
+                return Ok(found);
+            }
+            Err(error) => error,
+        };
+        if is_hopeless(&mut unreadable, error.is_retryable(), Instant::now()) {
+            return Err(error.to_string());
+        }
+        shared.head_trouble(&error.to_string());
+        trouble(&error);
+        tokio::time::sleep(AGAIN).await;
+    }
+}
+
+async fn once(store: &Store, prove: Option<&Prove>) -> Result<Option<(Head, String)>, Error> {
+    if let Some(prove) = prove {
+        prove().await?;
+    }
+    documents::read_head(store).await
+}
+
+/// Asks for one swap. What was not answered comes after a pause.
+pub(super) async fn swap(store: &Store, shared: &Shared, head: &Head, expected: Option<String>) -> Answer {
+    let (answer, error) = documents::swap(store, head, expected).await;
+    match error {
+        Some(error) => {
+            shared.head_trouble(&format!("HEAD in {}: {error}", store.place()));
+            tokio::time::sleep(LATER).await;
+        }
+        None => {
+            shared.head_well();
+            if answer == Answer::Again {
+                tokio::time::sleep(AGAIN).await;
+            }
+        }
+    }
+    answer
+}
+
+/// Whether HEAD, which could not be read now, has been unreadable for so long that nobody seems to mend it. `since` is when that was
+/// first found; an error that trying again may help against says nothing of HEAD, and the time begins anew.
+fn is_hopeless(since: &mut Option<Instant>, is_retryable: bool, now: Instant) -> bool {
+    if is_retryable {
+        *since = None;
+        return false;
+    }
+    now.duration_since(*since.get_or_insert(now)) > UNREADABLE
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn only_what_stays_unreadable_is_hopeless() {
+        let (mut since, begun) = (None, Instant::now());
+        let mut check = |seconds: u64, is_retryable, expect| {
+            let now = begun + Duration::from_secs(seconds);
+            assert_eq!(is_hopeless(&mut since, is_retryable, now), expect, "after {seconds} s");
+        };
+        check(0, true, false);
+        // The store was away for long, and then nobody may read there.
+        check(40, true, false);
+        check(41, false, false);
+        check(70, false, false);
+        check(72, false, true);
+        // Between two errors that help nobody it was away again.
+        check(73, true, false);
+        check(74, false, false);
+        check(104, false, false);
+        check(105, false, true);
+    }
+}
