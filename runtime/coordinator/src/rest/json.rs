@@ -4,7 +4,9 @@ use std::time::Duration;
 
 use axum::extract::Request;
 use flow_model::api::{Refusal, RefusalCode};
+use serde::Serialize;
 use serde::de::DeserializeOwned;
+use serde_json::Value;
 use tokio_stream::StreamExt;
 
 use super::body::{self, TooSlow};
@@ -14,20 +16,48 @@ use super::refusal::Refused;
 pub const JSON_MAX: usize = 64 << 10;
 
 /// What is read of it. Says what is wrong, and with which field.
-pub fn read<T: DeserializeOwned>(text: &[u8]) -> Result<T, String> {
+pub fn read<T: DeserializeOwned + Serialize>(text: &[u8]) -> Result<T, String> {
     let mut json = serde_json::Deserializer::from_slice(text);
-    let read = serde_path_to_error::deserialize(&mut json).map_err(|error| match error.path().to_string() {
+    let read: T = serde_path_to_error::deserialize(&mut json).map_err(|error| match error.path().to_string() {
         path if path == "." || path == "?" => error.inner().to_string(),
         path => format!("{path}: {}", error.inner()),
     })?;
     json.end().map_err(|error| error.to_string())?;
-    Ok(read)
+    let (sent, meant) = serde_json::from_slice(text)
+        .and_then(|sent| Ok((sent, serde_json::to_value(&read)?)))
+        .map_err(|error| error.to_string())?;
+    match array_for_object(&sent, &meant) {
+        Some(path) if path.is_empty() => Err("invalid type: array, expected an object".to_owned()),
+        Some(path) => Err(format!("{path}: invalid type: array, expected an object")),
+        None => Ok(read),
+    }
+}
+
+/// The path of an array in the place of an object, whose fields serde takes from it in their order: who leaves a name out would be
+/// understood by where a value happens to stand. `meant` is what was read, as it is written.
+fn array_for_object(sent: &Value, meant: &Value) -> Option<String> {
+    match (sent, meant) {
+        (Value::Array(_), Value::Object(_)) => Some(String::new()),
+        (Value::Array(sent), Value::Array(meant)) => {
+            let of = |(number, (sent, meant))| Some(format!("[{number}]{}", array_for_object(sent, meant)?));
+            sent.iter().zip(meant).enumerate().find_map(of)
+        }
+        (Value::Object(sent), Value::Object(meant)) => sent.iter().find_map(|(name, sent)| {
+            let path = array_for_object(sent, meant.get(name)?)?;
+            Some(if path.is_empty() || path.starts_with('[') {
+                format!("{name}{path}")
+            } else {
+                format!("{name}.{path}")
+            })
+        }),
+        _ => None,
+    }
 }
 
 /// What the body of a request says; the default if it is empty. `like` is an example, for who got it wrong.
 pub async fn body<T>(request: Request, patience: Duration, like: &str) -> Result<T, Refused>
 where
-    T: DeserializeOwned + Default,
+    T: DeserializeOwned + Serialize + Default,
 {
     let bad = |message: String| {
         let hint = format!("send no body, or JSON like {like}");
@@ -74,5 +104,23 @@ mod tests {
         check(wanted("{"), &["EOF"]);
         check(start("{\"from\": {\"savepoint\": {\"name\": \"a\", \"of\": 1}}}"), &["unknown field `of`"]);
         check(start("{\"drop-state\": [\"a\", 2]}"), &["drop-state[1]: invalid type"]);
+    }
+
+    #[test]
+    fn an_array_is_no_object() {
+        let check = |wrong: Option<String>, field: &str| {
+            assert_eq!(wrong, Some(format!("{field}invalid type: array, expected an object")));
+        };
+        for text in ["[]", "[\"q9\", true]"] {
+            check(read::<SavepointWanted>(text.as_bytes()).err(), "");
+        }
+        let start = |text: &str| read::<Start>(text.as_bytes()).err();
+        check(start("[]"), "");
+        check(start("[null, true]"), "");
+        check(start("{\"settle\": []}"), "settle: ");
+        check(start("{\"settle\": [\"topic\"]}"), "settle: ");
+        check(start("{\"from\": {\"savepoint\": [null, \"a\"]}}"), "from.savepoint: ");
+        check(start("{\"from\": {\"checkpoint\": []}}"), "from.checkpoint: ");
+        assert_eq!(start("{\"drop-state\": [], \"new-state\": [\"a\"], \"from\": {\"checkpoint\": {}}}"), None);
     }
 }

@@ -95,6 +95,8 @@ fn what_can_not_be_asked_for_is_refused_by_name() {
     check("{\"stop\": \"yes\"}", 400, "stop: invalid type");
     check("{\"name\": \"Not one\"}", 400, "name: \"Not one\" is no valid name");
     check("name=a", 400, "the body: ");
+    // The fields in their order, and no names: it would stop the job.
+    check("[\"a\", true]", 400, "the body: invalid type: array, expected an object");
     check(&format!("{{\"name\": \"{}\"}}", "a".repeat(1 << 20)), 400, "longer than 65536 bytes");
     check("{\"name\": \"previous\"}", 409, "\"previous\" is kept");
     server.post_text::<Savepoint>("/jobs/counting/savepoints", "{\"name\": \"a\"}").expect("it takes one");
@@ -307,6 +309,7 @@ fn a_form_says_once_and_clearly_what_a_job_begins_with() {
     };
     check(form(&pipeline).text(part::START, "{}").text(part::START, "{}"), "twice");
     check(form(&pipeline).text(part::START, "from: a"), "expected");
+    check(form(&pipeline).text(part::START, "[]"), "array, expected an object");
     check(form(&pipeline).text(part::START, "{\"form\": {}}"), "unknown field `form`");
     check(
         form(&pipeline).text(part::START, "{\"from\": {\"savepoint\": {\"name\": \"A\"}}}"),
