@@ -77,6 +77,8 @@ pub enum Outcome<D = Head> {
     Deposed(Writer),
     /// What a leader of an earlier term had sent landed in between: the proposal is to be made anew of what it says now.
     Outdated(Writer),
+    /// There is none any more. No leader deletes it: whoever did, did it to all that there was.
+    Gone,
 }
 
 /// Who has written a document.
@@ -181,8 +183,7 @@ impl<D: Document> Register<D> {
                 let writer = Writer { leader: leader.to_owned(), term };
                 if term < proposed { Outcome::Outdated(writer) } else { Outcome::Deposed(writer) }
             }
-            // It is never deleted, so whoever did, did it to all that there was.
-            None => Outcome::Deposed(Writer { leader: "nobody: it was deleted".to_owned(), term: 0 }),
+            None => Outcome::Gone,
         }
     }
 

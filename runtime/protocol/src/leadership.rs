@@ -270,7 +270,7 @@ impl Leadership {
                 }
             }
             // One of an earlier term is still there: that is watched, too.
-            Outcome::Deposed(_) | Outcome::Outdated(_) => {
+            Outcome::Deposed(_) | Outcome::Outdated(_) | Outcome::Gone => {
                 let was_resigning = matches!(self.state, State::Resigning);
                 if !matches!(self.state, State::Claiming) {
                     self.actions.push(Action::StepDown(self.term));

@@ -24,6 +24,7 @@ fn settings(tolerated: u32) -> Settings {
         restart: restart::Settings { attempts: 10, pause: 10, longest: 10 },
         retained: 1,
         leader: "here".to_owned(),
+        head: "/store/p/HEAD".to_owned(),
         cluster: None,
     }
 }

@@ -25,6 +25,7 @@ fn settings(leader: &str) -> Settings {
         restart: restart::Settings { attempts: u32::MAX, pause: 10, longest: 50 },
         retained: 1,
         leader: leader.to_owned(),
+        head: "/store/p/HEAD".to_owned(),
         cluster: None,
     }
 }
@@ -100,6 +101,39 @@ fn what_another_leader_of_the_same_term_or_a_higher_one_wrote_is_not() {
         let (_, actions) = second_finds(Beginning::Resumed(life(1, None)), &head, found);
         assert!(matches!(&actions[..], [.., Action::Ended(End::Deposed(_))]), "{actions:?}");
         assert!(!actions.iter().any(|action| matches!(action, Action::Swap { .. })), "{actions:?}");
+    }
+}
+
+/// What a job tells its user in the end.
+fn reason(actions: &[Action]) -> &str {
+    match actions {
+        [.., Action::Ended(End::Deposed(reason))] => reason,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[test]
+fn who_lost_head_is_told_how_and_what_to_do() {
+    let (_, _, head) = led();
+    let mut found = late(&head);
+    found.term = head.term + 1;
+    let resumed = || Beginning::Resumed(life(1, None));
+    let (_, actions) = second_finds(resumed(), &head, found.clone());
+    let text = "/store/p/HEAD is first's now (term 2): this process does not lead the job any more; see it there";
+    assert_eq!(reason(&actions), text);
+    // One that this process itself has written before, or another one at its address.
+    found.leader = "second".to_owned();
+    let (_, actions) = second_finds(resumed(), &head, found);
+    for part in
+        ["/store/p/HEAD", "under its address, second (term 2)", "was put back, or another flowd", "with --take-over"]
+    {
+        assert!(reason(&actions).contains(part), "{part} in {actions:?}");
+    }
+    let (mut second, _) = Job::new(settings("second"), resumed(), (2, 0), Some((head, "v1".to_owned())));
+    second.handle(1, Event::Swapped(Answer::Conflict));
+    let actions = second.handle(1, Event::HeadRead(Box::new(None)));
+    for part in ["/store/p/HEAD was deleted", "put it back", "with --take-over", "begins with nothing"] {
+        assert!(reason(&actions).contains(part), "{part} in {actions:?}");
     }
 }
 

@@ -56,6 +56,7 @@ fn settings(leader: u32, checkpoints: CheckpointSettings, retained: usize) -> Se
         restart: restart::Settings { attempts: u32::MAX, pause: 10, longest: 100 },
         retained,
         leader: format!("coordinator {leader}"),
+        head: "/store/p/HEAD".to_owned(),
         cluster: None,
     }
 }

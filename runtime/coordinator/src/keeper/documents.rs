@@ -34,11 +34,18 @@ impl Error {
     }
 }
 
+/// Where the HEAD of a job is that has this root, for people.
+pub fn head_place(store: &Store) -> String {
+    format!("{}/{}", store.place(), head::NAME)
+}
+
 /// HEAD with its version, or none if there is none.
 pub async fn read_head(store: &Store) -> Result<Option<(Head, String)>, Error> {
     let Some((bytes, version)) = store.read(head::NAME).await? else { return Ok(None) };
-    let place = || format!("{}/{}", store.place(), head::NAME);
-    let head = Head::from_bytes(&bytes).map_err(|error| Error::Document { place: place(), error })?;
+    let head = Head::from_bytes(&bytes).map_err(|error| Error::Document {
+        place: head_place(store),
+        error,
+    })?;
     Ok(Some((head, version.into())))
 }
 
@@ -61,5 +68,8 @@ pub async fn swap(store: &Store, head: &Head, expected: Option<String>) -> (Answ
 /// A manifest by its name.
 pub async fn load(store: &Store, name: &ObjectName) -> Result<Manifest, Error> {
     let bytes = store.get(name.as_str()).await?;
-    Manifest::from_bytes(&bytes).map_err(|error| Error::Document { place: format!("{}/{name}", store.place()), error })
+    Manifest::from_bytes(&bytes).map_err(|error| Error::Document {
+        place: format!("{}/{name}", store.place()),
+        error,
+    })
 }

@@ -334,6 +334,7 @@ fn settings(kept: &Kept, checkpointing: &Checkpointing) -> flow_protocol::job::S
         },
         retained: checkpointing.retain as usize,
         leader: kept.leader.clone(),
+        head: documents::head_place(&kept.store),
         cluster: None,
     }
 }

@@ -72,9 +72,16 @@ pub enum Beginning {
 impl Job {
     /// The HEAD of a life that follows the one that this process leads.
     pub(super) fn next(&self, life: Life) -> Result<Head, End> {
-        let former =
-            self.register.current().ok_or_else(|| End::Refused("there is no HEAD of it in the store".to_owned()))?;
+        let former = self.register.current().ok_or_else(|| self.no_head())?;
         Ok(former.next_life(self.settings.leader.clone(), life.incarnation, life.origin, self.now))
+    }
+
+    /// There is nothing to go on with, or to settle.
+    fn no_head(&self) -> End {
+        End::Refused(format!(
+            "there is no {}: look at the job's name and at `to` of its checkpoints, or, if somebody has deleted it, put it back as it was",
+            self.settings.head
+        ))
     }
 
     /// Why a life can't begin any more: what it was to begin with was chosen when HEAD said something else.
@@ -196,10 +203,7 @@ impl Job {
                 Ok(head)
             }
             (_, Some(head)) => Err(elsewhere(head)),
-            (Beginning::Settled(_), None) => Err(End::Refused("there is no HEAD of it in the store".to_owned())),
-            (Beginning::Resumed(_), None) => {
-                Err(End::Refused("its HEAD is gone from the store; deploy it again".to_owned()))
-            }
+            (Beginning::Settled(_) | Beginning::Resumed(_), None) => Err(self.no_head()),
         }
     }
 }

@@ -58,6 +58,8 @@ pub struct Settings {
     pub retained: usize,
     /// Where this process is, for people.
     pub leader: String,
+    /// Where HEAD is, for people.
+    pub head: String,
     /// It runs in a cluster.
     pub cluster: Option<InCluster>,
 }
@@ -588,14 +590,35 @@ impl Job {
             Outcome::Ask(Step::Swap(head, expected)) => self.actions.push(Action::Swap { head, expected }),
             Outcome::Accepted => self.changed(),
             Outcome::Outdated(_) if self.may_lead_anew() => self.lead_anew(),
-            Outcome::Deposed(Writer { leader, term }) | Outcome::Outdated(Writer { leader, term }) => {
-                let reason =
-                    format!("HEAD is {leader}'s now (term {term}): this process does not lead the job any more");
+            Outcome::Deposed(writer) | Outcome::Outdated(writer) => {
+                let reason = self.deposed(&writer);
                 let end = End::Deposed(reason.clone());
                 // What runs in a cluster is the other one's.
                 self.lost(reason, end, self.settings.cluster.is_some());
             }
+            Outcome::Gone => {
+                let head = &self.settings.head;
+                let reason = format!(
+                    "{head} was deleted, and nothing can be committed without it; put it back as it was and deploy the job again \
+                     with --take-over; if it is lost, deploy the job again: it begins with nothing"
+                );
+                let end = End::Deposed(reason.clone());
+                self.lost(reason, end, self.settings.cluster.is_some());
+            }
         }
+    }
+
+    /// Why a swap that another one came before ends the job.
+    fn deposed(&self, Writer { leader, term }: &Writer) -> String {
+        let Settings { head, leader: here, .. } = &self.settings;
+        if leader == here {
+            return format!(
+                "{head} says what this process has not written, though under its address, {here} (term {term}): this process does \
+                 not lead the job any more; an older HEAD was put back, or another flowd with that address runs the job; unless \
+                 one does, deploy the job again with --take-over: it goes on where HEAD stands"
+            );
+        }
+        format!("{head} is {leader}'s now (term {term}): this process does not lead the job any more; see it there")
     }
 
     fn head_unreadable(&mut self, why: &str) {

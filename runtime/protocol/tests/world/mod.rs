@@ -176,6 +176,7 @@ fn settings(leader: u64, width: u32, in_cluster: bool) -> Settings {
         restart: restart::Settings { attempts: u32::MAX, pause: 10, longest: 50 },
         retained: 2,
         leader: leader_name(leader),
+        head: "/store/p/HEAD".to_owned(),
         cluster: in_cluster.then_some(InCluster { term: leader, finding: 150 }),
     }
 }
