@@ -14,6 +14,8 @@ pub enum Error {
     /// What is in the store is not what it should be.
     #[error("{place}: {error}")]
     Document {
+        /// Which sort of document.
+        document: Document,
         /// Where it is.
         place: String,
         /// What is wrong with it.
@@ -27,7 +29,30 @@ pub enum Error {
     Thread(String),
 }
 
+/// What stands in the store of a job.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Document {
+    /// The one that changes.
+    Head,
+    /// A checkpoint.
+    Manifest,
+}
+
 impl Error {
+    /// What to do next for who wants to begin with what is in the store, where the error does not say it.
+    pub fn hint(&self) -> Option<&'static str> {
+        match self {
+            Error::Document { error: flow_model::checkpoint::Error::Format { .. }, .. } => None,
+            Error::Document { document: Document::Head, .. } => Some(
+                "put back the HEAD that was there; if that is lost, remove this one and deploy the job again: it begins with nothing",
+            ),
+            Error::Document { document: Document::Manifest, .. } => Some(
+                "begin with another checkpoint or savepoint: `flowctl checkpoint ls JOB` and `flowctl savepoint ls JOB` list them",
+            ),
+            Error::Store(_) | Error::Refused(_) | Error::Thread(_) => None,
+        }
+    }
+
     /// Whether trying again may help.
     pub fn is_retryable(&self) -> bool {
         matches!(self, Error::Store(error) if error.is_retryable())
@@ -43,6 +68,7 @@ pub fn head_place(store: &Store) -> String {
 pub async fn read_head(store: &Store) -> Result<Option<(Head, String)>, Error> {
     let Some((bytes, version)) = store.read(head::NAME).await? else { return Ok(None) };
     let head = Head::from_bytes(&bytes).map_err(|error| Error::Document {
+        document: Document::Head,
         place: head_place(store),
         error,
     })?;
@@ -69,6 +95,7 @@ pub async fn swap(store: &Store, head: &Head, expected: Option<String>) -> (Answ
 pub async fn load(store: &Store, name: &ObjectName) -> Result<Manifest, Error> {
     let bytes = store.get(name.as_str()).await?;
     Manifest::from_bytes(&bytes).map_err(|error| Error::Document {
+        document: Document::Manifest,
         place: format!("{}/{name}", store.place()),
         error,
     })

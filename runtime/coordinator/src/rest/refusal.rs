@@ -51,7 +51,7 @@ impl From<jobs::Error> for Refused {
             }
             Error::Store(_) => Refusal::new(RefusalCode::BadRequest, format!("checkpoints: {message}")),
             Error::Keep(keeper::Error::Refused(_)) => Refusal::new(RefusalCode::Conflict, message),
-            Error::Keep(_) => Refusal::new(RefusalCode::Internal, message),
+            Error::Keep(error) => unkept(&error, message),
             Error::Ended(_) => Refusal::new(RefusalCode::Conflict, message),
             Error::NoCheckpoints(_) => Refusal::new(RefusalCode::Conflict, message)
                 .hint("write `checkpoint: {interval: 10s}` into its pipeline file and deploy it again"),
@@ -65,7 +65,7 @@ impl From<jobs::Error> for Refused {
             Error::Beginning(error) => {
                 use jobs::BeginningError as Beginning;
                 let code = match &error {
-                    Beginning::Keep(_) => RefusalCode::Internal,
+                    Beginning::Keep(error) => return Self(unkept(error, message)),
                     Beginning::Unknown(_) => RefusalCode::NotFound,
                     Beginning::Unfit { .. } | Beginning::Refused(_) => RefusalCode::Conflict,
                     // As where the pipeline has no checkpoints: a line of its file is to be changed.
@@ -84,4 +84,9 @@ impl From<jobs::Error> for Refused {
             }
         })
     }
+}
+
+/// What there is of a job in its store can't be used.
+fn unkept(error: &keeper::Error, message: String) -> Refusal {
+    Refusal { hint: error.hint().map(str::to_owned), ..Refusal::new(RefusalCode::Internal, message) }
 }

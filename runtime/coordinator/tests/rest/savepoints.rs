@@ -299,6 +299,25 @@ fn output_of_a_former_run_is_said_before_anything_begins() {
 }
 
 #[test]
+fn a_head_that_is_none_is_told_with_what_to_do() {
+    let server = Server::start();
+    let pipeline = counting("counting", 10);
+    let (status, refusal) = begin(&server, &pipeline, json!({"settle": {}})).expect_err("it never ran");
+    assert!(
+        status == 409 && refusal.message.contains("/checkpoints/counting/HEAD: look at the job's name"),
+        "{refusal:?}"
+    );
+    server.submit(&pipeline).expect("it starts");
+    assert_eq!(server.ended("counting").job.state, JobState::Finished);
+    std::fs::write(server.data().join("checkpoints/counting/HEAD"), "not what it was").expect("written");
+    for start in [json!({}), json!({"settle": {}}), json!({"from": {"checkpoint": {}}})] {
+        let (status, refusal) = begin(&server, &pipeline, start.clone()).expect_err("it can't be read");
+        assert!(status == 500 && refusal.message.contains("/checkpoints/counting/HEAD: "), "{start}: {refusal:?}");
+        assert!(refusal.hint.is_some_and(|hint| hint.starts_with("put back the HEAD that was there")), "{start}");
+    }
+}
+
+#[test]
 fn a_form_says_once_and_clearly_what_a_job_begins_with() {
     let server = Server::start();
     let pipeline = counting("counting", 10);
