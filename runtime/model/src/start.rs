@@ -114,6 +114,14 @@ impl From {
         Ok(From::Checkpoint { job, id: id.map_err(|error: crate::checkpoint::Error| wrong(error.to_string()))? })
     }
 
+    /// The words of a command line that say it: `--from-savepoint orders/before-v2`.
+    pub fn flag(&self) -> String {
+        match self {
+            From::Savepoint { .. } => format!("--from-savepoint {self}"),
+            From::Checkpoint { .. } => format!("--from-checkpoint {self}"),
+        }
+    }
+
     /// The job that it is of, if it is not the one that is deployed.
     pub fn job(&self) -> Option<&PipelineName> {
         match self {

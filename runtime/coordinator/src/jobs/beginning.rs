@@ -1,7 +1,7 @@
 //! What a job begins with: what was asked for, held against what the store has and what the pipeline wants. Decides before anything
 //! is stopped, started or written; must never change anything.
 
-use flow_model::checkpoint::head::Origin;
+use flow_model::checkpoint::head::{Origin, Savepoint};
 use flow_model::checkpoint::matching::{self, Wanted};
 use flow_model::checkpoint::{CheckpointId, Head, Incarnation, Manifest, ObjectName, head};
 use flow_model::ids::{PipelineName, SavepointName};
@@ -33,13 +33,13 @@ pub enum Error {
     /// What it would do has to be asked for.
     #[error("{0}")]
     Refused(String),
-    /// It begins with nothing, and what it is to write to holds the output of a former run.
+    /// It begins with nothing, and what it is to write to holds the output of a former run, or can't be looked at.
     #[error("{error}")]
     Output {
-        /// Where, and what to do.
+        /// Which sink, where, and why.
         error: Box<flow_worker::Error>,
-        /// That may be its own: it has a checkpoint to go on from.
-        again: bool,
+        /// That output may be its own: what it would go on with.
+        last: Option<From>,
     },
     /// What was asked for does not go together.
     #[error(transparent)]
@@ -88,7 +88,7 @@ pub(super) fn beginning(
         )));
     }
     let follows = mine.1.as_ref().map(Former::of);
-    let again = mine.1.as_ref().is_some_and(|head| head.latest.is_some());
+    let last = mine.1.as_ref().and_then(|head| last(head, name, name));
     // While another process runs it, what it writes is in nobody's way.
     let is_free = start.take_over || mine.1.as_ref().is_none_or(is_free);
     let new = |origin| Life {
@@ -104,7 +104,7 @@ pub(super) fn beginning(
         None => None,
     };
     if origin.is_none() && is_free {
-        checked.check_outputs().map_err(|error| Error::Output { error: Box::new(error), again })?;
+        checked.check_outputs().map_err(|error| Error::Output { error: Box::new(error), last })?;
     }
     Ok(Beginning::Deployed(new(origin)))
 }
@@ -120,9 +120,11 @@ fn taken_over(
     let name = &checked.pipeline().name;
     let (store, head) = known(root, name, mine)?;
     if is_free(&head) {
-        return Err(Error::Refused(format!(
-            "nobody runs \"{name}\": there is nothing to take over; to go on where it ended: --from-checkpoint latest"
-        )));
+        let next = match last(&head, name, name) {
+            Some(last) => format!("to go on where it ended: {}", last.flag()),
+            None => "leave --take-over out".to_owned(),
+        };
+        return Err(Error::Refused(format!("nobody runs \"{name}\": there is nothing to take over; {next}")));
     }
     let Head { incarnation, origin, .. } = head;
     // It had not taken over yet what it was to begin with.
@@ -148,7 +150,7 @@ fn origin(
             (&found.incarnation, found.checkpoint, format!("savepoint \"{savepoint}\" of \"{job}\""))
         }
         From::Checkpoint { id, .. } => {
-            let checkpoint = retained(job, *id, &head)?;
+            let checkpoint = retained(job, name, *id, &head)?;
             if !(is_free(&head) || is_mine && start.take_over) {
                 let gone = if is_mine { "deploy with --take-over" } else { "deploy that job with --take-over" };
                 return Err(Error::Refused(format!(
@@ -183,24 +185,69 @@ fn origin(
     Ok(Origin { job: job.clone(), incarnation, checkpoint, savepoint, claim: start.claim, dropped })
 }
 
+/// What goes on where a job ended, for who deploys `mine`: what its last life was to begin with, or the last one that came to something has
+/// left, if that life ended before its first checkpoint. None if it never had one.
+fn last(head: &Head, job: &PipelineName, mine: &PipelineName) -> Option<From> {
+    let of = |other: &PipelineName| (other != mine).then(|| other.clone());
+    if head.latest.is_some() {
+        return Some(From::Checkpoint { job: of(job), id: None });
+    }
+    let origin = head.origin.as_ref();
+    if let Some(origin) = origin.filter(|origin| origin.job != *job) {
+        let (job, id) = (of(&origin.job), Some(origin.checkpoint));
+        return Some(match origin.savepoint.clone() {
+            Some(name) => From::Savepoint { job, name },
+            None => From::Checkpoint { job, id },
+        });
+    }
+    let is_origin =
+        |known: &&Savepoint| origin.is_some_and(|origin| is_of(origin, &known.incarnation, known.checkpoint));
+    let found = head.savepoints.iter().find(is_origin).or_else(|| previous(head))?;
+    Some(From::Savepoint { job: of(job), name: found.name.clone() })
+}
+
+/// The last checkpoint of the last life before this one that had any.
+fn previous(head: &Head) -> Option<&Savepoint> {
+    head.savepoints.iter().find(|savepoint| savepoint.name.as_str() == head::PREVIOUS)
+}
+
+fn is_of(origin: &Origin, incarnation: &Incarnation, checkpoint: CheckpointId) -> bool {
+    (&origin.incarnation, origin.checkpoint) == (incarnation, checkpoint)
+}
+
 /// Whether a job has written nothing after a checkpoint of it. There may be later ones, of a job that had nothing to read. And a life
-/// that began with it may have failed before it took any of its own.
+/// that followed may have failed before it took any of its own, whatever it began with.
 fn is_last(found: &Manifest, head: &Head, store: &Store) -> Result<bool, Error> {
     match head.latest {
         Some(latest) if found.incarnation == head.incarnation => {
             Ok(latest == found.checkpoint || manifest(store, &head.incarnation, latest)?.has_read_as_much_as(found))
         }
-        None | Some(CheckpointId::ADOPTED) => Ok(head
-            .origin
-            .as_ref()
-            .is_some_and(|origin| (&origin.incarnation, origin.checkpoint) == (&found.incarnation, found.checkpoint))),
+        None | Some(CheckpointId::ADOPTED) => {
+            let is_origin =
+                head.origin.as_ref().is_some_and(|origin| is_of(origin, &found.incarnation, found.checkpoint));
+            let is_previous =
+                |known: &Savepoint| (&known.incarnation, known.checkpoint) == (&found.incarnation, found.checkpoint);
+            Ok(is_origin || previous(head).is_some_and(is_previous))
+        }
         Some(_) => Ok(false),
     }
 }
 
-fn retained(job: &PipelineName, id: Option<CheckpointId>, head: &Head) -> Result<CheckpointId, Error> {
+fn retained(
+    job: &PipelineName,
+    mine: &PipelineName,
+    id: Option<CheckpointId>,
+    head: &Head,
+) -> Result<CheckpointId, Error> {
     let Some(id) = id else {
-        return head.latest.ok_or_else(|| Error::Unknown(format!("\"{job}\" has no checkpoint yet")));
+        let none = || match last(head, job, mine) {
+            Some(last) => format!(
+                "the last life of \"{job}\" has no checkpoint; to begin with what there was before it: {}",
+                last.flag()
+            ),
+            None => format!("\"{job}\" has no checkpoint yet; leave --from-checkpoint out to begin with nothing"),
+        };
+        return head.latest.ok_or_else(|| Error::Unknown(none()));
     };
     if head.retained.contains(&id) {
         return Ok(id);

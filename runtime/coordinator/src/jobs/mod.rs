@@ -15,7 +15,7 @@ use flow_model::api::{self, Checked, CheckpointSummary, Counters, Description, J
 use flow_model::diagnostic::Diagnostic;
 use flow_model::ids::{JobId, PipelineName, SavepointName};
 use flow_model::plan::Plan;
-use flow_model::start::{Settle, Start};
+use flow_model::start::{self, Settle, Start};
 use flow_protocol::job::Beginning;
 use flow_worker::{Checked as Runnable, JobHandle, Worker};
 
@@ -40,8 +40,6 @@ use record::Record;
 
 /// So many jobs that have ended are remembered; the oldest go first.
 const ENDED_KEPT: usize = 100;
-/// What may have been meant by who deploys a job anew over what it has written.
-const GO_ON: &str = "to go on where the job ended, deploy it with --from-checkpoint latest";
 /// So long, in milliseconds, the metrics of a job that has ended are still told, so that whoever collects them gets the
 /// last ones.
 const ENDED_TOLD: u64 = 5 * 60 * 1000;
@@ -306,9 +304,12 @@ impl Jobs {
                 let here = (!self.is_running(&pipeline.name)).then_some(self.leader.as_str());
                 let beginning = beginning::beginning(checked, &root, start, here);
                 beginning.map(Some).map_err(|error| match error {
-                    BeginningError::Output { error, again } => {
-                        let is_output = matches!(*error, flow_worker::Error::Output(..));
-                        Nodes::of(pipeline).refused(*error).hint((again && is_output).then_some(GO_ON)).into()
+                    BeginningError::Output { error, last } => {
+                        // What may have been meant.
+                        let last = last.filter(|_| matches!(*error, flow_worker::Error::Output(..)));
+                        let go_on =
+                            |last: start::From| format!("to go on where the job ended, deploy it with {}", last.flag());
+                        Nodes::of(pipeline).refused(*error).hint(last.map(go_on).as_deref()).into()
                     }
                     other => other.into(),
                 })

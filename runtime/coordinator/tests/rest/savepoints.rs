@@ -299,6 +299,41 @@ fn output_of_a_former_run_is_said_before_anything_begins() {
 }
 
 #[test]
+fn what_goes_on_after_a_life_that_came_to_nothing_is_said() {
+    let server = Server::start();
+    let directory = tempfile::tempdir().expect("a directory");
+    let pipeline = |path: &str| {
+        let sink = format!("files: {{path: '{}/{path}'}}", directory.path().display());
+        counting("counting", 10).replace("blackhole: {}", &sink)
+    };
+    server.submit(&pipeline("out")).expect("it starts");
+    assert_eq!(server.ended("counting").job.state, JobState::Finished);
+    let broken = pipeline("other").replace("generator: {count: 10, rate: 2000}", "files: {path: ./nowhere}");
+    for _ in 0..2 {
+        server.submit(&broken).expect("it is deployed");
+        let ended = server.ended("counting").job;
+        assert!(ended.state == JobState::Failed && ended.error.is_some_and(|why| why.contains("nowhere")));
+    }
+    let (status, refusal) = begin(&server, &pipeline("out"), json!({"from": {"checkpoint": {}}})).expect_err("none");
+    let text = "the last life of \"counting\" has no checkpoint; to begin with what there was before it: --from-savepoint previous";
+    assert_eq!((status, refusal.message.as_str()), (404, text));
+    let other = pipeline("out").replace("name: counting", "name: other");
+    let from = json!({"from": {"checkpoint": {"job": "counting"}}});
+    let (_, refusal) = begin(&server, &other, from).expect_err("none");
+    assert!(refusal.message.ends_with("--from-savepoint counting/previous"), "{refusal:?}");
+    // Its own output is in the way of a job that begins with nothing.
+    for path in ["out"] {
+        let (_, refusal) = server.submit(&pipeline(path)).expect_err("its output is there");
+        assert!(refusal.diagnostics[0].message.contains("/out holds the output of a former run"), "{refusal:?}");
+        let hint = "to go on where the job ended, deploy it with --from-savepoint previous";
+        assert_eq!(refusal.diagnostics[0].hint.as_deref(), Some(hint));
+    }
+    // The life in between has written nothing that would come again.
+    begin(&server, &pipeline("out"), json!({"from": {"savepoint": {"name": "previous"}}})).expect("it goes on");
+    assert_eq!(server.ended("counting").job.state, JobState::Finished);
+}
+
+#[test]
 fn a_head_that_is_none_is_told_with_what_to_do() {
     let server = Server::start();
     let pipeline = counting("counting", 10);
