@@ -5,6 +5,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::checkpoint::CheckpointId;
 use crate::ids::{PipelineName, SavepointName};
+use crate::spec::kafka::wrong_topic;
 
 /// What a job begins with. The default is a new life that begins with nothing.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -88,6 +89,9 @@ pub enum Error {
     /// Two that do not go together.
     #[error("{0} and {1} do not go together")]
     Both(&'static str, &'static str),
+    /// No topic can have the name where refused records are to go; what one may have.
+    #[error("dead letters can't go to {0:?}, which is no topic name; {1}")]
+    Topic(String, &'static str),
 }
 
 impl From {
@@ -152,7 +156,7 @@ impl Start {
     /// Whether all that it says goes together.
     ///
     /// # Errors
-    /// The first pair that does not.
+    /// The first pair that does not, or what is no name.
     pub fn check(&self) -> Result<(), Error> {
         let of_origin = [
             (self.claim, "--claim"),
@@ -173,8 +177,13 @@ impl Start {
             (self.abandon_output, "--abandon-output"),
             (self.take_over, "--take-over"),
         ];
-        match begins.into_iter().find(|(is_said, _)| *is_said && self.settle.is_some()) {
-            Some((_, said)) => Err(Error::Both("settle", said)),
+        let Some(settle) = &self.settle else { return Ok(()) };
+        if let Some((_, said)) = begins.into_iter().find(|(is_said, _)| *is_said) {
+            return Err(Error::Both("settle", said));
+        }
+        let Some(topic) = &settle.dead_letter else { return Ok(()) };
+        match wrong_topic(topic) {
+            Some(hint) => Err(Error::Topic(topic.clone(), hint)),
             None => Ok(()),
         }
     }
@@ -242,5 +251,21 @@ mod tests {
         check(Start { abandon_output, reset_progress, ..Start::default() }, Some(both));
         let both = "settle and --abandon-output do not go together";
         check(Start { settle, abandon_output: true, ..Start::default() }, Some(both));
+    }
+
+    #[test]
+    fn dead_letters_go_to_what_can_be_a_topic() {
+        let check = |name: &str, expect: bool| {
+            let settle = Some(Settle { dead_letter: Some(name.to_owned()) });
+            let checked = Start { settle, ..Start::default() }.check();
+            assert_eq!(checked.is_ok(), expect, "{checked:?}");
+        };
+        check("orders.refused_2-a", true);
+        for name in ["", ".", "..", "a b", "a/b", "\u{e4}", &"a".repeat(250)] {
+            check(name, false);
+        }
+        let wrong = Start { settle: Some(Settle { dead_letter: Some("a b".to_owned()) }), ..Start::default() }.check();
+        let text = "dead letters can't go to \"a b\", which is no topic name; use letters, digits, \".\", \"_\" and \"-\", at most 249";
+        assert_eq!(wrong.expect_err("it is none").to_string(), text);
     }
 }

@@ -188,6 +188,7 @@ fn what_a_job_begins_with_has_to_be_there_and_to_fit() {
     let running = json!({"from": {"checkpoint": {"job": "counting"}}});
     check(&renamed, &running, 409, &["\"counting\" is running, by test: stop it first"]);
     check(&renamed, &json!({"claim": true}), 400, &["--claim says what is done with a savepoint"]);
+    check(&renamed, &json!({"settle": {"dead-letter": "a b"}}), 400, &["\"a b\", which is no topic name; use letters"]);
     let plain = renamed.replace("checkpoint: {interval: 1h}\n", "");
     check(&plain, &from, 400, &["a pipeline without checkpoints begins with none"]);
     let jobs: Jobs = server.get("/jobs").expect("a list");
