@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::fs::File;
+use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
@@ -42,9 +43,9 @@ pub enum Error {
     /// A component that no operator asks for: most likely a slip in its name.
     #[error("the component \"{0}\" is for no operator of the pipeline")]
     Surplus(String),
-    /// The directory for relative paths is itself relative.
-    #[error("the directory \"{}\" is not absolute", .0.display())]
-    RelativeDirectory(PathBuf),
+    /// Relative paths can't start from that directory: why.
+    #[error("the directory {0:?} {1}")]
+    Directory(PathBuf, &'static str),
     /// A fault of this program or its machine.
     #[error("{0}")]
     Internal(String),
@@ -75,7 +76,9 @@ impl From<Error> for Refusal {
             }
             Error::Surplus(_) => Self::new(RefusalCode::BadRequest, message)
                 .hint("name the part by the operator, or by the path that the pipeline file gives"),
-            Error::RelativeDirectory(_) => Self::new(RefusalCode::BadRequest, message),
+            Error::Directory(..) => Self::new(RefusalCode::BadRequest, message).hint(
+                "send the absolute path of the directory that the pipeline file lies in, as `flowctl deploy` does",
+            ),
             Error::Internal(_) => Self::new(RefusalCode::Internal, message),
         }
     }
@@ -139,8 +142,10 @@ impl Submission {
             pipeline.name = name;
         }
         let directory = match self.directory {
-            Some(directory) if directory.is_absolute() => directory,
-            Some(directory) => return Err(Error::RelativeDirectory(directory)),
+            Some(directory) => match wrong_directory(&directory) {
+                Some(why) => return Err(Error::Directory(directory, why)),
+                None => directory,
+            },
             None => std::env::current_dir()
                 .map_err(|error| Error::Internal(format!("this process has no directory: {error}")))?,
         };
@@ -152,6 +157,23 @@ impl Submission {
         }
         let nodes = Nodes::of(&pipeline);
         worker.check(pipeline, &components).map_err(|error| nodes.refused(error))
+    }
+}
+
+/// Why relative paths can't start there. It need not exist: who deploys from another machine may have no file here at all.
+fn wrong_directory(directory: &Path) -> Option<&'static str> {
+    if !directory.is_absolute() {
+        return Some("is not absolute");
+    }
+    match std::fs::metadata(directory) {
+        Ok(about) if !about.is_dir() => Some("is no directory"),
+        Err(error) => match error.kind() {
+            ErrorKind::NotADirectory => Some("is no directory"),
+            ErrorKind::InvalidInput => Some("has a zero byte in it"),
+            ErrorKind::InvalidFilename => Some("is longer than a path can be"),
+            _ => None,
+        },
+        Ok(_) => None,
     }
 }
 

@@ -27,8 +27,17 @@ fn forms_that_make_no_sense() {
     check_bad(&server, form(FINITE).text("", "x"), "a part of the form has no name");
     let name = "\"Not a name\" is no valid name: lower-case letters, digits and \"-\" inside, at most 63 characters";
     check_bad(&server, form(FINITE).text(part::NAME, "Not a name"), name);
-    let relative = server.send::<Job>("/jobs/submit", form(FINITE).text(part::DIRECTORY, "texts"));
-    assert_eq!(relative.expect_err("relative").1.message, "the directory \"texts\" is not absolute");
+    let directory = |path: &str, expect: &str| {
+        let refused = server.send::<Checked>("/jobs/check", form(FINITE).text(part::DIRECTORY, path)).expect_err(path);
+        assert_eq!((refused.0, refused.1.message.as_str()), (400, expect));
+        assert!(refused.1.hint.is_some_and(|hint| hint.contains("the absolute path of the directory")));
+    };
+    directory("texts", "the directory \"texts\" is not absolute");
+    directory("/dev/null", "the directory \"/dev/null\" is no directory");
+    directory("/dev/null/texts", "the directory \"/dev/null/texts\" is no directory");
+    directory("/te\0xts", "the directory \"/te\\0xts\" has a zero byte in it");
+    let elsewhere = form(FINITE).text(part::DIRECTORY, "/no/such/directory");
+    server.send::<Checked>("/jobs/check", elsewhere).expect("its files need not be here");
     let long = "x".repeat(5000);
     check_bad(&server, form(FINITE).text(part::NAME, &long), "the part \"$name\" is longer than 4096 bytes");
     let bytes = Form::new().part(part::PIPELINE, Part::text(FINITE)).part(part::NAME, Part::bytes(b"\xff"));
