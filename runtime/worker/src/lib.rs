@@ -11,6 +11,7 @@
 //! - [`failpoint`]: where tests have the process die
 //! - [`settling`]: what a job that does not run owes is written
 //! - [`secrets`]: what a pipeline file refers to
+//! - [`paths`]: which spellings of a path are one
 //! - [`reads`]: what sources read, for who holds a checkpoint against it
 //! - [`objects`]: what checkpoints are made of, on its way to the store and back
 //! - [`rocks`]: keyed state on disk
@@ -32,6 +33,7 @@ pub mod log;
 pub mod metrics;
 mod named;
 mod objects;
+mod paths;
 mod reads;
 mod record_text;
 mod report;

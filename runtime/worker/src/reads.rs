@@ -9,6 +9,7 @@ use flow_model::spec::{self, SourceConnector};
 use crate::Checked;
 use crate::files::covers;
 use crate::kafka::configured;
+use crate::paths::{meant, plain};
 use crate::secrets::Place;
 
 impl Checked {
@@ -22,7 +23,15 @@ impl Checked {
             SourceConnector::Files(files) => {
                 let what = format!("files of {}", files.path.value.display());
                 match place.path(&files.path) {
-                    Ok(path) => (SplitKind::Files, what, Box::new(move |split| covers(&path, Path::new(split)))),
+                    Ok(path) => {
+                        let real = meant(&path);
+                        // As it was spelled then, it may have been found by another way.
+                        let has = move |split: &str| {
+                            let split = plain(Path::new(split));
+                            covers(&path, &split) || covers(&real, &meant(&split))
+                        };
+                        (SplitKind::Files, what, Box::new(has))
+                    }
                     Err(_) => (SplitKind::Files, what, anything),
                 }
             }

@@ -8,6 +8,8 @@ use std::path::{Path, PathBuf};
 use flow_model::diagnostic::{Code, Diagnostic, Located};
 use flow_model::spec::secret::{Reference, Secret, Text};
 
+use crate::paths::plain;
+
 /// The largest file that a text can refer to, in bytes.
 const FILE_MAX: u64 = 1 << 20;
 
@@ -34,16 +36,15 @@ impl Place<'_> {
         text.value.resolve(look_up).map_err(missing)
     }
 
-    /// A path with all that it refers to, which is a name and no secret. However it is spelled, with `.` or `//` in it, it is the same:
-    /// checkpoints name files by their paths.
+    /// A path with all that it refers to, which is a name and no secret. However it is spelled, it is the same.
     pub(crate) fn path(&self, path: &Located<PathBuf>) -> Result<PathBuf, Diagnostic> {
         // Only text can hold references, and only good ones get past the reading of the file.
         let Some(Ok(mut text)) = path.value.to_str().map(str::parse::<Text>) else {
-            return Ok(path.value.components().collect());
+            return Ok(plain(&path.value));
         };
         text.resolve_paths(self.directory);
         let text = Located { value: text, position: path.position };
-        Ok(self.directory.join(self.resolve(&text)?.expose()).components().collect())
+        Ok(plain(&self.directory.join(self.resolve(&text)?.expose())))
     }
 }
 
@@ -141,7 +142,7 @@ mod tests {
             assert_eq!(place.path(&path).expect("it is there"), expect);
         };
         check("in/a.txt", directory.path().join("in/a.txt"));
-        for spelled in ["./in/a.txt", "in//a.txt", "in/./a.txt", ".//in/a.txt"] {
+        for spelled in ["./in/a.txt", "in//a.txt", "in/./a.txt", ".//in/a.txt", "gone/../in/a.txt"] {
             check(spelled, directory.path().join("in/a.txt"));
             let path = Located { value: PathBuf::from(spelled), position: Position { line: 1, column: 1 } };
             let text = place.path(&path).expect("it is there").into_os_string();

@@ -234,6 +234,10 @@ fn a_source_of_another_kind_or_place_does_not_begin_anew_unasked() {
     check(&wider, generated.clone(), Err("say `parallelism: 1` of it, or give its positions up"));
     check(&reading("old"), generated, Err("has positions in a generator in the checkpoint and reads files of /"));
     check(&reading("old").replace("*.txt", "**/*.txt"), read.clone(), Ok(()));
+    // The same place by other paths.
+    std::os::unix::fs::symlink("old", directory.path().join("link")).expect("linked");
+    check(&reading("link"), read.clone(), Ok(()));
+    check(&reading("new/../old"), read.clone(), Ok(()));
     check(&reading("new"), read.clone(), Err("old/a.txt) in the checkpoint and reads files of /"));
     check(&generator, read, Err("old/a.txt) in the checkpoint and reads a generator in the pipeline"));
 }
@@ -322,8 +326,8 @@ fn what_goes_on_after_a_life_that_came_to_nothing_is_said() {
     let from = json!({"from": {"checkpoint": {"job": "counting"}}});
     let (_, refusal) = begin(&server, &other, from).expect_err("none");
     assert!(refusal.message.ends_with("--from-savepoint counting/previous"), "{refusal:?}");
-    // Its own output is in the way of a job that begins with nothing.
-    for path in ["out"] {
+    // Its own output is in the way of a job that begins with nothing, however its directory is spelled.
+    for path in ["out", "gone/../out"] {
         let (_, refusal) = server.submit(&pipeline(path)).expect_err("its output is there");
         assert!(refusal.diagnostics[0].message.contains("/out holds the output of a former run"), "{refusal:?}");
         let hint = "to go on where the job ended, deploy it with --from-savepoint previous";

@@ -1,9 +1,10 @@
 //! The lines of one subtask's files.
 
 use std::collections::HashMap;
+use std::collections::hash_map::Entry;
 use std::fs::File;
 use std::io::{self, Seek, SeekFrom};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use flow_dataflow::build::Row;
@@ -20,6 +21,7 @@ use serde::de::IgnoredAny;
 use super::FileList;
 use super::line_reader::{LineReader, Next};
 use crate::disk;
+use crate::paths::{meant, plain};
 
 /// Files that one poll opens at most: a directory of empty ones must not hold up the slot.
 const FILES_A_POLL: usize = 64;
@@ -69,10 +71,25 @@ impl FilesSource {
         }
     }
 
-    /// The same, which goes on where the subtasks of an earlier one stopped.
+    /// The same, which goes on where the subtasks of an earlier one stopped. That may have come to its files by other paths.
     #[must_use]
     pub fn restored(self, splits: &[Split]) -> FilesSource {
-        let restored = splits.iter().map(|split| (split.split.clone(), split.clone())).collect();
+        let mut restored: HashMap<String, Split> =
+            splits.iter().map(|split| (split.split.clone(), split.clone())).collect();
+        let is_listed = |split: &&Split| self.list.paths().binary_search(&PathBuf::from(&split.split)).is_ok();
+        let others = splits.iter().filter(|split| !is_listed(split));
+        let others: HashMap<PathBuf, &Split> =
+            others.map(|split| (meant(&plain(Path::new(&split.split))), split)).collect();
+        if !others.is_empty() {
+            for path in self.list.paths() {
+                if let Entry::Vacant(entry) = restored.entry(path.to_string_lossy().into_owned())
+                    && let Some(split) = others.get(&meant(path))
+                {
+                    let split = Split { split: entry.key().clone(), ..(*split).clone() };
+                    entry.insert(split);
+                }
+            }
+        }
         FilesSource { restored, ..self }
     }
 

@@ -240,3 +240,25 @@ fn a_file_that_can_not_be_read_is_named() {
     let error = drain(&mut FilesSource::new(&spec, list, 0, 1)).1.expect_err("it can't be read");
     assert_eq!(error.to_string(), "reading /proc/self/mem: Input/output error (os error 5)");
 }
+
+#[test]
+fn files_are_known_by_whatever_path_they_were_read() {
+    let files = Files::of(&[("a.txt", b"1\n2\n"), ("b.txt", b"3\n")]);
+    let mut source = files.lines();
+    drain(&mut source).1.expect("they are read");
+    let elsewhere = tempfile::tempdir().expect("a directory");
+    std::os::unix::fs::symlink(files.0.path(), elsewhere.path().join("link")).expect("linked");
+    let check = |other: &str| {
+        let named = |name: &str| elsewhere.path().join(other).join(name).to_string_lossy().into_owned();
+        let mut splits = source.splits();
+        for (split, name) in splits.iter_mut().zip(["a.txt", "b.txt"]) {
+            assert!(split.ended && split.split.ends_with(name), "{split:?}");
+            split.split = named(name);
+        }
+        let mut again = files.lines().restored(&splits);
+        assert_eq!(drain(&mut again).0, Rows::new(), "{other}");
+        assert_eq!(again.splits(), source.splits(), "{other}: they are named as they are found");
+    };
+    check("link");
+    check("gone/../link/.");
+}
