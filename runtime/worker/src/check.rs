@@ -15,8 +15,7 @@ use flow_model::plan::{Plan, plan};
 use flow_model::spec::{Delivery, Operator, Pipeline, SinkConnector};
 use flow_plugin::Component;
 
-use crate::files::OutputDirectory;
-use crate::{Error, Worker, secrets};
+use crate::{Error, Worker, outputs};
 
 /// The bytes of each operator's component; operators share them where they share a component.
 pub type Components = BTreeMap<OperatorName, Bytes>;
@@ -52,24 +51,6 @@ impl Checked {
             SinkConnector::Files(_) => true,
             SinkConnector::Stdout(_) | SinkConnector::Blackhole => false,
         })
-    }
-
-    /// Whether what its sinks write to may be written by a job that begins with nothing. It looks, and changes nothing.
-    ///
-    /// # Errors
-    /// [`Error::Output`] if a directory holds the output of a former run; others if that can't be told.
-    pub fn check_outputs(&self) -> Result<(), Error> {
-        for sink in &self.pipeline.sinks {
-            let SinkConnector::Files(files) = &sink.connector else { continue };
-            let what = format!("sink \"{}\"", sink.name);
-            let place = secrets::Place { file: &self.pipeline.file, directory: &self.pipeline.directory, what: &what };
-            let path = place.path(&files.path).map_err(|error| Error::Pipeline(error.into()))?;
-            let former = OutputDirectory::former(&path).map_err(|error| Error::Connector(sink.name.clone(), error))?;
-            if let Some(error) = former {
-                return Err(Error::Output(sink.name.clone(), error));
-            }
-        }
-        Ok(())
     }
 
     /// One subtask of an operator, initialized. `stop` ends its calls.
@@ -177,6 +158,9 @@ impl Worker {
         }
         let kinds = components.iter().map(|(name, c)| (name.clone(), c.kind())).collect();
         let plan = plan(&pipeline, &kinds)?;
+        if let Some(shared) = outputs::shared(&pipeline) {
+            return Err(Error::Pipeline(shared.into()));
+        }
         let checked = Checked { pipeline, plan, components };
         match checked.try_configs() {
             found if found.is_empty() => Ok(checked),

@@ -12,7 +12,7 @@
 //! - [`settling`]: what a job that does not run owes is written
 //! - [`secrets`]: what a pipeline file refers to
 //! - [`paths`]: which spellings of a path are one
-//! - [`reads`]: what sources read, for who holds a checkpoint against it
+//! - [`reads`]: what sources read, for who holds a checkpoint against it; [`outputs`]: where sinks of files write
 //! - [`objects`]: what checkpoints are made of, on its way to the store and back
 //! - [`rocks`]: keyed state on disk
 #![deny(missing_docs)]
@@ -33,6 +33,7 @@ pub mod log;
 pub mod metrics;
 mod named;
 mod objects;
+mod outputs;
 mod paths;
 mod reads;
 mod record_text;

@@ -46,6 +46,21 @@ fn forms_that_make_no_sense() {
 }
 
 #[test]
+fn two_sinks_of_one_directory_are_refused_by_the_check() {
+    let server = Server::start();
+    let text = FINITE.replace(
+        "out: {blackhole: {}, from: in}",
+        "a: {files: {path: out}, from: in}\n  b: {files: {path: ./x/../out}, from: in}",
+    );
+    for path in ["/jobs/check", "/jobs/submit"] {
+        let (status, refusal) = server.send::<serde_json::Value>(path, form(&text)).expect_err("they collide");
+        let [problem] = &refusal.diagnostics[..] else { panic!("{refusal:?}") };
+        assert_eq!((status, place(problem)), (400, (Code::Connector, "p.yaml", 9)));
+        assert!(problem.message.starts_with("sinks \"a\" and \"b\" both write to /"), "{refusal:?}");
+    }
+}
+
+#[test]
 fn a_pipeline_with_errors_comes_back_with_their_places() {
     let server = Server::start();
     let bad = FINITE.replace("from: in", "from: inn").replace("count: 10", "count: ten");
