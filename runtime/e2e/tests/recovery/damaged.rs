@@ -87,6 +87,24 @@ fn a_head_that_is_none_any_more_is_named() {
 }
 
 #[test]
+fn a_head_that_was_deleted_is_named_and_goes_on_where_it_is_put_back() {
+    let flowd = Flowd::new();
+    let (job, place) = with_checkpoints(&flowd);
+    let (head, away) = (place.join("HEAD"), flowd.path("HEAD"));
+    fs::rename(&head, &away).expect("it is there");
+    // A swap that had begun before may bring it back.
+    std::thread::sleep(std::time::Duration::from_millis(20));
+    _ = fs::rename(&head, &away);
+    fails_naming(&flowd, &job, &["/made-up/HEAD was deleted", "put it back", "--take-over", "begins with nothing"]);
+    assert!(!head.exists(), "it is not made anew");
+    fs::rename(&away, &head).expect("it is there");
+    let called = flowd.ctl(&["deploy", "made-up.yaml", "--take-over"]);
+    assert_eq!(called.code, 0, "{}", called.stderr);
+    flowd.until("made-up", |description| counted(description, "in", "records-out") > 0);
+    assert_eq!(self::head(&place).expect("there is one")["origin"]["job"], "made-up", "it goes on");
+}
+
+#[test]
 fn checkpoints_that_can_not_be_read_are_listed() {
     let mut flowd = Flowd::new();
     let (job, place) = with_checkpoints(&flowd);
