@@ -3,14 +3,13 @@
 
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::{fs, io};
 
 use flow_model::spec::{self, Checkpointing};
 use flow_store::{Encryption, Error, Location, Settings, Store};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
-use tokio::sync::OnceCell;
 
 use crate::whole;
 
@@ -31,10 +30,10 @@ pub struct Stores {
 #[derive(Clone)]
 pub struct Named {
     place: Place,
-    /// The store.
-    pub store: Store,
     /// It does what jobs need.
-    proven: Arc<OnceCell<()>>,
+    proven: Arc<OnceLock<Store>>,
+    /// Held by who is finding that out.
+    asking: Arc<tokio::sync::Mutex<()>>,
 }
 
 /// Where a store is, and how it is asked. No secret is part of it.
@@ -54,6 +53,13 @@ struct Place {
 enum Key {
     Aes256,
     Kms(String),
+}
+
+impl Named {
+    /// Where it is, for people.
+    pub fn place(&self) -> &str {
+        &self.place.to
+    }
 }
 
 impl Place {
@@ -97,8 +103,10 @@ impl Stores {
     /// It is no place, it does not answer, or does not do what jobs need.
     pub fn of(&self, checkpointing: &Checkpointing, directory: &Path) -> Result<Store, Error> {
         let named = self.named(checkpointing, directory)?;
-        self.runtime.block_on(self.prove(&named))?;
-        Ok(named.store)
+        self.runtime.block_on(async {
+            let _asking = named.asking.lock().await;
+            self.prove(&named).await
+        })
     }
 
     /// The same, without asking it anything.
@@ -113,19 +121,24 @@ impl Stores {
                 s3 => s3,
             },
         };
-        self.opened(&Place::of(&location, &checkpointing.s3))
+        let place = Place::of(&location, &checkpointing.s3);
+        let mut open = self.lock();
+        if let Some(named) = open.iter().find(|named| named.place == place) {
+            return Ok(named.clone());
+        }
+        let named = Named { place, proven: Arc::default(), asking: Arc::default() };
+        open.push(named.clone());
+        Ok(named)
     }
 
-    /// Holds a store to its promises, once; who comes meanwhile waits for that.
+    /// Opens a store and holds it to its promises, if nobody else is doing that: many jobs that wait for one store ask it no more often
+    /// than one of them would.
     ///
     /// # Errors
     /// It does not answer, or does not do what jobs need.
-    pub async fn prove(&self, Named { place, store, proven }: &Named) -> Result<(), Error> {
-        proven.get_or_try_init(|| store.probe()).await?;
-        if let Err(error) = self.remember(place) {
-            tracing::warn!("{}: {error}; after a restart, jobs in {} are not found", self.file.display(), place.to);
-        }
-        Ok(())
+    pub async fn try_open(&self, named: &Named) -> Option<Result<Store, Error>> {
+        let _asking = named.asking.try_lock().ok()?;
+        Some(self.prove(named).await)
     }
 
     /// All that were used and can be reached, that of jobs which name no place first.
@@ -134,8 +147,12 @@ impl Stores {
         let mut places = vec![Place::of(&default, &spec::S3::default())];
         places.retain(|_| self.default.exists());
         places.extend(self.remembered().into_iter().filter(|place| place.to != default.to_string()));
-        let open = |place: &Place| match self.opened(place) {
-            Ok(named) => Some(named.store),
+        let proven = |place: &Place| {
+            let open = self.lock();
+            open.iter().find(|named| named.place == *place).and_then(|named| named.proven.get().cloned())
+        };
+        let open = |place: &Place| match proven(place).map_or_else(|| self.runtime.block_on(opened(place)), Ok) {
+            Ok(store) => Some(store),
             Err(error) => {
                 tracing::warn!("{}: {error}", place.to);
                 None
@@ -144,16 +161,22 @@ impl Stores {
         places.iter().filter_map(open).collect()
     }
 
-    fn opened(&self, place: &Place) -> Result<Named, Error> {
-        let found = self.lock().iter().find(|known| known.place == *place).cloned();
-        if let Some(named) = found {
-            return Ok(named);
+    /// Requests are carried out by this.
+    pub fn runtime(&self) -> &Handle {
+        &self.runtime
+    }
+
+    /// Held to its promises, once. By one at a time.
+    async fn prove(&self, Named { place, proven, .. }: &Named) -> Result<Store, Error> {
+        if let Some(store) = proven.get() {
+            return Ok(store.clone());
         }
-        let location: Location = place.to.parse()?;
-        let store = self.runtime.block_on(Store::open(&location, &place.settings()))?;
-        let named = Named { place: place.clone(), store, proven: Arc::default() };
-        self.lock().push(named.clone());
-        Ok(named)
+        let store = opened(place).await?;
+        store.probe().await?;
+        if let Err(error) = self.remember(place) {
+            tracing::warn!("{}: {error}; after a restart, jobs in {} are not found", self.file.display(), place.to);
+        }
+        Ok(proven.get_or_init(|| store).clone())
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Named>> {
@@ -186,4 +209,9 @@ impl Stores {
         places.push(place.clone());
         whole::write(&self.file, &serde_json::to_vec_pretty(&places)?)
     }
+}
+
+async fn opened(place: &Place) -> Result<Store, Error> {
+    let location: Location = place.to.parse()?;
+    Store::open(&location, &place.settings()).await
 }

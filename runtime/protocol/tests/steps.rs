@@ -469,6 +469,55 @@ fn sources_give_nothing_once_their_job_is_canceled() {
     }
 }
 
+/// A job that goes on from a checkpoint with output, after its former leader ended; its HEAD retains an earlier one, too.
+fn resumed() -> (Job, Attempt, [CheckpointId; 2]) {
+    let (_, _, mut head) = led();
+    let (earlier, latest) = (at(head.attempt, 1), at(head.attempt, 2));
+    (head.latest, head.retained) = (Some(latest), vec![earlier, latest]);
+    let before = Some((head.clone(), "v1".to_owned()));
+    let (job, _) = Job::new(settings("second"), Beginning::Resumed(life(1, None)), (2, 0), before);
+    (job, Attempt(head.attempt.0 + 1), [earlier, latest])
+}
+
+#[test]
+fn a_job_that_is_canceled_before_it_goes_on_writes_what_it_owes() {
+    let (mut job, attempt, [_, latest]) = resumed();
+    let actions = job.handle(1, Event::Cancel);
+    assert!(actions.is_empty(), "{actions:?}");
+    assert_eq!(job.state(), State::Stopping);
+    done(&mut job, "v2");
+    let owes = manifest((1, latest), carries(&object((1, latest), 1)));
+    let actions = job.handle(2, Event::ManifestLoaded(Incarnation::of(1), latest, Ok(Box::new(owes))));
+    assert_eq!(swap(&actions).0.wanted, Wanted::Running, "nothing is deployed, and it has not ended");
+    let actions = done(&mut job, "v3");
+    let settles = Attempt(attempt.0 + 1);
+    assert!(matches!(actions[..], [.., Action::Settle { attempt, .. }] if attempt == settles), "{actions:?}");
+    job.handle(3, written(settles, latest));
+    let (end, _) = swap(&job.handle(4, Event::Stopped { attempt: settles }));
+    assert_eq!((end.wanted, end.unwritten), (Wanted::Canceled, false));
+}
+
+#[test]
+fn a_retained_checkpoint_that_can_not_be_read_for_now_is_asked_for_again() {
+    let (mut job, attempt, [earlier, latest]) = resumed();
+    done(&mut job, "v2");
+    let of = |checkpoint, loaded| Event::ManifestLoaded(Incarnation::of(1), checkpoint, loaded);
+    job.handle(2, of(latest, Ok(Box::new(manifest((1, latest), Snapshot::default())))));
+    let failure = Failure { kind: Kind::Retryable, reason: "busy".to_owned() };
+    job.handle(2, of(earlier, Err(failure)));
+    job.handle(3, Event::Started { attempt });
+    let begun = job.handle(200, Event::Tick);
+    complete(&mut job, &begun, attempt);
+    let actions = done(&mut job, "v3");
+    let asks = |action: &&Action| matches!(action, Action::LoadManifest(_, checkpoint) if *checkpoint == earlier);
+    assert_eq!(actions.iter().filter(asks).count(), 1, "{actions:?}");
+    assert!(deleted(&actions).is_empty(), "{actions:?}");
+    job.handle(201, of(earlier, Ok(Box::new(manifest((1, earlier), Snapshot::default())))));
+    let begun = job.handle(400, Event::Tick);
+    complete(&mut job, &begun, attempt);
+    assert!(!deleted(&done(&mut job, "v4")).is_empty());
+}
+
 #[test]
 fn output_of_a_checkpoint_that_came_to_count_when_nothing_ran_is_written_before_the_end() {
     let (mut job, attempt, checkpoint) = swapping();

@@ -194,11 +194,8 @@ fn last(head: &Head, job: &PipelineName, mine: &PipelineName) -> Option<From> {
     }
     let origin = head.origin.as_ref();
     if let Some(origin) = origin.filter(|origin| origin.job != *job) {
-        let (job, id) = (of(&origin.job), Some(origin.checkpoint));
-        return Some(match origin.savepoint.clone() {
-            Some(name) => From::Savepoint { job, name },
-            None => From::Checkpoint { job, id },
-        });
+        // Its checkpoints may be those of another life by now, which have the same ids.
+        return origin.savepoint.clone().map(|name| From::Savepoint { job: of(&origin.job), name });
     }
     let is_origin =
         |known: &&Savepoint| origin.is_some_and(|origin| is_of(origin, &known.incarnation, known.checkpoint));

@@ -12,13 +12,17 @@ impl Jobs {
     /// has used, and of its checkpoints those are told then that are retained.
     ///
     /// # Errors
-    /// [`Error::Unknown`], [`Error::NoCheckpoints`], [`Error::Keep`].
+    /// [`Error::Unknown`], [`Error::NoCheckpoints`], [`Error::Keep`], [`Error::NotNow`] as long as its store does not answer.
     pub fn checkpoints(&self, key: &str) -> Result<Checkpoints, Error> {
         let job = match self.find(key) {
             Ok(entry) => match (&entry.handle, entry.job()) {
                 (Handle::Kept(keeper), job) => {
-                    let (job, summary, checkpoints) = (Some(job), keeper.summary(), keeper.checkpoints());
-                    return Ok(Checkpoints { job, now: now(), summary, checkpoints });
+                    keeper.ready().map_err(|why| Error::NotNow(job.id.to_string(), why))?;
+                    if keeper.store().is_some() {
+                        let (job, summary, checkpoints) = (Some(job), keeper.summary(), keeper.checkpoints());
+                        return Ok(Checkpoints { job, now: now(), summary, checkpoints });
+                    }
+                    Some(job)
                 }
                 (Handle::Plain(_), job) if !job.state.is_terminal() => return Err(Error::NoCheckpoints(entry.id)),
                 (Handle::Plain(_), job) => Some(job),

@@ -5,7 +5,6 @@
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
-use std::pin::Pin;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -15,14 +14,15 @@ use flow_model::api::{self, Checked, CheckpointSummary, Counters, Description, J
 use flow_model::diagnostic::Diagnostic;
 use flow_model::ids::{JobId, PipelineName, SavepointName};
 use flow_model::plan::Plan;
+use flow_model::spec::Checkpointing;
 use flow_model::start::{self, Settle, Start};
 use flow_protocol::job::Beginning;
 use flow_worker::{Checked as Runnable, JobHandle, Worker};
 
 use crate::answer;
 use crate::handle::Handle;
-use crate::keeper::{self, Keeper, Kept, Status};
-use crate::stores::{Named, Stores};
+use crate::keeper::{self, Awaited, Keeper, Kept, Status};
+use crate::stores::Stores;
 use crate::submission::{self, Nodes, Submission};
 
 mod beginning;
@@ -138,6 +138,8 @@ struct Entry {
     handle: Handle,
     /// It has a HEAD, though its handle may know nothing of it.
     has_checkpoints: bool,
+    /// Held by who wants it to stop.
+    stopping: Arc<Mutex<()>>,
 }
 
 impl Entry {
@@ -154,7 +156,12 @@ impl Entry {
     fn new(record: Record, handle: Handle) -> Self {
         let has_checkpoints = record.is_kept();
         let Record { id, name, submitted, warnings, .. } = record;
-        Self { id, name, submitted, warnings, handle, has_checkpoints }
+        Self { id, name, submitted, warnings, handle, has_checkpoints, stopping: Arc::default() }
+    }
+
+    /// To be held from before it is remembered that the job is to stop until it is known whether it does.
+    fn to_stop(&self) -> MutexGuard<'_, ()> {
+        self.stopping.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn job(&self) -> Job {
@@ -277,10 +284,23 @@ impl Jobs {
                 return Err(error);
             }
         };
+        self.supersede(&record);
         let entry = Entry::new(record, handle);
         let job = entry.job();
         self.enter(entry);
         Ok(job)
+    }
+
+    /// A job has begun under the name of some that could not go on after a restart of this process: they never do.
+    fn supersede(&self, begun: &Record) {
+        let known = self.lock().known.clone();
+        for former in known.iter().filter(|entry| entry.name == begun.name) {
+            let directory = self.directory.join(former.id.as_str());
+            if record::is_there(&directory) {
+                tracing::info!(job = %former.id, "does not go on: {} was deployed under its name", begun.id);
+                record::remove(&directory);
+            }
+        }
     }
 
     /// What is done when a job is over: one of that id, submitted then, with that directory.
@@ -327,8 +347,10 @@ impl Jobs {
         beginning: Beginning,
         settle: Option<Settle>,
     ) -> Result<Handle, Error> {
-        let (kept, _) = self.to_keep(&started, checked, beginning, settle)?;
-        Ok(Handle::Kept(Keeper::start(kept, self.on_end(started))?))
+        let pipeline = checked.pipeline();
+        let root = self.stores.of(checkpointing(&checked), &pipeline.directory)?;
+        let kept = self.to_keep(&started.0, checked, beginning, settle);
+        Ok(Handle::Kept(Keeper::start(kept, root, self.on_end(started))?))
     }
 
     /// The same of one that an earlier process ran, as soon as its store answers. What its user wanted before that one ended still is.
@@ -339,40 +361,30 @@ impl Jobs {
         beginning: Beginning,
         settle: Option<Settle>,
     ) -> Result<Handle, Error> {
-        let (mut kept, named) = self.to_keep(&started, checked, beginning, settle)?;
-        let (stores, directory) = (self.stores.clone(), started.2.clone());
-        let prove = move || -> Pin<Box<dyn Future<Output = _> + Send>> {
+        let named = self.stores.named(checkpointing(&checked), &checked.pipeline().directory)?;
+        let (place, stores, directory) = (named.place().to_owned(), self.stores.clone(), started.2.clone());
+        let open = move || -> keeper::Opening {
             let (stores, named) = (stores.clone(), named.clone());
-            Box::pin(async move { stores.prove(&named).await })
+            Box::pin(async move { stores.try_open(&named).await })
         };
         let canceled = stop::is_canceled(&directory);
+        let awaited = Awaited { open: Box::new(open), place, runtime: self.stores.runtime().clone(), canceled };
+        let mut kept = self.to_keep(&started.0, checked, beginning, settle);
         kept.stop = stop::remembered(&directory)
             .map(|savepoint| keeper::Stop { savepoint, refused: Box::new(move || stop::forget(&directory)) });
-        Ok(Handle::Kept(Keeper::resume(kept, canceled, Box::new(prove), self.on_end(started))?))
+        Ok(Handle::Kept(Keeper::resume(kept, awaited, self.on_end(started))?))
     }
 
-    fn to_keep(
-        &self,
-        (id, ..): &(JobId, u64, PathBuf),
-        checked: Runnable,
-        beginning: Beginning,
-        settle: Option<Settle>,
-    ) -> Result<(Kept, Named), Error> {
-        let pipeline = checked.pipeline();
-        let checkpointing = pipeline.checkpoint.as_ref().expect("only a job with checkpoints is kept");
-        let named = self.stores.named(checkpointing, &pipeline.directory)?;
-        let kept = Kept {
+    fn to_keep(&self, id: &JobId, checked: Runnable, beginning: Beginning, settle: Option<Settle>) -> Kept {
+        Kept {
             id: id.to_string(),
-            store: named.store.below(pipeline.name.as_str())?,
-            root: named.store.clone(),
             checked: Arc::new(checked),
             worker: self.worker.clone(),
             beginning,
             dead_letter: settle.and_then(|settle| settle.dead_letter),
             leader: self.leader.clone(),
             stop: None,
-        };
-        Ok((kept, named))
+        }
     }
 
     /// All jobs, newest first.
@@ -439,22 +451,30 @@ impl Jobs {
         Ok((entry.job(), entry.handle))
     }
 
-    /// Asks a job to stop, by id or name. One that is stopping or was stopped stays so.
+    /// Asks a job to stop, by id or name. One that is stopping or was stopped stays so. One that failed because it could not go on after a
+    /// restart of this process stops when it can.
     ///
     /// # Errors
     /// [`Error::Unknown`]; [`Error::Ended`] if it finished or failed by itself.
     pub fn cancel(&self, key: &str) -> Result<Job, Error> {
         use flow_model::api::JobState;
         let entry = self.find(key)?;
-        let before = entry.job();
+        let (before, directory) = (entry.job(), self.directory.join(entry.id.as_str()));
         match before.state {
             JobState::Running | JobState::Restarting => {
                 tracing::info!(job = %entry.id, "cancel");
                 if entry.has_checkpoints {
-                    stop::remember_cancel(&self.directory.join(entry.id.as_str()));
+                    let _one_at_a_time = entry.to_stop();
+                    stop::remember_cancel(&directory);
                 }
                 entry.handle.cancel();
                 Ok(entry.job())
+            }
+            JobState::Failed if record::is_there(&directory) && !stop::is_canceled(&directory) => {
+                tracing::info!(job = %entry.id, "cancel, as soon as it can go on");
+                let _one_at_a_time = entry.to_stop();
+                stop::remember_cancel(&directory);
+                Ok(Job { state: JobState::Canceling, ..before })
             }
             JobState::Canceling | JobState::Canceled => Ok(before),
             JobState::Finished | JobState::Failed => Err(Error::Ended(Box::new(before))),
@@ -527,7 +547,11 @@ impl Jobs {
         let surplus = ended.len().saturating_sub(ENDED_KEPT);
         for entry in &ended[..surplus] {
             self.lock().known.retain(|other| other.id != entry.id);
-            forget(&self.directory.join(entry.id.as_str()));
+            let directory = self.directory.join(entry.id.as_str());
+            // What the next process is to try again stays.
+            if !record::is_there(&directory) {
+                forget(&directory);
+            }
         }
     }
 
@@ -538,6 +562,11 @@ impl Jobs {
         let found = by_id.or_else(|| entries.known.iter().rev().find(|entry| entry.name.as_str() == key));
         found.cloned().ok_or_else(|| Error::Unknown(key.to_owned()))
     }
+}
+
+/// How a job that is kept takes checkpoints.
+fn checkpointing(checked: &Runnable) -> &Checkpointing {
+    checked.pipeline().checkpoint.as_ref().expect("only a job with checkpoints is kept")
 }
 
 /// Makes a directory, or empties it but for some entries.

@@ -183,6 +183,11 @@ pub fn remove(directory: &Path) {
     }
 }
 
+/// Whether the job of this directory is to go on, or to be told of, when its process has ended.
+pub fn is_there(directory: &Path) -> bool {
+    directory.join(FILE).exists()
+}
+
 /// The jobs that have a record in a directory of `jobs`, in the order of their submission.
 pub fn read_all(jobs: &Path) -> Vec<Record> {
     let mut found = Vec::new();

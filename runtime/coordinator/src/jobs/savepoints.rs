@@ -29,12 +29,15 @@ impl Jobs {
         if job.state.is_terminal() {
             return Err(Error::Ended(Box::new(job)));
         }
+        let not_now = |why| Error::NotNow(job.id.to_string(), why);
+        // What is remembered has to be held against what HEAD has.
+        keeper.ready().map_err(not_now)?;
         let name = name.unwrap_or_else(|| of_time(now()));
         let is_taken =
             || keeper.savepoints(&entry.name).iter().any(|known| known.name == name && known.checkpoint.is_some());
         let directory = self.directory.join(entry.id.as_str());
         // One that asks with another name must not find this one remembered, and then refused.
-        let _one_at_a_time = stop.then(stopping::lock);
+        let _one_at_a_time = stop.then(|| entry.to_stop());
         // Before it is answered, so that no restart of the process forgets it.
         let remembered = stop && !is_taken() && {
             stopping::remember(&directory, &name)
@@ -44,13 +47,13 @@ impl Jobs {
             if remembered {
                 stopping::forget(&directory);
             }
-            return Err(Error::NotNow(job.id.to_string(), why));
+            return Err(not_now(why));
         }
         let all = keeper.savepoints(&entry.name);
         // It may be over by now and gone again.
         Ok(all.into_iter().find(|savepoint| savepoint.name == name).unwrap_or_else(|| Savepoint {
             name,
-            job: entry.name,
+            job: entry.name.clone(),
             state: SavepointState::InProgress,
             checkpoint: None,
             time: Some(now()),
@@ -63,7 +66,7 @@ impl Jobs {
     /// stores that this one has used. Those that came to nothing are told as long as this process knows the job.
     ///
     /// # Errors
-    /// [`Error::Unknown`], [`Error::NoCheckpoints`], [`Error::Keep`].
+    /// [`Error::Unknown`], [`Error::NoCheckpoints`], [`Error::Keep`], [`Error::NotNow`] as long as its store does not answer.
     pub fn savepoints(&self, key: &str) -> Result<Savepoints, Error> {
         let (name, place) = self.place(key)?;
         let savepoints = match place {
@@ -144,6 +147,7 @@ impl Jobs {
         if let Ok((entry, keeper)) = self.kept(key)
             && !entry.job().state.is_terminal()
         {
+            keeper.ready().map_err(|why| Error::NotNow(key.to_owned(), why))?;
             return Ok((entry.name, Place::Running(keeper)));
         }
         let (name, store) = self.root(key)?;
@@ -157,7 +161,10 @@ impl Jobs {
     pub(super) fn root(&self, key: &str) -> Result<(PipelineName, Store), Error> {
         let (name, plain) = match self.find(key) {
             Ok(entry) => match &entry.handle {
-                Handle::Kept(keeper) => return Ok((entry.name, keeper.store().clone())),
+                Handle::Kept(keeper) => match keeper.store() {
+                    Some(store) => return Ok((entry.name, store.clone())),
+                    None => (entry.name, None),
+                },
                 Handle::Plain(_) if entry.has_checkpoints => (entry.name, None),
                 Handle::Plain(_) if entry.id.as_str() == key => return Err(Error::NoCheckpoints(entry.id)),
                 // One that was lost, or that took checkpoints in an earlier deployment.

@@ -4,7 +4,6 @@
 use std::fs;
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
-use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use flow_model::ids::SavepointName;
 
@@ -28,12 +27,6 @@ pub fn remember_cancel(directory: &Path) {
 /// Whether the job of this directory was canceled.
 pub fn is_canceled(directory: &Path) -> bool {
     directory.join(CANCELED).exists()
-}
-
-/// To be held from before [`remember`] until it is known whether the job stops with it.
-pub fn lock() -> MutexGuard<'static, ()> {
-    static ONE: Mutex<()> = Mutex::new(());
-    ONE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Remembers it, whatever happens to this process. False if one is remembered already: a job stops with one only.

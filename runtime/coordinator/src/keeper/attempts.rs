@@ -78,7 +78,7 @@ impl Driver {
             incarnation,
             attempt,
             from: from.map(|from| Arc::new(*from)),
-            store: self.kept.store.clone(),
+            store: self.store.clone(),
             log: self.shared.log.clone(),
             dead_letter: self.kept.dead_letter.clone(),
             anew: false,

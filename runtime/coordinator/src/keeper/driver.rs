@@ -6,7 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, SendError, Sender};
 use std::time::{Duration, Instant};
 
 use flow_model::api::JobState;
-use flow_model::checkpoint::{Attempt, CheckpointId, Head, Incarnation, Manifest, ObjectName};
+use flow_model::checkpoint::{Attempt, CheckpointId, Incarnation, Manifest, ObjectName};
 use flow_model::ids::SavepointName;
 use flow_protocol::Job;
 use flow_protocol::job::{Action, End, Event, Failure, Level, State};
@@ -19,7 +19,7 @@ use flow_worker::{JobHandle, Settling, TaskError};
 use super::head::{self, Found};
 use super::{Kept, Shared, Status, documents, settings, shown, unix_ms};
 
-/// How long a deletion that was not answered waits before it is sent again.
+/// How long a deletion that was not answered waits before it is sent again, at first.
 const AGAIN: Duration = Duration::from_millis(200);
 /// How often the thread looks at the clock when nothing happens.
 const IDLE: Duration = Duration::from_secs(60);
@@ -40,6 +40,8 @@ pub(super) enum Message {
     Deployed(Attempt, Result<JobHandle, flow_worker::Error>),
     /// The sinks of an attempt that only writes what is owed are open, or could not be opened.
     Settling(Attempt, Result<Settling, flow_worker::Error>),
+    /// Somebody wants to know whether it does what it is asked for.
+    Ready(Done),
     /// Somebody asks for a checkpoint.
     Checkpoint(Answer),
     /// Somebody asks for a savepoint; whether the job is to end with it.
@@ -48,14 +50,18 @@ pub(super) enum Message {
     GiveUp(SavepointName, Done),
     /// The store does not answer: why.
     Away(String),
-    /// What became of asking the store for HEAD.
-    Found(Box<Found>),
+    /// The store, the job's root in it, and HEAD; or why they can't be had.
+    Found(Box<Result<(Store, Store, Found), String>>),
     /// The process ends.
     Leave,
 }
 
 pub(super) struct Driver {
     pub(super) kept: Kept,
+    /// The store, above the roots of jobs.
+    pub(super) root: Store,
+    /// The job's root in it.
+    pub(super) store: Store,
     job: Job,
     pub(super) shared: Arc<Shared>,
     pub(super) messages: Sender<Message>,
@@ -79,16 +85,19 @@ pub(super) struct Driver {
 impl Driver {
     pub(super) fn new(
         kept: Kept,
-        head: Option<(Head, String)>,
+        (root, store): (Store, Store),
+        head: Found,
         shared: Arc<Shared>,
         messages: Sender<Message>,
         on_end: OnEnd,
     ) -> Driver {
         let checkpointing = kept.checked.pipeline().checkpoint.clone().expect("a job without checkpoints is not kept");
         let at = (fastrand::u128(..), unix_ms());
-        let (job, begun) = Job::new(settings(&kept, &checkpointing), kept.beginning.clone(), at, head);
+        let (job, begun) = Job::new(settings(&kept, &store, &checkpointing), kept.beginning.clone(), at, head);
         Driver {
             kept,
+            root,
+            store,
             job,
             shared,
             messages,
@@ -137,6 +146,10 @@ impl Driver {
             Message::Event(event) => event,
             Message::Deployed(attempt, deployed) => return self.deployed(attempt, deployed),
             Message::Settling(attempt, opened) => return self.settles(attempt, opened),
+            Message::Ready(done) => {
+                _ = done.send(Ok(()));
+                return;
+            }
             Message::Checkpoint(answer) => {
                 self.questions += 1;
                 self.asked.insert(self.questions, answer);
@@ -251,7 +264,7 @@ impl Driver {
             Action::ReadHead => {
                 let shared = self.shared.clone();
                 self.beside(|store, tell| async move {
-                    tell(match head::read(&store, None, &shared, |_| {}).await {
+                    tell(match head::read(&store, &shared, |_| {}).await {
                         Ok(found) => Event::HeadRead(Box::new(found)),
                         Err(why) => Event::HeadUnreadable(why),
                     });
@@ -266,9 +279,11 @@ impl Driver {
             }
             Action::Delete(objects) => self.beside(|store, tell| async move {
                 failpoint::reach(Point::Deletion);
+                let mut pause = AGAIN;
                 while let Err(error) = store.delete(objects.iter().map(ObjectName::as_str)).await {
                     tracing::warn!("deleting in {}: {error}", store.place());
-                    tokio::time::sleep(AGAIN).await;
+                    tokio::time::sleep(pause).await;
+                    pause = (2 * pause).min(IDLE);
                 }
                 failpoint::reach(Point::Deleted);
                 tell(Event::Deleted);
@@ -355,7 +370,7 @@ impl Driver {
     ) {
         let messages = self.messages.clone();
         let tell = Box::new(move |event| _ = messages.send(Message::Event(event)));
-        self.kept.store.spawn(work(self.kept.store.clone(), tell));
+        self.store.spawn(work(self.store.clone(), tell));
     }
 
     fn load(&self, incarnation: Incarnation, checkpoint: CheckpointId) {

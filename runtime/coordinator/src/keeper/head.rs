@@ -1,49 +1,64 @@
 //! HEAD, asked for and swapped until the store answers; people are told of the trouble.
 
+use std::pin::Pin;
 use std::time::{Duration, Instant};
 
 use flow_model::checkpoint::Head;
 use flow_protocol::head::Answer;
 use flow_store::Store;
 
-use super::{Error, Prove, Shared, documents};
+use super::{Error, Open, Shared, documents};
 
 /// How long it is before HEAD is read or swapped again.
 const AGAIN: Duration = Duration::from_millis(200);
-/// The same after an error that people are told of.
+/// The same after errors that people are told of.
 const LATER: Duration = Duration::from_secs(1);
 /// How long a HEAD that is none, or that nobody lets us read, may stay so: somebody may be mending it.
 const UNREADABLE: Duration = Duration::from_secs(30);
 
-/// HEAD with its version, if there is one; or why it can't be read.
-pub(super) type Found = Result<Option<(Head, String)>, String>;
+/// HEAD with its version, if there is one.
+pub(super) type Found = Option<(Head, String)>;
 
-/// Reads HEAD, again and again as long as that may help, from a store that is to `prove` itself first. `trouble` is called with each
-/// error of those.
-pub(super) async fn read(store: &Store, prove: Option<Prove>, shared: &Shared, trouble: impl Fn(&Error)) -> Found {
-    let mut unreadable = None;
-    loop {
-        let error = match once(store, prove.as_ref()).await {
-            Ok(found) => {
-                shared.head_well();
-                return Ok(found);
-            }
-            Err(error) => error,
-        };
-        if is_hopeless(&mut unreadable, error.is_retryable(), Instant::now()) {
-            return Err(error.to_string());
-        }
-        shared.head_trouble(&error.to_string());
-        trouble(&error);
-        tokio::time::sleep(AGAIN).await;
-    }
+/// One try, if it was one.
+type Once<'a, T> = Pin<Box<dyn Future<Output = Option<Result<T, Error>>> + Send + 'a>>;
+
+/// Opens the store that HEAD is in. `trouble` is called with each error that passes.
+///
+/// # Errors
+/// Why it can't be, if that does not pass.
+pub(super) async fn open(open: &Open, shared: &Shared, trouble: impl Fn(&Error)) -> Result<Store, String> {
+    again(shared, trouble, || Box::pin(async { open().await.map(|opened| opened.map_err(Error::from)) })).await
 }
 
-async fn once(store: &Store, prove: Option<&Prove>) -> Result<Option<(Head, String)>, Error> {
-    if let Some(prove) = prove {
-        prove().await?;
+/// Reads HEAD. `trouble` is called with each error that passes.
+///
+/// # Errors
+/// Why it can't be, if that does not pass.
+pub(super) async fn read(store: &Store, shared: &Shared, trouble: impl Fn(&Error)) -> Result<Found, String> {
+    again(shared, trouble, || Box::pin(async { Some(documents::read_head(store).await) })).await
+}
+
+/// Tries something again and again as long as that may help.
+async fn again<'a, T>(shared: &Shared, trouble: impl Fn(&Error), once: impl Fn() -> Once<'a, T>) -> Result<T, String> {
+    let (mut unreadable, mut pause) = (None, AGAIN);
+    loop {
+        match once().await {
+            Some(Ok(done)) => {
+                shared.head_well();
+                return Ok(done);
+            }
+            Some(Err(error)) if is_hopeless(&mut unreadable, error.is_retryable(), Instant::now()) => {
+                return Err(error.to_string());
+            }
+            Some(Err(error)) => {
+                shared.head_trouble(&error.to_string());
+                trouble(&error);
+                pause = (2 * pause).min(LATER);
+            }
+            None => {}
+        }
+        tokio::time::sleep(pause).await;
     }
-    documents::read_head(store).await
 }
 
 /// Asks for one swap. What was not answered comes after a pause.

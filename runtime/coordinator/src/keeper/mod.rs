@@ -18,7 +18,7 @@ mod waiting;
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use flow_model::api::{Checkpoint, CheckpointSummary, JobState, Savepoint};
@@ -39,8 +39,8 @@ use driver::{Driver, Message};
 use history::History;
 use savepoints::Savepoints;
 pub(crate) use savepoints::completed;
-pub use waiting::Prove;
 use waiting::Waiting;
+pub use waiting::{Awaited, Open, Opening};
 
 /// What is known of a job that is kept.
 #[derive(Debug, Clone)]
@@ -63,6 +63,8 @@ struct Shared {
     savepoints: Mutex<Savepoints>,
     log: Arc<JobLog>,
     plan: Plan,
+    /// The job's root in its store, once HEAD was read there.
+    store: OnceLock<Store>,
     /// HEAD could not be read or written when that was last tried, and people were told.
     head_trouble: AtomicBool,
 }
@@ -70,8 +72,8 @@ struct Shared {
 impl Shared {
     /// HEAD can't be read or written for now: people are told once, until it can be.
     fn head_trouble(&self, what: &str) {
-        tracing::warn!("{what}");
         if !self.head_trouble.swap(true, SeqCst) {
+            tracing::warn!(job = %self.plan.pipeline, "{what}; trying again");
             self.log.add(flow_worker::log::Level::Warn, None, format!("{what}; trying again"));
         }
     }
@@ -83,9 +85,12 @@ impl Shared {
 
     /// Nothing comes after this.
     fn over(&self, status: Status) {
+        let mut current = self.status();
         self.log.add(flow_worker::log::Level::Info, None, format!("job is {}", status.state));
+        *current = status;
+        // Whoever reads its end asks for its state.
         self.log.close();
-        *self.status() = status;
+        drop(current);
         self.over.notify_all();
     }
 
@@ -114,10 +119,6 @@ pub struct Kept {
     pub checked: Arc<Checked>,
     /// Who runs it.
     pub worker: Arc<Worker>,
-    /// The store, above the roots of jobs.
-    pub root: Store,
-    /// The job's root in it.
-    pub store: Store,
     /// A first deployment, or one that goes on.
     pub beginning: Beginning,
     /// Where this process is, for people.
@@ -140,7 +141,6 @@ pub struct Stop {
 #[derive(Clone)]
 pub struct Keeper {
     shared: Arc<Shared>,
-    store: Store,
     messages: Sender<Message>,
 }
 
@@ -149,10 +149,13 @@ impl Keeper {
     ///
     /// # Errors
     /// HEAD can't be read, or is another process's; there is no room for a thread.
-    pub fn start(kept: Kept, on_end: impl FnOnce(&Status) + Send + 'static) -> Result<Keeper, Error> {
-        let head = kept.store.block_on(documents::read_head(&kept.store))?;
+    pub fn start(kept: Kept, root: Store, on_end: impl FnOnce(&Status) + Send + 'static) -> Result<Keeper, Error> {
+        let store = root.below(kept.checked.pipeline().name.as_str())?;
+        let head = store.block_on(documents::read_head(&store))?;
         let (keeper, inbox) = Keeper::new(&kept, JobState::Running);
-        let driver = Driver::new(kept, head, keeper.shared.clone(), keeper.messages.clone(), Box::new(on_end));
+        _ = keeper.shared.store.set(store.clone());
+        let (shared, messages) = (keeper.shared.clone(), keeper.messages.clone());
+        let driver = Driver::new(kept, (root, store), head, shared, messages, Box::new(on_end));
         if let State::Over(End::Refused(why)) = driver.state() {
             return Err(Error::Refused(why));
         }
@@ -160,22 +163,30 @@ impl Keeper {
         Ok(keeper)
     }
 
-    /// The same of a job that an earlier process ran: it waits as long as its store does not answer, which is asked by `prove` first.
-    /// `canceled` if its user wants it stopped. `on_end` is not called either if it can't go on as things are.
+    /// The same of a job that an earlier process ran: it waits as long as its store does not answer. `on_end` is not called either if
+    /// it can't go on as things are.
     ///
     /// # Errors
     /// There is no room for a thread.
     pub fn resume(
         kept: Kept,
-        canceled: bool,
-        prove: Prove,
+        awaited: Awaited,
         on_end: impl FnOnce(&Status) + Send + 'static,
     ) -> Result<Keeper, Error> {
         let (keeper, inbox) = Keeper::new(&kept, JobState::Restarting);
         let (shared, messages) = (keeper.shared.clone(), keeper.messages.clone());
-        let waiting =
-            Waiting { kept, canceled, asked: Vec::new(), away: None, shared, messages, on_end: Box::new(on_end) };
-        thread(move || waiting.run(&inbox, prove))?;
+        let Awaited { open, place, runtime, canceled } = awaited;
+        let waiting = Waiting {
+            kept,
+            place,
+            canceled,
+            asked: Vec::new(),
+            away: None,
+            shared,
+            messages,
+            on_end: Box::new(on_end),
+        };
+        thread(move || waiting.run(&inbox, (runtime, open)))?;
         Ok(keeper)
     }
 
@@ -189,9 +200,10 @@ impl Keeper {
             savepoints: Mutex::default(),
             log: Arc::default(),
             plan: kept.checked.plan().clone(),
+            store: OnceLock::new(),
             head_trouble: AtomicBool::new(false),
         });
-        (Keeper { shared, store: kept.store.clone(), messages }, inbox)
+        (Keeper { shared, messages }, inbox)
     }
 
     /// What it is doing.
@@ -229,6 +241,17 @@ impl Keeper {
         self.tell(Message::Leave);
     }
 
+    /// Waits until it is known whether the job does what it is asked for: some seconds at most.
+    ///
+    /// # Errors
+    /// Why it does not.
+    pub fn ready(&self) -> Result<(), String> {
+        let (done, answered) = channel();
+        self.tell(Message::Ready(done));
+        // One that is over still tells what it has.
+        answered.recv().unwrap_or(Ok(()))
+    }
+
     /// Wants a checkpoint as soon as one may begin. It counts when this one does, or a later one.
     ///
     /// # Errors
@@ -264,9 +287,9 @@ impl Keeper {
         self.shared.savepoints().newest_first(job)
     }
 
-    /// The job's root in the store.
-    pub(crate) fn store(&self) -> &Store {
-        &self.store
+    /// The job's root in the store, if HEAD was read there.
+    pub(crate) fn store(&self) -> Option<&Store> {
+        self.shared.store.get()
     }
 
     /// Its checkpoints in short.
@@ -314,7 +337,7 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn settings(kept: &Kept, checkpointing: &Checkpointing) -> flow_protocol::job::Settings {
+fn settings(kept: &Kept, store: &Store, checkpointing: &Checkpointing) -> flow_protocol::job::Settings {
     let pipeline = kept.checked.pipeline();
     flow_protocol::job::Settings {
         pipeline: pipeline.name.clone(),
@@ -334,7 +357,7 @@ fn settings(kept: &Kept, checkpointing: &Checkpointing) -> flow_protocol::job::S
         },
         retained: checkpointing.retain as usize,
         leader: kept.leader.clone(),
-        head: documents::head_place(&kept.store),
+        head: documents::head_place(store),
         cluster: None,
     }
 }

@@ -2,24 +2,45 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
+use std::time::{Duration, Instant};
 
 use flow_model::api::JobState;
-use flow_model::checkpoint::Head;
+use flow_model::ids::PipelineName;
 use flow_protocol::job::Event;
 use flow_store::Store;
 use flow_worker::TaskError;
 use flow_worker::log::Level;
+use tokio::runtime::Handle;
 
 use super::driver::{Driver, Message, OnEnd};
-use super::{Error, Kept, Shared, Status, Stop, head, unix_ms};
+use super::{Error, Kept, Shared, Status, Stop, documents, head, unix_ms};
 
-/// Finds out whether a store does what jobs need.
-pub type Prove = Box<dyn Fn() -> Pin<Box<dyn Future<Output = Result<(), flow_store::Error>> + Send>> + Send + Sync>;
+/// Who asks is told after this that the store has not answered.
+const PATIENCE: Duration = Duration::from_secs(5);
+
+/// Opens a store that does what jobs need; nothing if somebody else is at it.
+pub type Open = Box<dyn Fn() -> Opening + Send + Sync>;
+/// See [`Open`].
+pub type Opening = Pin<Box<dyn Future<Output = Option<Result<Store, flow_store::Error>>> + Send>>;
+
+/// What a job waits for.
+pub struct Awaited {
+    /// The store, above the roots of jobs.
+    pub open: Open,
+    /// Where that is, for people.
+    pub place: String,
+    /// Carries out what is asked of it.
+    pub runtime: Handle,
+    /// Its user wants it stopped.
+    pub canceled: bool,
+}
 
 /// A job that waits.
 pub(super) struct Waiting {
     pub(super) kept: Kept,
+    /// Where its store is, for people.
+    pub(super) place: String,
     /// Its user wants it stopped.
     pub(super) canceled: bool,
     /// What the job is asked for, until the store is known not to answer.
@@ -33,20 +54,35 @@ pub(super) struct Waiting {
 
 impl Waiting {
     /// Asks the store until it answers, then keeps the job.
-    pub(super) fn run(mut self, inbox: &Receiver<Message>, prove: Prove) {
+    pub(super) fn run(mut self, inbox: &Receiver<Message>, (runtime, open): (Handle, Open)) {
         if self.canceled {
             self.cancel();
         }
-        self.kept.store.spawn(ask(self.kept.store.clone(), prove, self.shared.clone(), self.messages.clone()));
-        while let Ok(message) = inbox.recv() {
+        let name = self.kept.checked.pipeline().name.clone();
+        let asking = runtime.spawn(ask(name, open, self.shared.clone(), self.messages.clone()));
+        let begun = Instant::now();
+        loop {
+            let left = if self.away.is_none() { PATIENCE.saturating_sub(begun.elapsed()) } else { Duration::MAX };
+            let message = match inbox.recv_timeout(left) {
+                Ok(message) => message,
+                Err(RecvTimeoutError::Timeout) => {
+                    Message::Away(format!("{} has not answered for {} s", self.place, PATIENCE.as_secs()))
+                }
+                Err(RecvTimeoutError::Disconnected) => return,
+            };
             match message {
                 Message::Found(found) => match *found {
-                    Ok(head) => return self.found(head, inbox),
+                    Ok((root, store, head)) => return self.found(root, store, head, inbox),
                     Err(why) => return self.fail(&why),
                 },
                 Message::Away(why) => self.away(why),
-                Message::Checkpoint(_) | Message::Savepoint(..) | Message::GiveUp(..) => self.asked(message),
-                Message::Leave => return self.over(JobState::Canceled, None),
+                Message::Ready(_) | Message::Checkpoint(_) | Message::Savepoint(..) | Message::GiveUp(..) => {
+                    self.asked(message);
+                }
+                Message::Leave => {
+                    asking.abort();
+                    return self.over(JobState::Canceled, None);
+                }
                 Message::Event(Event::Cancel) => self.cancel(),
                 // Nothing runs that could tell anything.
                 Message::Event(_) | Message::Deployed(..) | Message::Settling(..) => {}
@@ -57,7 +93,7 @@ impl Waiting {
     fn cancel(&mut self) {
         self.canceled = true;
         self.shared.status().state = JobState::Canceling;
-        let text = format!("is canceled as soon as {} answers", self.kept.store.place());
+        let text = format!("is canceled as soon as {} answers", self.place);
         self.shared.log.add(Level::Info, None, text);
     }
 
@@ -73,17 +109,17 @@ impl Waiting {
         let why = format!("the job waits for its store since flowd started: {why}; ask again when it runs");
         match message {
             Message::Checkpoint(answer) => _ = answer.send(Err(why)),
-            Message::Savepoint(_, _, done) | Message::GiveUp(_, done) => _ = done.send(Err(why)),
+            Message::Ready(done) | Message::Savepoint(_, _, done) | Message::GiveUp(_, done) => _ = done.send(Err(why)),
             _ => {}
         }
     }
 
-    fn found(mut self, head: Option<(Head, String)>, inbox: &Receiver<Message>) {
+    fn found(mut self, root: Store, store: Store, head: head::Found, inbox: &Receiver<Message>) {
         // It may be put back, or be where nobody looked: on a disk that is not mounted.
         let Some(head) = head else {
-            let place = self.kept.store.place();
-            return self.fail(&format!("there is no HEAD of it in {place}"));
+            return self.fail(&format!("there is no {}", documents::head_place(&store)));
         };
+        _ = self.shared.store.set(store.clone());
         self.shared.status().error = None;
         // They are the first that are handled: no attempt begins before.
         if let Some(Stop { savepoint: name, .. }) = &self.kept.stop {
@@ -98,7 +134,7 @@ impl Waiting {
             self.tell(Message::Event(Event::Cancel));
         }
         std::mem::take(&mut self.asked).into_iter().for_each(|message| self.tell(message));
-        Driver::new(self.kept, Some(head), self.shared, self.messages, self.on_end).run(inbox);
+        Driver::new(self.kept, (root, store), Some(head), self.shared, self.messages, self.on_end).run(inbox);
     }
 
     fn tell(&self, message: Message) {
@@ -119,8 +155,14 @@ impl Waiting {
 }
 
 /// Asks the store until it answers.
-async fn ask(store: Store, prove: Prove, shared: Arc<Shared>, messages: Sender<Message>) {
-    let away = |error: &Error| _ = messages.send(Message::Away(error.to_string()));
-    let found = head::read(&store, Some(prove), &shared, away).await;
+async fn ask(job: PipelineName, open: Open, shared: Arc<Shared>, messages: Sender<Message>) {
+    let found = async {
+        let away = |error: &Error| _ = messages.send(Message::Away(error.to_string()));
+        let root = head::open(&open, &shared, away).await?;
+        let store = root.below(job.as_str()).map_err(|error| error.to_string())?;
+        let head = head::read(&store, &shared, away).await?;
+        Ok((root, store, head))
+    };
+    let found = found.await;
     _ = messages.send(Message::Found(Box::new(found)));
 }

@@ -92,9 +92,11 @@ fn a_head_that_was_deleted_is_named_and_goes_on_where_it_is_put_back() {
     let (job, place) = with_checkpoints(&flowd);
     let (head, away) = (place.join("HEAD"), flowd.path("HEAD"));
     fs::rename(&head, &away).expect("it is there");
-    // A swap that had begun before may bring it back.
-    std::thread::sleep(std::time::Duration::from_millis(20));
-    _ = fs::rename(&head, &away);
+    flowd.until(&job, |description| {
+        // A swap that had begun before may bring it back.
+        _ = fs::rename(&head, &away);
+        state(description) == "failed"
+    });
     fails_naming(&flowd, &job, &["/made-up/HEAD was deleted", "put it back", "--take-over", "begins with nothing"]);
     assert!(!head.exists(), "it is not made anew");
     fs::rename(&away, &head).expect("it is there");
@@ -102,6 +104,67 @@ fn a_head_that_was_deleted_is_named_and_goes_on_where_it_is_put_back() {
     assert_eq!(called.code, 0, "{}", called.stderr);
     flowd.until("made-up", |description| counted(description, "in", "records-out") > 0);
     assert_eq!(self::head(&place).expect("there is one")["origin"]["job"], "made-up", "it goes on");
+}
+
+/// What is not there when the daemon starts may be there when another one does: the job is not given up, but by who says so.
+#[test]
+fn a_job_whose_head_is_not_there_waits_for_another_start() {
+    let mut flowd = Flowd::new();
+    let (job, place) = with_checkpoints(&flowd);
+    let (head, away) = (place.join("HEAD"), flowd.path("HEAD"));
+    let again = |flowd: &mut Flowd| {
+        flowd.kill();
+        flowd.start_again();
+    };
+    flowd.kill();
+    fs::rename(&head, &away).expect("it is there");
+    flowd.start_again();
+    fails_naming(&flowd, &job, &["there is no ", "/made-up/HEAD", "start flowd again"]);
+    for command in [&["checkpoint", "now"][..], &["stop", "--savepoint"]] {
+        let called = flowd.ctl(&[command, &[&job]].concat());
+        assert!(called.code != 0 && called.stderr.contains("has already ended"), "{command:?}: {}", called.stderr);
+    }
+    again(&mut flowd);
+    fails_naming(&flowd, &job, &["there is no "]);
+    fs::rename(&away, &head).expect("it is there");
+    again(&mut flowd);
+    flowd.until(&job, |description| counted(description, "in", "records-out") > 0);
+    // Once more, and this time its user wants it no more.
+    flowd.kill();
+    fs::rename(&head, &away).expect("it is there");
+    flowd.start_again();
+    fails_naming(&flowd, &job, &["there is no "]);
+    let called = flowd.ctl(&["cancel", &job]);
+    assert_eq!(called.code, 0, "{}", called.stderr);
+    fs::rename(&away, &head).expect("it is there");
+    again(&mut flowd);
+    let ended = flowd.ended(&job);
+    assert_eq!(state(&ended), "canceled", "{ended:#}");
+}
+
+#[test]
+fn a_job_that_waits_for_another_start_ends_when_its_name_is_deployed_elsewhere() {
+    let mut flowd = Flowd::new();
+    let (job, place) = with_checkpoints(&flowd);
+    flowd.kill();
+    fs::rename(place.join("HEAD"), flowd.path("HEAD")).expect("it is there");
+    flowd.start_again();
+    fails_naming(&flowd, &job, &["there is no "]);
+    let elsewhere = flowd.path("elsewhere").display().to_string();
+    let other = flowd.deploy(
+        "made-up",
+        &format!(
+            "checkpoint: {{interval: 50ms, to: '{elsewhere}'}}\n\
+             sources:\n  in: {{generator: {{rate: 2000, keys: 100}}}}\n\
+             sinks:\n  out: {{blackhole: {{}}, from: in}}\n"
+        ),
+    );
+    fs::rename(flowd.path("HEAD"), place.join("HEAD")).expect("it is there");
+    flowd.kill();
+    flowd.start_again();
+    flowd.until(&other, |description| state(description) == "running");
+    let jobs = flowd.json(&["list"]);
+    assert_eq!(jobs["jobs"].as_array().map(Vec::len), Some(1), "{jobs:#}");
 }
 
 #[test]

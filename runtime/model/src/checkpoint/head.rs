@@ -140,12 +140,15 @@ impl Head {
         }
     }
 
-    /// That of the job's next life. The latest checkpoint of this one becomes the savepoint [`PREVIOUS`]; savepoints stay.
+    /// That of the job's next life. The latest checkpoint of this one becomes the savepoint [`PREVIOUS`], unless it only has what it began
+    /// with and there is one already; savepoints stay.
     pub fn next_life(&self, leader: String, incarnation: Incarnation, origin: Option<Origin>, now: u64) -> Head {
         let mut next = Head::new(self.term + 1, leader, incarnation, String::new());
         next.savepoints = self.savepoints.clone();
-        if let Some(checkpoint) = self.latest {
-            next.savepoints.retain(|savepoint| savepoint.name.as_str() != PREVIOUS);
+        let is_previous = |savepoint: &Savepoint| savepoint.name.as_str() == PREVIOUS;
+        let came_to_nothing = |latest| latest == CheckpointId::ADOPTED && self.savepoints.iter().any(is_previous);
+        if let Some(checkpoint) = self.latest.filter(|latest| !came_to_nothing(*latest)) {
+            next.savepoints.retain(|savepoint| !is_previous(savepoint));
             let name = SavepointName::new(PREVIOUS).expect("it is a name");
             next.savepoints.push(Savepoint { name, incarnation: self.incarnation.clone(), checkpoint, time: now });
         }
@@ -172,5 +175,32 @@ impl Head {
     /// [`Error::Format`] for one of a future version, [`Error::Document`] for what is no HEAD.
     pub fn from_bytes(bytes: &[u8]) -> Result<Head, Error> {
         super::manifest::read(bytes, "HEAD", FORMAT)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_end_of_the_last_life_that_came_to_something_is_kept() {
+        let next = |head: &Head, life| head.next_life("b".to_owned(), Incarnation::of(life), None, 1);
+        let previous = |head: &Head| {
+            let name = SavepointName::new(PREVIOUS).expect("it is a name");
+            head.savepoint(&name).map(|savepoint| (savepoint.incarnation.clone(), savepoint.checkpoint))
+        };
+        let mut first = Head::new(1, "a".to_owned(), Incarnation::of(1), String::new());
+        assert_eq!(previous(&next(&first, 2)), None, "it had no checkpoint");
+        // What it began with is all that there is.
+        first.latest = Some(CheckpointId::ADOPTED);
+        assert_eq!(previous(&next(&first, 2)), Some((Incarnation::of(1), CheckpointId::ADOPTED)));
+        first.latest = Some(CheckpointId(7));
+        let mut second = next(&first, 2);
+        assert_eq!(previous(&second), Some((Incarnation::of(1), CheckpointId(7))));
+        // It began with something older, and came to nothing.
+        second.latest = Some(CheckpointId::ADOPTED);
+        assert_eq!(previous(&next(&second, 3)), Some((Incarnation::of(1), CheckpointId(7))));
+        second.latest = Some(CheckpointId(9));
+        assert_eq!(previous(&next(&second, 3)), Some((Incarnation::of(2), CheckpointId(9))));
     }
 }

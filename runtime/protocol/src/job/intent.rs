@@ -230,6 +230,9 @@ impl Job {
         }
         self.latest = Some(manifest);
         self.sweep();
+        // As long as one is not known, nothing can be deleted.
+        let again = std::mem::take(&mut self.unread).into_iter();
+        self.actions.extend(again.map(|(life, checkpoint)| Action::LoadManifest(life, checkpoint)));
         self.settle_before_the_end();
         if self.deleting == 0 {
             self.delete_garbage();

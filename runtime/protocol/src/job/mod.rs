@@ -168,6 +168,8 @@ pub struct Job {
     /// What attempts have learned of how long checkpoints take.
     patience: Patience,
     retention: Retention,
+    /// Checkpoints that HEAD names and that could not be read for now.
+    unread: Vec<(Incarnation, CheckpointId)>,
     /// What former lives left was looked for.
     swept: bool,
     now: Time,
@@ -207,6 +209,7 @@ impl Job {
             failures: Failures::default(),
             patience,
             retention,
+            unread: Vec::new(),
             swept: false,
             now,
             asked: Vec::new(),
@@ -325,6 +328,9 @@ impl Job {
         if self.goal.is_some() {
             return self.start_to_settle(incarnation, attempt);
         }
+        if self.canceled {
+            return self.tell_end(End::Canceled);
+        }
         if self.find.take_if(|find| *find == attempt).is_some() {
             return self.start_to_find(incarnation, attempt);
         }
@@ -361,6 +367,9 @@ impl Job {
             match loaded {
                 Ok(manifest) => self.retention.add(&manifest),
                 Err(failure) => {
+                    if failure.kind != restart::Kind::Fatal {
+                        self.unread.push((life.clone(), checkpoint));
+                    }
                     let text = format!("checkpoint {checkpoint}, which is retained, can't be read: {}", failure.reason);
                     self.tell(Level::Warn, text);
                 }
@@ -549,6 +558,10 @@ impl Job {
 
     fn cancel(&mut self) {
         self.canceled = true;
+        // What is owed is known when the checkpoint that counts is read.
+        let comes_to_it = self.goal.is_none()
+            && self.latest.is_none()
+            && self.register.current().is_some_and(|head| head.latest.is_some());
         match &mut self.phase {
             Phase::Running(running) => running.cancel(self.now),
             Phase::Stopping(attempt, Then::Judge(_)) => {
@@ -566,6 +579,7 @@ impl Job {
                 let then = if is_end { Then::Goal } else { Then::End(End::Canceled) };
                 self.phase = Phase::Stopping(attempt, then);
             }
+            Phase::Leading | Phase::Loading(_) if comes_to_it => {}
             Phase::Leading | Phase::Loading(_) | Phase::Adopting | Phase::Pausing(_) => match self.goal {
                 Some(Goal::End(..)) => self.reached(),
                 Some(Goal::Begin(_) | Goal::Only(_)) => self.unsettled(End::Canceled),
