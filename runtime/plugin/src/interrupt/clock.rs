@@ -43,6 +43,7 @@ mod tests {
     fn another_thread_reads_work_and_not_sleep() {
         let (send, receive) = std::sync::mpsc::channel();
         let (done, wait) = std::sync::mpsc::channel::<()>();
+        let (idle, is_idle) = std::sync::mpsc::channel::<()>();
         let thread = std::thread::spawn(move || {
             let clock = ThreadClock::own();
             send.send(clock).expect("somebody listens");
@@ -50,14 +51,18 @@ mod tests {
             while clock.now() < Duration::from_millis(40) {
                 n = std::hint::black_box(n + 1);
             }
+            idle.send(()).expect("somebody listens");
             let _ = wait.recv();
         });
         let clock = receive.recv().expect("the thread sends its clock");
         while clock.now() < Duration::from_millis(40) {
             std::thread::yield_now();
         }
+        is_idle.recv().expect("it has worked enough");
+        let worked = clock.now();
         std::thread::sleep(Duration::from_millis(100));
-        assert!(clock.now() < Duration::from_millis(100), "waiting took {:?}", clock.now());
+        let waiting = clock.now() - worked;
+        assert!(waiting < Duration::from_millis(50), "waiting took {waiting:?}");
         drop(done);
         thread.join().expect("it ends");
         // The kernel lets those who join go on a little before it forgets the thread and its clock.
