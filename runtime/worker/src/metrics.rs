@@ -73,6 +73,8 @@ impl Subtask {
         let c = &*self.counters;
         let count = |of: &AtomicU64| of.load(Relaxed);
         let us = |of: &AtomicU64| of.load(Relaxed) / 1000;
+        // First, since it grows with what is busy: nobody is to see more of it than of that.
+        let cpu_us = us(&c.cpu_ns);
         Figures {
             records_in: count(&c.records_in),
             records_out: count(&c.records_out),
@@ -83,7 +85,7 @@ impl Subtask {
             busy_us: us(&c.busy_ns),
             backpressured_us: us(&c.backpressured_ns),
             idle_us: us(&c.idle_ns),
-            cpu_us: us(&c.cpu_ns),
+            cpu_us,
             calls: self.durations.get().map(|durations| durations.figures()),
             state: self.state.get().and_then(State::figures),
         }
