@@ -64,7 +64,9 @@ fn figures_tell_busy_from_idle_and_one_subtask_from_another() {
     let deadline = Instant::now() + Duration::from_secs(30);
     let metrics = loop {
         let metrics: Metrics = server.get("/jobs/endless/metrics").expect("a known job");
-        let has_come_far = |figures: &Figures| figures.records_out > 5 && figures.cpu_us > 0;
+        // A hundred records a second are little work: soon there was nothing to do nearly all the time.
+        let is_idle = |figures: &Figures| figures.idle_us > figures.busy_us;
+        let has_come_far = |figures: &Figures| figures.records_out > 5 && figures.cpu_us > 0 && is_idle(figures);
         if metrics.operators.iter().all(|operator| operator.subtasks.iter().all(has_come_far)) {
             break metrics;
         }
@@ -77,8 +79,7 @@ fn figures_tell_busy_from_idle_and_one_subtask_from_another() {
         for figures in &operator.subtasks {
             let passed = (metrics.now - metrics.job.submitted) * 1000;
             let Figures { busy_us, backpressured_us, idle_us, cpu_us, .. } = *figures;
-            // A hundred records a second are little work: nearly all the time there is nothing to do.
-            assert!(idle_us > busy_us && cpu_us <= busy_us, "{figures:?}");
+            assert!(cpu_us <= busy_us, "{figures:?}");
             assert!(busy_us + backpressured_us + idle_us <= passed + 20_000, "{figures:?} in {passed} us");
         }
     }
