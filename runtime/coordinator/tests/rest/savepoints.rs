@@ -4,7 +4,8 @@ use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use flow_model::api::{
-    Checked, Job, JobState, Jobs, RefusalCode, Savepoint, SavepointDetail, SavepointState, Savepoints, part,
+    Checked, Description, Job, JobState, Jobs, RefusalCode, Savepoint, SavepointDetail, SavepointState, Savepoints,
+    part,
 };
 use serde_json::json;
 
@@ -59,6 +60,13 @@ fn one_is_taken_looked_at_and_given_up() {
     assert_eq!((asked.name.as_str(), asked.job.as_str()), ("a", "counting"));
     let a = over(&server, "counting", "a");
     assert_eq!((a.state, a.bytes), (SavepointState::Completed, Some(0)), "{a:?}");
+    // Something is read between the two.
+    let read = || server.get::<Description>("/jobs/counting").expect("it runs").operators[0].figures.records_out;
+    let (before, deadline) = (read(), Instant::now() + Duration::from_secs(30));
+    while read() == before {
+        assert!(Instant::now() < deadline, "the job stands still");
+        sleep(Duration::from_millis(5));
+    }
     // Without a word about its name it gets one.
     let asked: Savepoint = server.post("/jobs/counting/savepoints").expect("it takes one");
     let named = over(&server, "counting", asked.name.as_str());
