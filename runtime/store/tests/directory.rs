@@ -182,7 +182,7 @@ fn a_stopped_neighbour_with_the_lock_is_named() {
     let error = runtime.block_on(store.swap("HEAD", None, "x")).expect_err("the lock is held");
     assert!(matches!(error, Error::Busy { .. }) && error.is_retryable(), "{error:?}");
     assert!(error.to_string().contains("another process holds the lock"), "{error}");
-    assert!((10..15).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
+    assert!((10..60).contains(&begun.elapsed().as_secs()), "{:?}", begun.elapsed());
     // Reading and writing elsewhere goes on.
     runtime.block_on(store.put("other", "x")).expect("written");
     let waiting = store.clone();

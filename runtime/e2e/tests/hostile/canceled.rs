@@ -28,7 +28,7 @@ sinks:
     let begun = Instant::now();
     let called = flowd.ctl(&["cancel", &job, "--wait"]);
     assert_eq!((called.code, called.stdout), (0, format!("{job} canceled\n")), "{}", called.stderr);
-    assert!(begun.elapsed() < Duration::from_secs(10), "the call went on for {:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(60), "the call went on for {:?}", begun.elapsed());
     let description = flowd.describe(&job);
     assert_eq!((state(&description), &description["error"]), ("canceled", &serde_json::Value::Null));
     assert_eq!(counter(&description, "evil", "rejected"), 0);

