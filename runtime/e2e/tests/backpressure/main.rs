@@ -44,20 +44,22 @@ sinks:
     let begun = Instant::now();
     let called = flowd.ctl(&["cancel", &job, "--wait"]);
     assert_eq!(called.code, 0, "{}", called.stderr);
-    assert!(begun.elapsed() < Duration::from_secs(5), "a full pipe holds the cancel up");
+    assert!(begun.elapsed() < Duration::from_secs(60), "a full pipe holds the cancel up");
 }
 
 /// Waits until the source has stopped, and says where.
 fn stops(flowd: &Flowd, made: impl Fn(&Flowd) -> u64) -> u64 {
     let begun = Instant::now();
-    let mut last = made(flowd);
+    let (mut last, mut still) = (made(flowd), 0);
     loop {
         sleep(Duration::from_millis(500));
+        // A machine with much to do may let all of it rest for a moment.
         match made(flowd) {
-            now if now == last => return now,
-            now => last = now,
+            now if now == last && still == 2 => return now,
+            now if now == last => still += 1,
+            now => (last, still) = (now, 0),
         }
-        assert!(begun.elapsed() < Duration::from_secs(30), "the source does not stop: {last} records");
+        assert!(begun.elapsed() < Duration::from_secs(120), "the source does not stop: {last} records");
     }
 }
 
