@@ -33,9 +33,14 @@ fn upload(flowd: &Flowd, length: &str, is_chunked: bool) -> String {
     socket.write_all(head.as_bytes()).expect("it reads");
     let mut reader = socket.try_clone().expect("a socket");
     let answer = thread::spawn(move || {
-        let mut answer = Vec::new();
-        // Until it closes, however it does.
-        _ = reader.read_to_end(&mut answer);
+        let (mut answer, mut piece) = (Vec::new(), [0; 4096]);
+        // To the end of its JSON, or until it closes, however it does: by itself it waits for another request first.
+        while !answer.ends_with(b"}") {
+            match reader.read(&mut piece) {
+                Ok(length) if length > 0 => answer.extend(&piece[..length]),
+                _ => break,
+            }
+        }
         String::from_utf8_lossy(&answer).into_owned()
     });
     let first = b"--b\r\ncontent-disposition: form-data; name=\"big\"\r\n\r\n";
