@@ -110,7 +110,7 @@ fn garbage_and_silent_clients_leave_the_job_alone() {
     sleep(Duration::from_secs(2));
     let (passed, after) = (begun.elapsed(), counter(&flowd.describe(&job), "out", "records-out"));
     let expected = passed.as_millis() as u64;
-    assert!(after - before > expected / 2, "{} records in {passed:?} of 1000 a second", after - before);
+    assert!(after - before > expected / 8, "{} records in {passed:?} of 1000 a second", after - before);
     assert_eq!(flowd.describe(&job)["state"], "running");
     drop(silent);
     assert!(!flowd.log().contains("panicked"), "{}", flowd.log());
