@@ -80,7 +80,7 @@ fn lag_and_dead_letters_and_calls() {
     );
     browser.until(&format!("/· lag 0$/.test({rate})"));
     let shown = format!("{}.replace(/\\D/g, '')", cell("json", "dead letters"));
-    assert_eq!(browser.value(&shown), BAD.to_string());
+    browser.until(&format!("{shown} === '{BAD}'"));
     assert_eq!(browser.complaints(), [""; 0]);
 
     let text = flowd.get("/metrics");

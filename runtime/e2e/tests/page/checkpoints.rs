@@ -6,7 +6,7 @@ use flow_e2e::flowd::Flowd;
 use crate::keep;
 
 const TAKING: &str = "
-checkpoint: {interval: 300ms}
+checkpoint: {interval: 500ms}
 sources:
   in: {generator: {rate: 1000, keys: 50}}
 operators:
@@ -19,8 +19,9 @@ sinks:
 fn checkpoints_that_fail_and_that_count_and_the_one_it_went_on_from() {
     // The second manifest can't be written, for all that the job knows.
     let mut flowd = Flowd::with_env(&[("FLOW_FAILPOINT", "manifest-written=fail:2")]);
-    let job = flowd.deploy("taking", TAKING);
     let mut browser = Chromium::new(1280, 1200);
+    // Not before: of what failed no more is known when fifty have followed.
+    let job = flowd.deploy("taking", TAKING);
     browser.open(&format!("{}/#{job}", flowd.url));
     let cells = |state: &str| {
         format!(
@@ -61,7 +62,7 @@ fn checkpoints_that_fail_and_that_count_and_the_one_it_went_on_from() {
 #[test]
 fn a_job_without_checkpoints_shows_none() {
     let flowd = Flowd::new();
-    let job = flowd.deploy("plain", &TAKING.replace("checkpoint: {interval: 300ms}", ""));
+    let job = flowd.deploy("plain", &TAKING.replace("checkpoint: {interval: 500ms}", ""));
     let mut browser = Chromium::new(900, 700);
     browser.open(&format!("{}/#{job}", flowd.url));
     browser.until("/job started/.test(document.getElementById('log')?.textContent)");
