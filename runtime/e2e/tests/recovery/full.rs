@@ -11,7 +11,7 @@ use crate::counts_in;
 
 const ROOM: u64 = 64 << 20;
 const KEYS: u64 = 500;
-const RECORDS: u64 = 24_000;
+const RECORDS: u64 = 48_000;
 
 /// A file that takes all room there is, until it is dropped.
 struct Ballast(PathBuf);

@@ -14,7 +14,7 @@ use serde_json::{Value, json};
 use crate::{PARTITIONS, to_topic};
 
 const KEYS: u64 = 20;
-const PATIENCE: Duration = Duration::from_secs(30);
+const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A topic that numbers are written to, key by key.
 pub struct Stream<'a> {

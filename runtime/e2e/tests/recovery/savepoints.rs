@@ -13,7 +13,13 @@ use serde_json::{Value, json};
 use crate::counts_in;
 
 const KEYS: u64 = 50;
-const RECORDS: u64 = 6_000;
+const RECORDS: u64 = 20_000;
+/// Records a second of a life that something is to happen in: it has ten times the seconds that this takes on a machine at rest.
+const SLOW: u64 = 2_000;
+/// Of one that has to come to its end after that.
+const BRISK: u64 = 4_000;
+/// Of one that only has to come to its end.
+const FAST: u64 = 20_000;
 
 /// Counts by key what it reads, at such a rate; `width` of the operator that counts.
 fn counting(out: &Path, width: u32, rate: u64) -> String {
@@ -54,15 +60,15 @@ fn read(flowd: &Flowd, job: &str, name: &str) -> u64 {
 fn a_job_goes_on_from_one_at_any_width() {
     let flowd = Flowd::new();
     let out = flowd.path("out");
-    let mut job = flowd.deploy("widths", &counting(&out, 2, 2000));
-    for (name, width) in [("first", 5), ("second", 1), ("third", 3)] {
+    let mut job = flowd.deploy("widths", &counting(&out, 2, SLOW));
+    for (name, width, rate) in [("first", 5, SLOW), ("second", 1, SLOW), ("third", 3, FAST)] {
         flowd.until(&job, |d| d["checkpoints"]["completed"].as_u64() > Some(2));
         let taken = flowd.savepoint(&job, name, true);
         assert_eq!(taken["state"], "completed", "{taken:#}");
         let ended = flowd.ended(&job);
         assert_eq!(state(&ended), "canceled");
         assert!(read(&flowd, "widths", name) < RECORDS, "it was taken in between");
-        job = flowd.deploy_from("widths", &counting(&out, width, 2000), &from(name)).expect("it fits");
+        job = flowd.deploy_from("widths", &counting(&out, width, rate), &from(name)).expect("it fits");
     }
     flowd.finished(&job);
     counted(&out, 1..=RECORDS / KEYS);
@@ -75,18 +81,18 @@ fn a_job_goes_on_from_one_at_any_width() {
 fn a_clone_leaves_the_first_one_alone() {
     let flowd = Flowd::new();
     let (out, other) = (flowd.path("out"), flowd.path("other"));
-    let job = flowd.deploy("first", &counting(&out, 2, 2000));
+    let job = flowd.deploy("first", &counting(&out, 2, BRISK));
     flowd.until(&job, |d| d["checkpoints"]["completed"].as_u64() > Some(2));
     assert_eq!(flowd.savepoint(&job, "here", false)["state"], "completed");
     // At once, while the first one goes on, whose later checkpoints make garbage of what this one needs.
     let mut start = from("here");
     start["from"]["savepoint"]["job"] = "first".into();
     let at = read(&flowd, &job, "here");
-    let clone = flowd.deploy_from("second", &counting(&other, 4, 20_000), &start).expect("it fits");
+    let clone = flowd.deploy_from("second", &counting(&other, 4, FAST), &start).expect("it fits");
     flowd.finished(&clone);
     let counts: u64 = counts_in(&other).values().map(|counts| counts.len() as u64).sum();
     assert_eq!(counts, RECORDS - at, "exactly what the first one had not read then");
-    let claimed = flowd.deploy_from("third", &counting(&other, 4, 20_000), &{
+    let claimed = flowd.deploy_from("third", &counting(&other, 4, FAST), &{
         let mut start = start.clone();
         start["claim"] = true.into();
         start
@@ -97,12 +103,12 @@ fn a_clone_leaves_the_first_one_alone() {
     counted(&out, 1..=RECORDS / KEYS);
     // It is still good when its job has long ended, and its name gone by.
     let third = flowd.path("third");
-    let clone = flowd.deploy_from("third", &counting(&third, 1, 20_000), &start).expect("it fits");
+    let clone = flowd.deploy_from("third", &counting(&third, 1, FAST), &start).expect("it fits");
     flowd.finished(&clone);
     let counts: u64 = counts_in(&third).values().map(|counts| counts.len() as u64).sum();
     assert_eq!(counts, RECORDS - at);
     flowd.delete("/jobs/first/savepoints/here").expect("nobody needs it");
-    let refused = flowd.deploy_from("third", &counting(&third, 1, 20_000), &start).expect_err("it is gone");
+    let refused = flowd.deploy_from("third", &counting(&third, 1, FAST), &start).expect_err("it is gone");
     assert!(refused.status == 404 && refused.message.contains("those that it has: none"), "{refused:?}");
 }
 
@@ -110,20 +116,20 @@ fn a_clone_leaves_the_first_one_alone() {
 fn a_life_that_could_not_begin_is_no_life() {
     let flowd = Flowd::new();
     let out = flowd.path("out");
-    let job = flowd.deploy("retried", &counting(&out, 2, 2000));
+    let job = flowd.deploy("retried", &counting(&out, 2, SLOW));
     flowd.until(&job, |d| d["checkpoints"]["completed"].as_u64() > Some(2));
     flowd.savepoint(&job, "end", true);
     flowd.ended(&job);
     // Nothing but its start can tell that no directory can be made below a file.
     fs::write(flowd.path("file"), "").expect("a file");
-    let nowhere = counting(&flowd.path("file/out"), 2, 2000);
+    let nowhere = counting(&flowd.path("file/out"), 2, FAST);
     let mut claimed = from("end");
     claimed["claim"] = true.into();
     let job = flowd.deploy_from("retried", &nowhere, &claimed).expect("it may be tried");
     let failed = flowd.ended(&job);
     assert_eq!(state(&failed), "failed", "{failed:#}");
     assert!(flowd.savepoints("retried").contains(&"end".to_owned()), "it was claimed by nobody who ran");
-    let job = flowd.deploy_from("retried", &counting(&out, 2, 2000), &claimed).expect("nothing was written since");
+    let job = flowd.deploy_from("retried", &counting(&out, 2, FAST), &claimed).expect("nothing was written since");
     flowd.finished(&job);
     assert!(!flowd.savepoints("retried").contains(&"end".to_owned()));
     counted(&out, 1..=RECORDS / KEYS);
@@ -139,7 +145,7 @@ fn objects(directory: &Path) -> usize {
 fn one_that_is_claimed_is_given_up_and_one_that_is_not_stays() {
     let flowd = Flowd::new();
     let (out, root) = (flowd.path("out"), flowd.path("data/checkpoints/claimed"));
-    let job = flowd.deploy("claimed", &counting(&out, 2, 2000));
+    let job = flowd.deploy("claimed", &counting(&out, 2, SLOW));
     flowd.until(&job, |d| d["checkpoints"]["completed"].as_u64() > Some(2));
     flowd.savepoint(&job, "early", false);
     flowd.until(&job, |d| d["checkpoints"]["completed"].as_u64() > Some(8));
@@ -147,7 +153,7 @@ fn one_that_is_claimed_is_given_up_and_one_that_is_not_stays() {
     flowd.ended(&job);
     let mut start = from("end");
     start["claim"] = true.into();
-    let job = flowd.deploy_from("claimed", &counting(&out, 2, 2000), &start).expect("it fits");
+    let job = flowd.deploy_from("claimed", &counting(&out, 2, BRISK), &start).expect("it fits");
     flowd.until(&job, |d| d["checkpoints"]["completed"].as_u64() > Some(3));
     assert!(!flowd.savepoints(&job).contains(&"end".to_owned()), "{:?}", flowd.savepoints(&job));
     flowd.finished(&job);
@@ -157,7 +163,7 @@ fn one_that_is_claimed_is_given_up_and_one_that_is_not_stays() {
     let mut start = from("early");
     start["from"]["savepoint"]["job"] = "claimed".into();
     let at = read(&flowd, "claimed", "early");
-    let clone = flowd.deploy_from("clone", &counting(&third, 3, 20_000), &start).expect("it fits");
+    let clone = flowd.deploy_from("clone", &counting(&third, 3, FAST), &start).expect("it fits");
     flowd.finished(&clone);
     let counts: u64 = counts_in(&third).values().map(|counts| counts.len() as u64).sum();
     assert_eq!(counts, RECORDS - at);
@@ -174,12 +180,12 @@ fn one_that_is_claimed_is_given_up_and_one_that_is_not_stays() {
 fn what_does_not_fit_is_refused_and_what_is_dropped_is_gone() {
     let flowd = Flowd::new();
     let out = flowd.path("out");
-    let pipeline = counting(&out, 2, 2000);
-    let job = flowd.deploy("fits", &pipeline);
+    let job = flowd.deploy("fits", &counting(&out, 2, SLOW));
     flowd.until(&job, |d| d["checkpoints"]["completed"].as_u64() > Some(2));
     flowd.savepoint(&job, "end", true);
     flowd.ended(&job);
     let (at, before) = (read(&flowd, "fits", "end"), objects(&out));
+    let pipeline = counting(&out, 2, FAST);
     let renamed = pipeline.replace("counts: {", "totals: {").replace("from: counts", "from: totals");
     let refused = flowd.deploy_from("fits", &renamed, &from("end")).expect_err("the names differ");
     assert_eq!(refused.status, 409);
@@ -228,7 +234,8 @@ fn what_does_not_fit_is_refused_and_what_is_dropped_is_gone() {
 fn a_job_goes_on_from_a_checkpoint_that_is_retained() {
     let flowd = Flowd::new();
     let out = flowd.path("out");
-    let pipeline = counting(&out, 2, 2000).replace("interval: 100ms", "interval: 100ms, retain: 3");
+    let at = |rate| counting(&out, 2, rate).replace("interval: 100ms", "interval: 100ms, retain: 3");
+    let pipeline = at(SLOW);
     let job = flowd.deploy("retained", &pipeline);
     let latest = json!({"from": {"checkpoint": {}}});
     let refused = flowd.deploy_from("retained", &pipeline, &latest).expect_err("it runs");
@@ -258,7 +265,7 @@ fn a_job_goes_on_from_a_checkpoint_that_is_retained() {
     flowd.until(&job, |d| d["checkpoints"]["completed"].as_u64() > Some(2));
     flowd.ctl(&["cancel", &job]);
     flowd.ended(&job);
-    let job = flowd.deploy_from("retained", &pipeline, &latest).expect("it fits");
+    let job = flowd.deploy_from("retained", &at(FAST), &latest).expect("it fits");
     flowd.finished(&job);
     counted(&out, 1..=RECORDS / KEYS);
 }
@@ -279,7 +286,7 @@ fn a_daemon_that_dies_while_a_life_begins_goes_on_with_it() {
     for place in ["head-swap=kill", "adopting=kill:2", "adopted=kill", "head-swap=kill:2", "deploy=kill"] {
         let mut flowd = Flowd::new();
         let out = flowd.path("out");
-        let job = flowd.deploy("dies", &counting(&out, 2, 4000));
+        let job = flowd.deploy("dies", &counting(&out, 2, BRISK));
         flowd.until(&job, |d| d["checkpoints"]["completed"].as_u64() > Some(2));
         flowd.savepoint(&job, "end", true);
         flowd.ended(&job);
@@ -287,7 +294,7 @@ fn a_daemon_that_dies_while_a_life_begins_goes_on_with_it() {
         flowd.set_env("FLOW_FAILPOINT", place);
         flowd.start_again();
         // The answer may or may not come before.
-        _ = flowd.deploy_from("dies", &counting(&out, 3, 4000), &from("end"));
+        _ = flowd.deploy_from("dies", &counting(&out, 3, FAST), &from("end"));
         dies(&mut flowd, place);
         flowd.set_env("FLOW_FAILPOINT", "");
         flowd.start_again();
@@ -308,7 +315,7 @@ fn a_daemon_that_dies_while_one_is_taken_goes_on() {
         let mut flowd = Flowd::new();
         let out = flowd.path("out");
         // No checkpoint but those that somebody asks for, and the first.
-        let pipeline = counting(&out, 2, 4000).replace("interval: 100ms", "interval: 1h");
+        let pipeline = counting(&out, 2, 2 * BRISK).replace("interval: 100ms", "interval: 1h");
         let job = flowd.deploy("dies", &pipeline);
         flowd.until(&job, |d| d["checkpoints"]["completed"].as_u64() >= Some(1));
         flowd.kill();
@@ -329,7 +336,7 @@ fn a_daemon_that_dies_while_one_is_taken_goes_on() {
         let clone = flowd.path("clone");
         let mut start = from("kept");
         start["from"]["savepoint"]["job"] = "dies".into();
-        let job = flowd.deploy_from("clone", &counting(&clone, 1, 20_000), &start).expect("it fits");
+        let job = flowd.deploy_from("clone", &counting(&clone, 1, FAST), &start).expect("it fits");
         flowd.finished(&job);
         let counts: u64 = counts_in(&clone).values().map(|counts| counts.len() as u64).sum();
         assert_eq!(counts, RECORDS - at, "{place}");
@@ -344,7 +351,7 @@ fn a_job_that_was_to_stop_with_one_stops_after_a_restart() {
     {
         let mut flowd = Flowd::new();
         let out = flowd.path("out");
-        let pipeline = counting(&out, 2, 2000).replace("interval: 100ms", "interval: 1h");
+        let pipeline = counting(&out, 2, SLOW).replace("interval: 100ms", "interval: 1h");
         let job = flowd.deploy("stops", &pipeline);
         flowd.until(&job, |d| d["checkpoints"]["completed"].as_u64() >= Some(1));
         flowd.kill();
@@ -363,7 +370,8 @@ fn a_job_that_was_to_stop_with_one_stops_after_a_restart() {
         assert!(flowd.savepoints("stops").contains(&"kept".to_owned()), "{place}\n{}", flowd.log());
         assert!(read(&flowd, "stops", "kept") < RECORDS, "{place}: it was taken in between");
         // Nothing was written after it.
-        let job = flowd.deploy_from("stops", &pipeline, &from("kept")).expect("it is the end of that life");
+        let job =
+            flowd.deploy_from("stops", &counting(&out, 2, FAST), &from("kept")).expect("it is the end of that life");
         flowd.finished(&job);
         counted(&out, 1..=RECORDS / KEYS);
     }
@@ -414,7 +422,7 @@ fn a_life_is_taken_over_from_a_daemon_that_is_gone() {
     let shared = tempfile::tempdir().expect("a directory");
     let out = shared.path().join("out");
     let to = format!("interval: 100ms, to: '{}'", shared.path().join("checkpoints").display());
-    let pipeline = counting(&out, 2, 2000).replace("interval: 100ms", &to);
+    let pipeline = counting(&out, 2, SLOW).replace("interval: 100ms", &to);
     let refused = other.deploy_from("taken", &pipeline, &json!({"take-over": true})).expect_err("there is none");
     assert!(refused.status == 404 && refused.message.contains("there is no job \"taken\""), "{refused:?}");
     let job = one.deploy("taken", &pipeline);
@@ -425,7 +433,7 @@ fn a_life_is_taken_over_from_a_daemon_that_is_gone() {
         let refused = other.deploy_from("taken", &pipeline, &start).expect_err("nobody knows that it is gone");
         assert!(refused.status == 409 && refused.message.contains(&leader), "{refused:?}");
     }
-    let narrow = pipeline.replace("parallelism: 2", "parallelism: 1");
+    let narrow = counting(&out, 1, BRISK).replace("interval: 100ms", &to);
     let job = other.deploy_from("taken", &narrow, &json!({"take-over": true})).expect("it is told");
     // The machine comes back all the same, and leaves the job alone.
     other.until(&job, |d| d["checkpoints"]["completed"].as_u64() > Some(1));
