@@ -5,6 +5,7 @@ use std::net::TcpListener;
 use std::path::Path;
 
 use serde_json::Value;
+use tokio::net::TcpSocket;
 
 use crate::{call, flowctl, run};
 
@@ -20,10 +21,19 @@ sinks:
   out: {blackhole: {}, from: shout}
 ";
 
-/// An address where nobody listens: it was free a moment ago.
-fn nobody() -> String {
+/// An address that takes connections, and answers nothing by itself.
+fn listening() -> (TcpListener, String) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    format!("http://{}", listener.local_addr().expect("it is bound"))
+    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    (listener, url)
+}
+
+/// An address where nobody listens, nor can for as long as the socket is there, which has it and does not listen either.
+fn nobody() -> (TcpSocket, String) {
+    let socket = TcpSocket::new_v4().expect("a socket");
+    socket.bind(([127, 0, 0, 1], 0).into()).expect("a free port");
+    let url = format!("http://{}", socket.local_addr().expect("it is bound"));
+    (socket, url)
 }
 
 fn check(directory: &Path, arguments: &[&str], code: i32, lines: &[&str]) {
@@ -35,7 +45,7 @@ fn check(directory: &Path, arguments: &[&str], code: i32, lines: &[&str]) {
 #[test]
 fn no_server() {
     let here = std::env::temp_dir();
-    let url = nobody();
+    let (_socket, url) = nobody();
     let error = format!("error: can't reach the server at {url}: nobody listens there");
     let hint = "  start one with `flowd standalone`, or name another with --server URL or FLOW_SERVER";
     for command in [&["list"][..], &["describe", "x"], &["logs", "x", "-f"], &["cancel", "x"]] {
@@ -48,8 +58,7 @@ fn no_server() {
 #[test]
 fn another_program_at_the_address() {
     use std::io::{Read, Write};
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let (listener, url) = listening();
     let other = std::thread::spawn(move || {
         let (mut socket, _) = listener.accept().expect("a client");
         _ = socket.read(&mut [0; 4096]).expect("a request");
@@ -67,8 +76,7 @@ fn another_program_at_the_address() {
 #[test]
 fn a_line_without_end_is_not_read_to_it() {
     use std::io::{Read, Write};
-    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
-    let url = format!("http://{}", listener.local_addr().expect("it is bound"));
+    let (listener, url) = listening();
     let other = std::thread::spawn(move || {
         let (mut socket, _) = listener.accept().expect("a client");
         _ = socket.read(&mut [0; 4096]).expect("a request");
@@ -85,7 +93,7 @@ fn a_line_without_end_is_not_read_to_it() {
 fn files_that_are_wrong_are_told_before_anything_is_sent() {
     let directory = tempfile::tempdir().expect("a directory");
     let here = directory.path();
-    let server = nobody();
+    let (_listener, server) = listening();
     let deploy = |file: &str, lines: &[&str]| check(here, &["deploy", file, "--server", &server], 2, lines);
 
     deploy(
@@ -130,7 +138,8 @@ fn files_that_are_wrong_are_told_before_anything_is_sent() {
 #[test]
 fn errors_in_json() {
     let here = std::env::temp_dir();
-    let called = run(&here, &["list", "-o", "json", "--server", &nobody()]);
+    let (_socket, url) = nobody();
+    let called = run(&here, &["list", "-o", "json", "--server", &url]);
     let error: Value = serde_json::from_str(&called.stderr).expect("JSON");
     assert_eq!((called.code, &error["code"]), (3, &Value::from("unreachable")));
     assert!(error["hint"].as_str().is_some_and(|hint| hint.contains("flowd standalone")), "{error}");
@@ -155,6 +164,9 @@ fn no_flowd_on_this_machine() {
 
 #[test]
 fn a_file_without_end_is_not_read_to_it() {
+    let (_listener, server) = listening();
+    let run =
+        |directory: &Path, arguments: &[&str]| call(flowctl(directory).args(arguments).env("FLOW_SERVER", &server));
     let here = std::env::temp_dir();
     for command in ["check", "run", "deploy", "graph", "dev", "test"] {
         let called = run(&here, &[command, "/dev/zero"]);
@@ -177,16 +189,22 @@ fn a_file_without_end_is_not_read_to_it() {
 #[test]
 fn a_daemon_that_just_starts_is_waited_for() {
     use std::io::{Read, Write};
-    let url = nobody();
-    let address = url.trim_start_matches("http://").to_owned();
+    let (socket, url) = nobody();
     let starting = std::thread::spawn(move || {
         std::thread::sleep(std::time::Duration::from_millis(700));
-        let listener = TcpListener::bind(address).expect("it is free still");
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
+        let listener = runtime.block_on(async { socket.listen(16)?.into_std() }).expect("it listens");
+        listener.set_nonblocking(false).expect("a socket");
         for mut socket in listener.incoming().flatten() {
             // Who only looks whether somebody listens says nothing.
             if socket.read(&mut [0; 4096]).is_ok_and(|read| read > 0) {
                 let answer = b"HTTP/1.1 404 Not Found\r\ncontent-length: 2\r\nconnection: close\r\n\r\nno";
-                return socket.write_all(answer).expect("it reads");
+                socket.write_all(answer).expect("it reads");
+                // A socket that is closed before all was read takes the answer with it.
+                socket.shutdown(std::net::Shutdown::Write).expect("it is there");
+                // However the client leaves.
+                _ = std::io::copy(&mut socket, &mut std::io::sink());
+                return;
             }
         }
     });
