@@ -1,10 +1,10 @@
 //! With the `flowd` that lies beside `flowctl`, as it is installed: what needs no server, and a server that goes away.
 
 use std::fs;
-use std::io::{BufRead, BufReader};
+use std::io::{BufRead, BufReader, Read};
 use std::path::PathBuf;
-use std::process::{Child, Command, Stdio};
-use std::time::{Duration, Instant};
+use std::process::{Child, Command, Output, Stdio};
+use std::time::Duration;
 
 use tempfile::TempDir;
 
@@ -140,16 +140,19 @@ fn a_lost_job_has_no_empty_table() {
 fn waiting_during(signal: &str) -> Called {
     let place = Place::new(&PIPELINE.replace("count: 3", "rate: 10").replace("stdout", "blackhole"));
     let standalone = Standalone::start(&place);
-    let url = standalone.url.as_str();
-    std::thread::scope(|scope| {
-        let waiting = scope.spawn(|| place.call(&["deploy", "p.yaml", "--wait", "--server", url]));
-        let begun = Instant::now();
-        while !place.call(&["list", "--server", url]).stdout.contains("running") {
-            assert!(begun.elapsed() < Duration::from_secs(20), "it does not run");
-        }
-        standalone.signal(signal);
-        waiting.join().expect("it ends")
-    })
+    let mut command = flowctl(place.0.path());
+    place.home(command.args(["deploy", "p.yaml", "--wait", "--server", &standalone.url]));
+    let mut waiting = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut told = BufReader::new(waiting.stderr.take().expect("piped"));
+    let mut stderr = String::new();
+    while !stderr.contains(" runs; waiting for its end\n") {
+        assert_ne!(told.read_line(&mut stderr).expect("text"), 0, "it does not wait: {stderr}");
+    }
+    standalone.signal(signal);
+    told.read_to_string(&mut stderr).expect("text");
+    let Output { status, stdout, .. } = waiting.wait_with_output().expect("it ends");
+    let stdout = String::from_utf8(stdout).expect("text");
+    Called { code: status.code().expect("it exits by itself"), stdout, stderr }
 }
 
 #[test]
