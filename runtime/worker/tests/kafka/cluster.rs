@@ -35,7 +35,7 @@ fn cluster(missed: u32) -> (Broker, Broker) {
 }
 
 /// Waits until a broker says so of its cluster.
-fn until_it_knows(broker: &Broker, what: &str, is: impl Fn(&Metadata) -> bool) {
+pub fn until_it_knows(broker: &Broker, what: &str, is: impl Fn(&Metadata) -> bool) {
     let begun = Instant::now();
     while !is(&broker.admin().inner().fetch_metadata(None, TEN).expect("metadata")) {
         assert!(begun.elapsed() < 6 * TEN, "{what}");

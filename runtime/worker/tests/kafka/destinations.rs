@@ -8,10 +8,10 @@ use flow_dataflow::{Batch, Sink};
 use flow_frame::BytesBuilder;
 use flow_frame::layout::{Type, id};
 use flow_worker::kafka::{KafkaWriter, Topics, Writing};
-use rdkafka::admin::{AdminOptions, NewPartitions};
 
-use crate::broker::{Broker, wait};
+use crate::broker::Broker;
 use crate::record::*;
+use crate::topics::add_partitions;
 
 /// Rows with values by their numbers, each for a topic and a partition.
 fn rows(to: &[(Option<&str>, Option<u32>)]) -> Batch {
@@ -144,9 +144,7 @@ fn a_partition_that_is_not_there_is_refused() {
     write(&mut writer, rows(&[(None, Some(1))])).expect("it is there");
     // Added since the writer asked, and once more since it asked again.
     for partitions in [3, 5] {
-        let more = NewPartitions::new(&topic, partitions);
-        wait(broker.admin().create_partitions([&more], &AdminOptions::new())).expect("the broker answers");
-        std::thread::sleep(std::time::Duration::from_millis(500));
+        add_partitions(broker, &topic, partitions);
         write(&mut writer, rows(&[(None, Some(partitions as u32 - 1))])).expect("it is there now");
     }
     let error = write(&mut writer, rows(&[(None, Some(0)), (None, Some(5))])).expect_err("no such partition");

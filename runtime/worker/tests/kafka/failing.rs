@@ -9,9 +9,9 @@ use flow_frame::layout::id;
 use flow_model::spec::KafkaStart;
 use flow_model::spec::kafka::Offsets;
 use flow_worker::kafka::{self, KafkaReader, KafkaWriter, Reading, Settings, Topics, Writing};
-use rdkafka::admin::{AlterConfig, ResourceSpecifier};
 
 use crate::broker::{Broker, TEN, free_port};
+use crate::lanes::lower_limit;
 use crate::record::*;
 
 /// Asserts that a text has all of these.
@@ -182,9 +182,7 @@ fn a_limit_that_was_lowered_blames_no_record() {
     let mut writer = KafkaWriter::open(writing(&broker.address, &topic, &[]), blame, no_wake(), warnings().0)
         .expect("good settings");
     until(&mut writer, Sink::ready).expect("it opens");
-    let lower = AlterConfig::new(ResourceSpecifier::Topic(&topic)).set("max.message.bytes", "8000");
-    crate::broker::wait(broker.admin().alter_configs([&lower], &Default::default())).expect("the broker answers");
-    std::thread::sleep(Duration::from_millis(500));
+    lower_limit(broker, &topic, "8000");
     let error = write_all(&mut writer, &with_large_ones(200)).expect_err("it does not take the batch");
     assert!(matches!(error, Error::Retryable(_)), "{error:?}");
     says(&error, &[&topic, "start the job again if `max.message.bytes` of the topic was lowered"]);
@@ -226,8 +224,8 @@ fn a_broker_that_is_down_is_waited_for() {
         let asked = Instant::now();
         assert!(matches!(reader.poll(10, 1000).expect("no error"), Polled::Idle));
         assert!(!writer.ready().expect("no error"));
-        assert!(asked.elapsed() < Duration::from_secs(1), "a slot was kept waiting");
-        assert!(begun.elapsed() < Duration::from_secs(30), "nobody was warned");
+        assert!(asked.elapsed() < Duration::from_secs(5), "a slot was kept waiting");
+        assert!(begun.elapsed() < Duration::from_secs(60), "nobody was warned");
         std::thread::sleep(Duration::from_millis(10));
     }
     for text in warned.lock().expect("no panic").iter() {

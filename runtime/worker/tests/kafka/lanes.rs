@@ -382,9 +382,21 @@ fn what_a_topic_would_not_take_is_refused_when_it_comes() {
 }
 
 /// Sets a limit of a topic so low that `size` bytes are too many, behind the back of whoever asked before.
-fn lower_limit(broker: &Broker, topic: &str, size: &str) {
-    let lower = AlterConfig::new(ResourceSpecifier::Topic(topic)).set("max.message.bytes", size);
-    wait(broker.admin().alter_configs([&lower], &Default::default())).expect("the broker answers");
+pub fn lower_limit(broker: &Broker, topic: &str, size: &str) {
+    let (admin, name, topic) = (broker.admin(), "max.message.bytes", ResourceSpecifier::Topic(topic));
+    let lower = AlterConfig::new(topic).set(name, size);
+    wait(admin.alter_configs([&lower], &Default::default())).expect("the broker answers");
+    let is_lower = || {
+        let found = wait(admin.describe_configs([&topic], &Default::default())).expect("the broker answers");
+        let found = found.into_iter().next().expect("one was asked for").expect("it is there");
+        found.get(name).is_some_and(|entry| entry.value.as_deref() == Some(size))
+    };
+    let begun = Instant::now();
+    while !is_lower() {
+        assert!(begun.elapsed() < 6 * TEN, "the limit stays");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+    // It is known a moment before it is kept to.
     std::thread::sleep(Duration::from_millis(500));
 }
 

@@ -14,6 +14,7 @@ use rdkafka::admin::{AdminOptions, NewPartitions, NewTopic, TopicReplication};
 use rdkafka::producer::Producer;
 
 use crate::broker::{Broker, TEN, wait};
+use crate::cluster::until_it_knows;
 use crate::record::*;
 
 fn quick(reading: Reading) -> Reading {
@@ -37,6 +38,16 @@ fn make(broker: &Broker, name: &str, partitions: i32) {
 fn delete(broker: &Broker, name: &str) {
     let gone = wait(broker.admin().delete_topics(&[name], &AdminOptions::new())).expect("the broker answers");
     assert!(gone.iter().all(Result::is_ok), "{gone:?}");
+}
+
+/// Gives a topic more partitions, so many in all, and waits until each can be written to.
+pub fn add_partitions(broker: &Broker, name: &str, partitions: usize) {
+    let more = NewPartitions::new(name, partitions);
+    wait(broker.admin().create_partitions([&more], &AdminOptions::new())).expect("the broker answers");
+    until_it_knows(broker, "it has no more partitions", |metadata| {
+        let topic = metadata.topics().iter().find(|topic| topic.name() == name).expect("it is there");
+        topic.partitions().len() == partitions && topic.partitions().iter().all(|partition| partition.leader() >= 0)
+    });
 }
 
 /// Values with the names of their places.
@@ -111,11 +122,9 @@ fn new_partitions_are_read_from_their_beginning() {
     let mut reader = reader(quick(reading(&broker.address, &topic, false)));
     judge_writes(broker, &topic, &[Record::new(None, Some("old"))]);
     assert_eq!(read(&mut reader, 1).len(), 1);
-    let more = NewPartitions::new(&topic, 3);
-    wait(broker.admin().create_partitions([&more], &AdminOptions::new())).expect("the broker answers");
+    add_partitions(broker, &topic, 3);
     // One of each of the three, whichever the judge's client chooses.
     let records: Vec<Record> = (0..60).map(|n| Record::new(Some(&format!("key{n}")), Some("new"))).collect();
-    std::thread::sleep(Duration::from_millis(500));
     judge_writes(broker, &topic, &records);
     assert_eq!(read(&mut reader, 60).len(), 60);
     assert!(reader.positions().iter().all(|(_, next)| *next > 0), "{:?}", reader.positions());
