@@ -1,11 +1,13 @@
 //! The stores that jobs keep their checkpoints in: each is opened and held to its promises once in the life of a process. Which ones
 //! there were stands on the local disk, so that what jobs left in them is found after a restart.
 
+use std::collections::BTreeSet;
 use std::io::ErrorKind;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::{fs, io};
 
+use flow_model::ids::PipelineName;
 use flow_model::spec::{self, Checkpointing};
 use flow_store::{Encryption, Error, Location, Settings, Store};
 use serde::{Deserialize, Serialize};
@@ -30,10 +32,9 @@ pub struct Stores {
 #[derive(Clone)]
 pub struct Named {
     place: Place,
-    /// It does what jobs need.
-    proven: Arc<OnceLock<Store>>,
-    /// Held by who is finding that out.
-    asking: Arc<tokio::sync::Mutex<()>>,
+    store: Arc<OnceLock<Store>>,
+    /// Held by who opens it, or finds out whether it does what jobs need: whether that is known.
+    proven: Arc<tokio::sync::Mutex<bool>>,
 }
 
 /// Where a store is, and how it is asked. No secret is part of it.
@@ -48,6 +49,16 @@ struct Place {
     encryption: Option<Key>,
 }
 
+/// A place on the local disk.
+#[derive(Debug, Serialize, Deserialize)]
+struct Remembered {
+    #[serde(flatten)]
+    place: Place,
+    /// Those that were last deployed with their checkpoints there.
+    #[serde(default, skip_serializing_if = "BTreeSet::is_empty")]
+    jobs: BTreeSet<PipelineName>,
+}
+
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 enum Key {
@@ -59,6 +70,15 @@ impl Named {
     /// Where it is, for people.
     pub fn place(&self) -> &str {
         &self.place.to
+    }
+
+    async fn opened(&self) -> Result<Store, Error> {
+        if let Some(store) = self.store.get() {
+            return Ok(store.clone());
+        }
+        let location: Location = self.place.to.parse()?;
+        let store = Store::open(&location, &self.place.settings()).await?;
+        Ok(self.store.get_or_init(|| store).clone())
     }
 }
 
@@ -103,10 +123,7 @@ impl Stores {
     /// It is no place, it does not answer, or does not do what jobs need.
     pub fn of(&self, checkpointing: &Checkpointing, directory: &Path) -> Result<Store, Error> {
         let named = self.named(checkpointing, directory)?;
-        self.runtime.block_on(async {
-            let _asking = named.asking.lock().await;
-            self.prove(&named).await
-        })
+        self.runtime.block_on(async { self.prove(&named, &mut *named.proven.lock().await).await })
     }
 
     /// The same, without asking it anything.
@@ -121,44 +138,37 @@ impl Stores {
                 s3 => s3,
             },
         };
-        let place = Place::of(&location, &checkpointing.s3);
-        let mut open = self.lock();
-        if let Some(named) = open.iter().find(|named| named.place == place) {
-            return Ok(named.clone());
-        }
-        let named = Named { place, proven: Arc::default(), asking: Arc::default() };
-        open.push(named.clone());
-        Ok(named)
+        Ok(self.of_place(Place::of(&location, &checkpointing.s3)))
     }
 
-    /// Opens a store and holds it to its promises, if nobody else is doing that: many jobs that wait for one store ask it no more often
-    /// than one of them would.
+    /// Opens a store and holds it to its promises, if nobody else is doing that: of many jobs that wait for one store, one at a time asks
+    /// it.
     ///
     /// # Errors
     /// It does not answer, or does not do what jobs need.
     pub async fn try_open(&self, named: &Named) -> Option<Result<Store, Error>> {
-        let _asking = named.asking.try_lock().ok()?;
-        Some(self.prove(named).await)
+        let mut proven = named.proven.try_lock().ok()?;
+        Some(self.prove(named, &mut proven).await)
     }
 
-    /// All that were used and can be reached, that of jobs which name no place first.
-    pub fn known(&self) -> Vec<Store> {
-        let default = Location::Directory(self.default.clone());
-        let mut places = vec![Place::of(&default, &spec::S3::default())];
-        places.retain(|_| self.default.exists());
-        places.extend(self.remembered().into_iter().filter(|place| place.to != default.to_string()));
-        let proven = |place: &Place| {
-            let open = self.lock();
-            open.iter().find(|named| named.place == *place).and_then(|named| named.proven.get().cloned())
-        };
-        let open = |place: &Place| match proven(place).map_or_else(|| self.runtime.block_on(opened(place)), Ok) {
+    /// All that were used and can be opened: first that in which a job of this name was deployed last, then that of jobs which name no
+    /// place.
+    pub fn known(&self, job: &PipelineName) -> Vec<Store> {
+        let default = Place::of(&Location::Directory(self.default.clone()), &spec::S3::default());
+        let remembered = self.remembered();
+        let (last, others): (Vec<_>, Vec<_>) = remembered.into_iter().partition(|place| place.jobs.contains(job));
+        let mut places: Vec<Place> = last.into_iter().map(|last| last.place).collect();
+        let others = others.into_iter().map(|other| other.place).filter(|other| other.to != default.to);
+        let others: Vec<Place> = self.default.exists().then(|| default.clone()).into_iter().chain(others).collect();
+        places.extend(others);
+        let open = |place: Place| match self.runtime.block_on(self.of_place(place.clone()).opened()) {
             Ok(store) => Some(store),
             Err(error) => {
                 tracing::warn!("{}: {error}", place.to);
                 None
             }
         };
-        places.iter().filter_map(open).collect()
+        places.into_iter().filter_map(open).collect()
     }
 
     /// Requests are carried out by this.
@@ -166,24 +176,37 @@ impl Stores {
         &self.runtime
     }
 
-    /// Held to its promises, once. By one at a time.
-    async fn prove(&self, Named { place, proven, .. }: &Named) -> Result<Store, Error> {
-        if let Some(store) = proven.get() {
-            return Ok(store.clone());
+    fn of_place(&self, place: Place) -> Named {
+        let mut open = self.lock();
+        if let Some(named) = open.iter().find(|named| named.place == place) {
+            return named.clone();
         }
-        let store = opened(place).await?;
-        store.probe().await?;
-        if let Err(error) = self.remember(place) {
-            tracing::warn!("{}: {error}; after a restart, jobs in {} are not found", self.file.display(), place.to);
+        let named = Named { place, store: Arc::default(), proven: Arc::default() };
+        open.push(named.clone());
+        named
+    }
+
+    /// Opened, and held to its promises once.
+    async fn prove(&self, named: &Named, is_proven: &mut bool) -> Result<Store, Error> {
+        let store = named.opened().await?;
+        if !*is_proven {
+            store.probe().await?;
+            *is_proven = true;
         }
-        Ok(proven.get_or_init(|| store).clone())
+        self.remember(&named.place, None);
+        Ok(store)
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<Named>> {
         self.open.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn remembered(&self) -> Vec<Place> {
+    /// A job of that name was deployed with its checkpoints there.
+    pub fn deployed(&self, named: &Named, job: &PipelineName) {
+        self.remember(&named.place, Some(job));
+    }
+
+    fn remembered(&self) -> Vec<Remembered> {
         match fs::read(&self.file).map(|text| serde_json::from_slice(&text)) {
             Ok(Ok(places)) => places,
             Ok(Err(error)) => {
@@ -199,19 +222,25 @@ impl Stores {
         }
     }
 
-    fn remember(&self, place: &Place) -> io::Result<()> {
+    fn remember(&self, place: &Place, job: Option<&PipelineName>) {
         // One at a time.
         let _open = self.lock();
         let mut places = self.remembered();
-        if places.contains(place) {
-            return Ok(());
+        if !places.iter().any(|known| known.place == *place) {
+            places.push(Remembered { place: place.clone(), jobs: BTreeSet::new() });
+        } else if job.is_none_or(|job| places.iter().all(|known| known.jobs.contains(job) == (known.place == *place))) {
+            return;
         }
-        places.push(place.clone());
-        whole::write(&self.file, &serde_json::to_vec_pretty(&places)?)
+        for known in &mut places {
+            match job {
+                Some(job) if known.place == *place => _ = known.jobs.insert(job.clone()),
+                Some(job) => _ = known.jobs.remove(job),
+                None => {}
+            }
+        }
+        let written = serde_json::to_vec_pretty(&places).map_err(io::Error::from);
+        if let Err(error) = written.and_then(|text| whole::write(&self.file, &text)) {
+            tracing::warn!("{}: {error}; after a restart, jobs in {} are not found", self.file.display(), place.to);
+        }
     }
-}
-
-async fn opened(place: &Place) -> Result<Store, Error> {
-    let location: Location = place.to.parse()?;
-    Store::open(&location, &place.settings()).await
 }

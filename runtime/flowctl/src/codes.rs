@@ -82,7 +82,7 @@ fn of_refusal(code: RefusalCode) -> &'static str {
         }
         RefusalCode::TooSlow => "The upload came too slowly. Send it again, from nearer.",
         RefusalCode::Internal => "The server could not do it, and its log says why.",
-        RefusalCode::Unavailable => "The server is stopping, or has too many connections.",
+        RefusalCode::Unavailable => "The server is stopping, has too many connections, or a store does not answer.",
         RefusalCode::Unknown => "A later server's word.",
     }
 }

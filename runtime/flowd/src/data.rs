@@ -5,8 +5,8 @@ use std::fs::{self, File, TryLockError};
 use std::io;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::time::Duration;
-use std::{env, process};
+use std::time::{Duration, Instant};
+use std::{env, process, thread};
 
 use anyhow::{Context, Result, bail};
 use tempfile::TempDir;
@@ -18,6 +18,9 @@ const ADDRESS: &str = "flowd.address";
 const RUN_PREFIX: &str = "run-";
 /// A directory of a run that is not locked after so long belongs to none.
 const MAKING: Duration = Duration::from_secs(60);
+
+/// How long a process that was killed may take to give its lock back.
+const GOING: Duration = Duration::from_secs(2);
 
 /// A data directory, locked as long as this lives.
 pub struct DataDir {
@@ -41,7 +44,15 @@ impl DataDir {
         if !lock.exists() && path.read_dir().with_context(advice)?.next().is_some() {
             bail!("{shown} holds files that are not flowd's; choose an empty directory with {flag}");
         }
-        match lock_file(&lock).with_context(advice)? {
+        // One that was killed just now may not be gone yet.
+        let begun = Instant::now();
+        let locked = loop {
+            match lock_file(&lock).with_context(advice)? {
+                None if begun.elapsed() < GOING => thread::sleep(GOING / 100),
+                locked => break locked,
+            }
+        };
+        match locked {
             Some(lock) => Ok(Self { path, _lock: lock, _temporary: None }),
             None => bail!("another flowd uses {shown}; stop it, or choose another directory with {flag}"),
         }

@@ -9,7 +9,7 @@ use flow_model::checkpoint::{Attempt, CheckpointId, Chunk, Head, Incarnation, Ma
 use flow_model::ids::{OperatorName, SavepointName};
 use flow_protocol::checkpoint::{self, Contribution, Contributions};
 use flow_protocol::head::Answer;
-use flow_protocol::job::{Action, Beginning, End, Event, Failure, Former, Job, Life, Owed, Settings, State};
+use flow_protocol::job::{Action, Beginning, End, Event, Failure, Former, InCluster, Job, Life, Owed, Settings, State};
 use flow_protocol::restart::{self, Kind};
 
 fn out() -> OperatorName {
@@ -495,6 +495,43 @@ fn a_job_that_is_canceled_before_it_goes_on_writes_what_it_owes() {
     job.handle(3, written(settles, latest));
     let (end, _) = swap(&job.handle(4, Event::Stopped { attempt: settles }));
     assert_eq!((end.wanted, end.unwritten), (Wanted::Canceled, false));
+}
+
+#[test]
+fn an_attempt_of_a_former_leader_is_stopped_before_a_canceled_job_ends() {
+    let (_, _, mut head) = led();
+    let latest = at(head.attempt, 1);
+    (head.latest, head.retained) = (Some(latest), vec![latest]);
+    let (attempt, before) = (head.attempt, Some((head.clone(), "v1".to_owned())));
+    let settings = Settings { cluster: Some(InCluster { term: 5, finding: 1000 }), ..settings("second") };
+    let (mut job, _) = Job::new(settings, Beginning::Continued(life(1, None)), (2, 0), before);
+    job.handle(1, Event::Cancel);
+    done(&mut job, "v2");
+    let owes = manifest((1, latest), carries(&object((1, latest), 1)));
+    let actions = job.handle(2, Event::ManifestLoaded(Incarnation::of(1), latest, Ok(Box::new(owes))));
+    assert!(matches!(actions[..], [.., Action::Cancel { attempt: stopped }] if stopped == attempt), "{actions:?}");
+    assert!(!actions.iter().any(|action| matches!(action, Action::Swap { .. })), "{actions:?}");
+    // Only then is what it owes written by another one.
+    let (next, _) = swap(&job.handle(3, Event::Stopped { attempt }));
+    assert_eq!(next.attempt, Attempt(attempt.0 + 1));
+    let actions = done(&mut job, "v3");
+    assert!(matches!(actions[..], [.., Action::Settle { .. }]), "{actions:?}");
+}
+
+#[test]
+fn a_job_that_is_canceled_before_it_begins_copies_nothing() {
+    let (_, _, mut head) = led();
+    let checkpoint = at(head.attempt, 1);
+    (head.latest, head.retained, head.wanted) = (Some(checkpoint), vec![checkpoint], Wanted::Canceled);
+    let (job, incarnation) = ("p".parse().expect("a name"), Incarnation::of(1));
+    let origin = Origin { job, incarnation, checkpoint, savepoint: None, claim: false, dropped: vec![] };
+    let begins = Life { origin: Some(origin), ..life(2, Some(1)) };
+    let (mut job, _) = Job::new(settings("second"), Beginning::Deployed(begins), (2, 0), Some((head, "v1".to_owned())));
+    job.handle(1, Event::Cancel);
+    let actions = done(&mut job, "v2");
+    assert!(!actions.iter().any(|action| matches!(action, Action::Adopt { .. })), "{actions:?}");
+    assert_eq!(swap(&actions).0.wanted, Wanted::Canceled);
+    assert!(matches!(&done(&mut job, "v3")[..], [Action::Ended(End::Canceled)]));
 }
 
 #[test]

@@ -2,7 +2,7 @@
 //! what has passed is shared out among the nodes of the slot by the time that each was busy.
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering::Relaxed;
+use std::sync::atomic::Ordering::{Relaxed, Release};
 use std::time::Duration;
 
 use flow_dataflow::counters::Counters;
@@ -55,7 +55,8 @@ impl CpuShares {
         for ((node, before), busy) in self.nodes.iter_mut().zip(busy) {
             *before += busy;
             let share = used * u128::from(busy) / u128::from(all);
-            node.cpu_ns.fetch_add(share as u64, Relaxed);
+            // Whoever reads it finds the time that it is a share of.
+            node.cpu_ns.fetch_add(share as u64, Release);
         }
     }
 }

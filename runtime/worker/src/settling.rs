@@ -39,7 +39,8 @@ fn open(checked: &Checked, attempt: &Attempt, name: &OperatorName) -> Result<Sha
         let checkpoint = attempt.confirmed();
         let why = format!(
             "checkpoint {checkpoint} carries output of the sink \"{name}\", which the pipeline does not have, or not as one that \
-             writes exactly once; deploy it with that sink as it was"
+             writes exactly once; to write it, `flowctl sink settle` a file with that sink as it was, or deploy one, with \
+             --from-checkpoint latest to go on from there"
         );
         return Err(Error::Connector(name.clone(), TaskError::Fatal(why)));
     };

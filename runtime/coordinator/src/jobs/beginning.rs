@@ -192,15 +192,16 @@ fn last(head: &Head, job: &PipelineName, mine: &PipelineName) -> Option<From> {
     if head.latest.is_some() {
         return Some(From::Checkpoint { job: of(job), id: None });
     }
+    let from_savepoint = |found: &Savepoint| From::Savepoint { job: of(job), name: found.name.clone() };
     let origin = head.origin.as_ref();
     if let Some(origin) = origin.filter(|origin| origin.job != *job) {
         // Its checkpoints may be those of another life by now, which have the same ids.
-        return origin.savepoint.clone().map(|name| From::Savepoint { job: of(&origin.job), name });
+        let savepoint = origin.savepoint.clone().map(|name| From::Savepoint { job: of(&origin.job), name });
+        return savepoint.or_else(|| previous(head).map(from_savepoint));
     }
     let is_origin =
         |known: &&Savepoint| origin.is_some_and(|origin| is_of(origin, &known.incarnation, known.checkpoint));
-    let found = head.savepoints.iter().find(is_origin).or_else(|| previous(head))?;
-    Some(From::Savepoint { job: of(job), name: found.name.clone() })
+    head.savepoints.iter().find(is_origin).or_else(|| previous(head)).map(from_savepoint)
 }
 
 /// The last checkpoint of the last life before this one that had any.
@@ -266,7 +267,7 @@ fn listed<T: ToString>(all: impl Iterator<Item = T>) -> String {
 /// A job's root, and its HEAD if there is one.
 fn read_head(root: &Store, job: &PipelineName) -> Result<(Store, Option<Head>), Error> {
     let store = root.below(job.as_str()).map_err(keeper::Error::from)?;
-    let head = root.block_on(documents::read_head(&store))?.map(|(head, _)| head);
+    let head = documents::in_time(&store, documents::read_head(&store))?.map(|(head, _)| head);
     Ok((store, head))
 }
 
@@ -279,7 +280,7 @@ fn known(root: &Store, job: &PipelineName, (store, head): (Store, Option<Head>))
 }
 
 fn manifest(store: &Store, incarnation: &Incarnation, checkpoint: CheckpointId) -> Result<Manifest, Error> {
-    Ok(store.block_on(documents::load(store, &ObjectName::manifest(incarnation, checkpoint)))?)
+    Ok(documents::in_time(store, documents::load(store, &ObjectName::manifest(incarnation, checkpoint)))?)
 }
 
 /// Whether the pipeline takes what a checkpoint has, and the checkpoint has what the pipeline wants.

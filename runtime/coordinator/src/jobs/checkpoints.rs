@@ -30,9 +30,9 @@ impl Jobs {
             Err(_) => None,
         };
         let (_, store) = self.root(key)?;
-        let head = store.block_on(documents::read_head(&store))?;
+        let head = documents::in_time(&store, documents::read_head(&store))?;
         let (head, _) = head.ok_or_else(|| Error::Unknown(key.to_owned()))?;
-        let (summary, checkpoints) = stored::checkpoints(&store, &head);
+        let (summary, checkpoints) = stored::checkpoints(&store, &head)?;
         Ok(Checkpoints { job, now: now(), summary, checkpoints })
     }
 

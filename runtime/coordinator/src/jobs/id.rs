@@ -19,6 +19,12 @@ fn with_suffix(name: &PipelineName, number: u64) -> JobId {
     JobId::new(format!("{short}-{:06x}", number & 0xff_ffff)).expect("a shortened name and digits are a name")
 }
 
+/// The pipeline's name in an id, which may have shortened it.
+pub fn name(id: &JobId) -> Option<PipelineName> {
+    let (name, _) = id.as_str().rsplit_once('-')?;
+    name.parse().ok()
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -28,6 +34,7 @@ mod tests {
         let check = |name: &str, expect: &str| {
             let id = with_suffix(&name.parse().expect("a name"), 0xff_003f_9a2c);
             assert_eq!(id.as_str(), expect);
+            assert!(name.starts_with(super::name(&id).expect("it has one").as_str()));
         };
         check("wordcount", "wordcount-3f9a2c");
         check(&"a".repeat(63), &format!("{}-3f9a2c", "a".repeat(56)));

@@ -3,7 +3,7 @@
 //!
 //! Everything here blocks for as long as components take to load: call it from a thread that may.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -13,6 +13,7 @@ use std::{fs, io, thread};
 use flow_model::api::{self, Checked, CheckpointSummary, Counters, Description, Job, Metrics};
 use flow_model::diagnostic::Diagnostic;
 use flow_model::ids::{JobId, PipelineName, SavepointName};
+use flow_model::key_group::KeyGroups;
 use flow_model::plan::Plan;
 use flow_model::spec::Checkpointing;
 use flow_model::start::{self, Settle, Start};
@@ -36,7 +37,7 @@ mod stop;
 
 pub use beginning::Error as BeginningError;
 use names::Names;
-use record::Record;
+use record::{Record, Unread};
 
 /// So many jobs that have ended are remembered; the oldest go first.
 const ENDED_KEPT: usize = 100;
@@ -148,6 +149,14 @@ impl Entry {
         Self::failed(record, loss)
     }
 
+    fn unread(Unread { id, name, loss }: Unread) -> Self {
+        let plan =
+            Plan { pipeline: name.clone(), key_groups: KeyGroups::default(), tasks: Vec::new(), exchanges: Vec::new() };
+        let handle = Handle::Plain(JobHandle::lost(plan, 0, loss));
+        let (warnings, stopping) = (Vec::new(), Arc::default());
+        Self { id, name, submitted: 0, warnings, handle, has_checkpoints: true, stopping }
+    }
+
     fn failed(record: Record, loss: String) -> Self {
         let handle = JobHandle::lost(record.plan.clone(), i64::try_from(record.submitted).unwrap_or(0), loss);
         Self::new(record, Handle::Plain(handle))
@@ -186,18 +195,31 @@ impl Jobs {
     /// [`Error::Directory`].
     pub fn new(worker: Worker, data: PathBuf, leader: String) -> Result<Self, Error> {
         let directory = data.join("jobs");
-        let (kept, lost) = record::read_all(&directory).into_iter().partition::<Vec<_>, _>(|record| record.is_kept());
-        let stay: Vec<&str> = kept.iter().map(|record| record.id.as_str()).collect();
+        let (all, unread) = record::read_all(&directory);
+        let (kept, lost) = all.into_iter().partition::<Vec<_>, _>(|record| record.is_kept());
+        let ids = kept.iter().map(|record| &record.id).chain(unread.iter().map(|unread| &unread.id));
+        let stay: Vec<&str> = ids.map(JobId::as_str).collect();
         clear(&directory, &stay).map_err(|error| Error::Directory { path: directory.clone(), error })?;
         for record in &lost {
             tracing::warn!(job = %record.id, "lost: {}", record.loss());
         }
-        let entries = Mutex::new(Entries { known: lost.into_iter().map(Entry::lost).collect() });
+        for Unread { id, loss, .. } in &unread {
+            tracing::error!(job = %id, "lost: {loss}");
+        }
+        let known = unread.into_iter().map(Entry::unread).chain(lost.into_iter().map(Entry::lost)).collect();
+        let entries = Mutex::new(Entries { known });
         let stores = Arc::new(Stores::new(&data));
         let worker = Arc::new(worker);
         let jobs = Self { worker, stores, leader, directory, names: Arc::default(), entries, stopping: Arc::default() };
+        // In the order of their submission.
+        let newest: BTreeMap<PipelineName, JobId> =
+            kept.iter().map(|record| (record.name.clone(), record.id.clone())).collect();
         for record in kept {
-            jobs.resume(record);
+            match &newest[&record.name] {
+                newest if *newest == record.id => jobs.resume(record),
+                // It waited for another start, and a process died that had begun with another one of its name.
+                newest => jobs.give_way(&record.id, newest),
+            }
         }
         Ok(jobs)
     }
@@ -293,14 +315,16 @@ impl Jobs {
 
     /// A job has begun under the name of some that could not go on after a restart of this process: they never do.
     fn supersede(&self, begun: &Record) {
-        let known = self.lock().known.clone();
-        for former in known.iter().filter(|entry| entry.name == begun.name) {
-            let directory = self.directory.join(former.id.as_str());
-            if record::is_there(&directory) {
-                tracing::info!(job = %former.id, "does not go on: {} was deployed under its name", begun.id);
-                record::remove(&directory);
-            }
-        }
+        let (all, unread) = record::read_all(&self.directory);
+        let all = all.iter().map(|record| (&record.id, &record.name));
+        all.chain(unread.iter().map(|unread| (&unread.id, &unread.name)))
+            .filter(|(id, name)| **name == begun.name && **id != begun.id)
+            .for_each(|(former, _)| self.give_way(former, &begun.id));
+    }
+
+    fn give_way(&self, former: &JobId, begun: &JobId) {
+        tracing::info!(job = %former, "does not go on: {begun} was deployed under its name");
+        record::remove(&self.directory.join(former.as_str()));
     }
 
     /// What is done when a job is over: one of that id, submitted then, with that directory.
@@ -347,10 +371,13 @@ impl Jobs {
         beginning: Beginning,
         settle: Option<Settle>,
     ) -> Result<Handle, Error> {
-        let pipeline = checked.pipeline();
-        let root = self.stores.of(checkpointing(&checked), &pipeline.directory)?;
+        let (pipeline, checkpointing) = (checked.pipeline(), checkpointing(&checked));
+        let (name, named) = (pipeline.name.clone(), self.stores.named(checkpointing, &pipeline.directory)?);
+        let root = self.stores.of(checkpointing, &pipeline.directory)?;
         let kept = self.to_keep(&started.0, checked, beginning, settle);
-        Ok(Handle::Kept(Keeper::start(kept, root, self.on_end(started))?))
+        let keeper = Keeper::start(kept, root, self.on_end(started))?;
+        self.stores.deployed(&named, &name);
+        Ok(Handle::Kept(keeper))
     }
 
     /// The same of one that an earlier process ran, as soon as its store answers. What its user wanted before that one ended still is.
@@ -455,7 +482,8 @@ impl Jobs {
     /// restart of this process stops when it can.
     ///
     /// # Errors
-    /// [`Error::Unknown`]; [`Error::Ended`] if it finished or failed by itself.
+    /// [`Error::Unknown`]; [`Error::Ended`] if it finished or failed by itself; [`Error::Directory`] if nothing but the disk could tell
+    /// the next process.
     pub fn cancel(&self, key: &str) -> Result<Job, Error> {
         use flow_model::api::JobState;
         let entry = self.find(key)?;
@@ -463,17 +491,19 @@ impl Jobs {
         match before.state {
             JobState::Running | JobState::Restarting => {
                 tracing::info!(job = %entry.id, "cancel");
-                if entry.has_checkpoints {
-                    let _one_at_a_time = entry.to_stop();
-                    stop::remember_cancel(&directory);
+                // Who wants it to stop is not kept from that by a disk that is full.
+                if entry.has_checkpoints
+                    && let Err(error) = stop::remember_cancel(&directory)
+                {
+                    tracing::warn!(job = %entry.id, "should flowd end before the job has stopped, it goes on: {error}");
                 }
                 entry.handle.cancel();
                 Ok(entry.job())
             }
-            JobState::Failed if record::is_there(&directory) && !stop::is_canceled(&directory) => {
+            JobState::Failed if record::is_there(&directory) => {
                 tracing::info!(job = %entry.id, "cancel, as soon as it can go on");
-                let _one_at_a_time = entry.to_stop();
-                stop::remember_cancel(&directory);
+                stop::remember_cancel(&directory)
+                    .map_err(|error| Error::Directory { path: directory.clone(), error })?;
                 Ok(Job { state: JobState::Canceling, ..before })
             }
             JobState::Canceling | JobState::Canceled => Ok(before),
@@ -543,15 +573,13 @@ impl Jobs {
         entries.known.push(entry);
         let known = entries.known.clone();
         drop(entries);
+        let directory = |entry: &Entry| self.directory.join(entry.id.as_str());
         let ended: Vec<&Entry> = known.iter().filter(|entry| entry.job().state.is_terminal()).collect();
         let surplus = ended.len().saturating_sub(ENDED_KEPT);
-        for entry in &ended[..surplus] {
+        // What the next process is to try again stays.
+        for entry in ended[..surplus].iter().filter(|entry| !record::is_there(&directory(entry))) {
             self.lock().known.retain(|other| other.id != entry.id);
-            let directory = self.directory.join(entry.id.as_str());
-            // What the next process is to try again stays.
-            if !record::is_there(&directory) {
-                forget(&directory);
-            }
+            forget(&directory(entry));
         }
     }
 

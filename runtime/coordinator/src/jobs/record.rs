@@ -188,25 +188,44 @@ pub fn is_there(directory: &Path) -> bool {
     directory.join(FILE).exists()
 }
 
-/// The jobs that have a record in a directory of `jobs`, in the order of their submission.
-pub fn read_all(jobs: &Path) -> Vec<Record> {
-    let mut found = Vec::new();
+/// A job whose record can't be read.
+pub struct Unread {
+    pub id: JobId,
+    pub name: PipelineName,
+    /// For people: why, and what to do.
+    pub loss: String,
+}
+
+/// The jobs that have a record in a directory of `jobs`, in the order of their submission, and those of which it can't be read.
+pub fn read_all(jobs: &Path) -> (Vec<Record>, Vec<Unread>) {
+    let (mut found, mut unread) = (Vec::new(), Vec::new());
     for entry in jobs.read_dir().into_iter().flatten().flatten() {
         let path = entry.path().join(FILE);
-        match fs::read(&path).map(|text| serde_json::from_slice::<Record>(&text)) {
-            Ok(Ok(record)) => found.push(record),
-            // It was cut off while it was written, or is of another version.
-            Ok(Err(error)) => {
-                let job = entry.file_name();
-                tracing::warn!(job = %job.display(), "ran when flowd ended; its record can't be read: {error}");
-            }
-            // The job had ended.
-            Err(error) if error.kind() == io::ErrorKind::NotFound => {}
-            Err(error) => tracing::warn!("can't read {}: {error}", path.display()),
+        let read = fs::read(&path).and_then(|text| Ok(serde_json::from_slice::<Record>(&text)?));
+        match read {
+            Ok(record) => found.push(record),
+            // The job had ended, or it is none.
+            Err(error) if matches!(error.kind(), io::ErrorKind::NotFound | io::ErrorKind::NotADirectory) => {}
+            // It was harmed, or is of another version.
+            Err(error) => unread.extend(Unread::of(&entry.path(), &path, &error)),
         }
     }
     found.sort_by_key(|record| record.submitted);
-    found
+    (found, unread)
+}
+
+impl Unread {
+    fn of(directory: &Path, path: &Path, error: &io::Error) -> Option<Unread> {
+        let id: JobId = directory.file_name()?.to_str()?.parse().ok()?;
+        let name = super::id::name(&id)?;
+        let loss = format!(
+            "flowd ended while the job ran, and {} can't be read: {error}; deploy it again, if it took checkpoints with --take-over, which \
+             goes on where it stands; {} is the file that it was deployed with",
+            path.display(),
+            directory.join("pipeline.yaml").display()
+        );
+        Some(Unread { id, name, loss })
+    }
 }
 
 /// The command that deploys a submission, if its file lies where its paths start from. It is for a job without checkpoints, which
@@ -252,9 +271,14 @@ mod tests {
             fs::write(directory(id).join(FILE), &whole[..length]).expect("a file");
         }
         fs::write(jobs.path().join("a file"), "").expect("a file");
-        let found: Vec<String> = read_all(jobs.path()).iter().map(|record| record.id.to_string()).collect();
-        assert_eq!(found, ["p-000002", "p-000001"]);
-        assert!(read_all(&jobs.path().join("nowhere")).is_empty());
+        let (found, unread) = read_all(jobs.path());
+        let ids: Vec<&str> = found.iter().map(|record| record.id.as_str()).collect();
+        assert_eq!(ids, ["p-000002", "p-000001"]);
+        let mut ids: Vec<&str> = unread.iter().map(|unread| unread.id.as_str()).collect();
+        ids.sort_unstable();
+        assert_eq!(ids, ["p-000004", "p-000005"]);
+        assert!(unread.iter().all(|unread| unread.name.as_str() == "p" && unread.loss.contains(FILE)));
+        assert!(read_all(&jobs.path().join("nowhere")).0.is_empty());
     }
 
     #[test]

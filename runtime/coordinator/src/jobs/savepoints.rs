@@ -72,7 +72,7 @@ impl Jobs {
         let savepoints = match place {
             Place::Running(keeper) => keeper.savepoints(&name),
             Place::Stored(store, head) => {
-                let kept = stored::savepoints(&store, &name, &head.0);
+                let kept = stored::savepoints(&store, &name, &head.0)?;
                 let asked = self.kept(key).map_or_else(|_| Vec::new(), |(_, keeper)| keeper.savepoints(&name));
                 let failed = asked.into_iter().filter(|asked| {
                     asked.state == SavepointState::Failed && !kept.iter().any(|kept| kept.name == asked.name)
@@ -90,12 +90,15 @@ impl Jobs {
     /// # Errors
     /// As [`Jobs::savepoints`]; [`Error::NoSavepoint`]; [`Error::NotNow`] for one that is not complete, or came to nothing.
     pub fn savepoint_inspect(&self, key: &str, name: &SavepointName) -> Result<SavepointDetail, Error> {
+        if let Ok((_, keeper)) = self.kept(key) {
+            keeper.ready().map_err(|why| Error::NotNow(key.to_owned(), why))?;
+        }
         let (job, store) = self.root(key)?;
-        let head = store.block_on(documents::read_head(&store))?.map(|(head, _)| head);
+        let head = documents::in_time(&store, documents::read_head(&store))?.map(|(head, _)| head);
         let kept = head.as_ref().and_then(|head| head.savepoint(name));
         let Some(kept) = kept else { return Err(self.no_savepoint(key, name)) };
         let manifest = ObjectName::manifest(&kept.incarnation, kept.checkpoint);
-        let manifest = store.block_on(documents::load(&store, &manifest))?;
+        let manifest = documents::in_time(&store, documents::load(&store, &manifest))?;
         Ok(SavepointDetail::of(keeper::completed(&job, kept, Some(manifest.state_bytes())), &manifest))
     }
 
@@ -151,7 +154,7 @@ impl Jobs {
             return Ok((entry.name, Place::Running(keeper)));
         }
         let (name, store) = self.root(key)?;
-        match store.block_on(documents::read_head(&store))? {
+        match documents::in_time(&store, documents::read_head(&store))? {
             Some(head) => Ok((name, Place::Stored(store, Box::new(head)))),
             None => Err(Error::Unknown(key.to_owned())),
         }
@@ -172,13 +175,18 @@ impl Jobs {
             },
             Err(error) => (key.parse().map_err(|_| error)?, None),
         };
-        for root in self.stores.known() {
+        let mut unknown = Vec::new();
+        for root in self.stores.known(&name) {
             let store = root.below(name.as_str())?;
-            match store.block_on(documents::read_head(&store)) {
+            match documents::in_time(&store, documents::read_head(&store)) {
                 Ok(Some(_)) => return Ok((name, store)),
                 Ok(None) => {}
-                Err(error) => tracing::warn!("looking for the job {name}: {error}"),
+                Err(error) => unknown.push(error.to_string()),
             }
+        }
+        if !unknown.is_empty() {
+            let why = format!("no store that answers has it, and others do not answer: {}", unknown.join("; "));
+            return Err(Error::NotNow(key.to_owned(), why));
         }
         Err(plain.map_or_else(|| Error::Unknown(key.to_owned()), Error::NoCheckpoints))
     }

@@ -1,7 +1,7 @@
 //! That a job is to stop, with a savepoint or without, in its directory: should the process end before that is done, the next one
 //! does it.
 
-use std::fs;
+use std::fs::{self, File};
 use std::io::{self, ErrorKind};
 use std::path::{Path, PathBuf};
 
@@ -17,11 +17,11 @@ fn file(directory: &Path) -> PathBuf {
 }
 
 /// Remembers that the job is canceled, whatever happens to this process.
-pub fn remember_cancel(directory: &Path) {
-    // Who wants it to stop is not kept from that by a disk that is full.
-    if let Err(error) = whole::write(&directory.join(CANCELED), b"") {
-        tracing::warn!(directory = %directory.display(), "should flowd end before the job has stopped, it goes on: {error}");
-    }
+pub fn remember_cancel(directory: &Path) -> io::Result<()> {
+    // Two at once write the same: nothing.
+    let file = File::create(directory.join(CANCELED))?;
+    file.sync_all()?;
+    File::open(directory)?.sync_all()
 }
 
 /// Whether the job of this directory was canceled.

@@ -1,9 +1,14 @@
 //! HEAD and manifests in the store: bytes from and to documents.
 
+use std::time::Duration;
+
 use flow_model::checkpoint::{Head, Manifest, ObjectName, head};
 use flow_protocol::head::Answer;
 use flow_store::{Store, Swap, Version};
 use flow_worker::failpoint::{self, Point};
+
+/// A user who asks is told after this that the store has not answered.
+pub const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Why a job can't be kept.
 #[derive(Debug, thiserror::Error)]
@@ -20,6 +25,12 @@ pub enum Error {
         place: String,
         /// What is wrong with it.
         error: flow_model::checkpoint::Error,
+    },
+    /// The store lets a user wait.
+    #[error("{place} has not answered for {} s; see whether it can be reached, and try again", PATIENCE.as_secs())]
+    Away {
+        /// Where it is.
+        place: String,
     },
     /// The job is another process's.
     #[error("{0}")]
@@ -49,14 +60,31 @@ impl Error {
             Error::Document { document: Document::Manifest, .. } => Some(
                 "begin with another checkpoint or savepoint: `flowctl checkpoint ls JOB` and `flowctl savepoint ls JOB` list them",
             ),
-            Error::Store(_) | Error::Refused(_) | Error::Thread(_) => None,
+            Error::Store(flow_store::Error::Missing { .. }) => Some(
+                "HEAD names what is not there: it may be an older HEAD that was put back, or another job's; put the last one back; if that \
+                 is lost, remove HEAD and deploy the job again: it begins with nothing",
+            ),
+            Error::Store(_) | Error::Away { .. } | Error::Refused(_) | Error::Thread(_) => None,
         }
     }
 
     /// Whether trying again may help.
     pub fn is_retryable(&self) -> bool {
-        matches!(self, Error::Store(error) if error.is_retryable())
+        match self {
+            Error::Store(error) => error.is_retryable(),
+            Error::Away { .. } => true,
+            Error::Document { .. } | Error::Refused(_) | Error::Thread(_) => false,
+        }
     }
+}
+
+/// What a user asks a store, who does not wait long for the answer.
+///
+/// # Errors
+/// [`Error::Away`], and those of the question.
+pub fn in_time<T, E: Into<Error>>(store: &Store, question: impl Future<Output = Result<T, E>>) -> Result<T, Error> {
+    let answer = store.block_on(async { tokio::time::timeout(PATIENCE, question).await });
+    answer.map_err(|_| Error::Away { place: store.place() })?.map_err(Into::into)
 }
 
 /// Where the HEAD of a job is that has this root, for people.

@@ -234,7 +234,8 @@ impl Driver {
         if !self.leaving {
             self.kept.worker.forget(&self.kept.id);
         }
-        let error = error.or_else(|| self.shared.status().error.take()).filter(|_| state == JobState::Failed);
+        let of_last_attempt = || self.shared.status().error.take().filter(|_| state == JobState::Failed);
+        let error = error.or_else(of_last_attempt);
         let status = Status { state, error, ended: Some(self.now() as i64) };
         if let (Some(on_end), false) = (self.on_end.take(), self.leaving) {
             on_end(&status);
@@ -336,18 +337,35 @@ impl Driver {
                 let text = format!("checkpoint {checkpoint} can't be completed: {reason}");
                 self.shared.log.add(flow_worker::log::Level::Warn, None, text);
             }
-            Action::Tell(level, text) => self.shared.log.add(log_level(level), None, text),
+            Action::Tell(level, text) => {
+                if level == Level::Error {
+                    self.shared.status().error = Some(TaskError::Fatal(text.clone()));
+                }
+                self.shared.log.add(log_level(level), None, text);
+            }
             Action::Ended(end) => {
                 self.over = true;
                 let (state, error) = match end {
                     End::Finished | End::Settled => (JobState::Finished, None),
-                    End::Canceled => (JobState::Canceled, None),
+                    End::Canceled => (JobState::Canceled, self.unwritten()),
                     End::Failed(failure) => (JobState::Failed, Some(TaskError::Fatal(failure.reason))),
                     End::Refused(why) | End::Deposed(why) => (JobState::Failed, Some(TaskError::Fatal(why))),
                 };
                 self.end(state, error);
             }
         }
+    }
+
+    /// What users have to know of a job that was stopped: that readers do not have all of its output.
+    fn unwritten(&self) -> Option<TaskError> {
+        let head = self.job.head().filter(|head| head.unwritten)?;
+        let (latest, name) = (head.latest?, &self.kept.checked.pipeline().name);
+        let text = format!(
+            "output that checkpoint {latest} confirms is not written, since where it goes did not answer; `flowctl sink settle FILE` \
+             writes it, and so does the next deployment of \"{name}\", before anything else"
+        );
+        self.shared.log.add(flow_worker::log::Level::Warn, None, text.clone());
+        Some(TaskError::Retryable(text))
     }
 
     fn savepoint_over(&self, name: &SavepointName, over: Result<CheckpointId, String>) {

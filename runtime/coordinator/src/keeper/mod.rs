@@ -17,7 +17,7 @@ pub(crate) mod stored;
 mod waiting;
 
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
@@ -35,6 +35,7 @@ use flow_worker::metrics::OperatorMetrics;
 use flow_worker::{Checked, JobHandle, TaskError, Worker};
 
 pub use documents::Error;
+use documents::PATIENCE;
 use driver::{Driver, Message};
 use history::History;
 use savepoints::Savepoints;
@@ -279,7 +280,13 @@ impl Keeper {
     pub fn give_up(&self, name: SavepointName) -> Result<(), String> {
         let (done, answered) = channel();
         self.tell(Message::GiveUp(name, done));
-        answered.recv().unwrap_or_else(|_| Err("the job is over".to_owned()))
+        match answered.recv_timeout(2 * PATIENCE) {
+            Ok(answer) => answer,
+            Err(RecvTimeoutError::Disconnected) => Err("the job is over".to_owned()),
+            Err(RecvTimeoutError::Timeout) => {
+                Err("its store does not answer; the savepoint is given up as soon as it does".to_owned())
+            }
+        }
     }
 
     /// The savepoints that are known, newest first.

@@ -12,27 +12,37 @@ use super::history::History;
 use super::savepoints::completed;
 
 /// Its checkpoints that are retained, in short and newest first.
-pub fn checkpoints(store: &Store, head: &Head) -> (CheckpointSummary, Vec<Checkpoint>) {
+///
+/// # Errors
+/// [`Error::Away`]; what else is wrong with one is told with it.
+pub fn checkpoints(store: &Store, head: &Head) -> Result<(CheckpointSummary, Vec<Checkpoint>), Error> {
     let mut history = History::default();
-    for checkpoint in &head.retained {
-        let manifest = ObjectName::manifest(&head.incarnation, *checkpoint);
-        match store.block_on(documents::load(store, &manifest)) {
-            Ok(manifest) => history.found(&manifest),
-            Err(error) => history.unread(*checkpoint, format!("its manifest can't be read: {error}")),
+    documents::in_time(store, async {
+        for checkpoint in &head.retained {
+            match documents::load(store, &ObjectName::manifest(&head.incarnation, *checkpoint)).await {
+                Ok(manifest) => history.found(&manifest),
+                Err(error) => history.unread(*checkpoint, format!("its manifest can't be read: {error}")),
+            }
         }
-    }
+        Ok::<_, Error>(())
+    })?;
     history.retained(head);
-    (history.summary(), history.newest_first())
+    Ok((history.summary(), history.newest_first()))
 }
 
 /// Its savepoints, newest first.
-pub fn savepoints(store: &Store, job: &PipelineName, head: &Head) -> Vec<Savepoint> {
-    let listed = head.savepoints.iter().rev().map(|kept| {
-        let manifest = ObjectName::manifest(&kept.incarnation, kept.checkpoint);
-        let manifest = store.block_on(documents::load(store, &manifest));
-        completed(job, kept, manifest.ok().map(|manifest| manifest.state_bytes()))
-    });
-    listed.collect()
+///
+/// # Errors
+/// [`Error::Away`]; of one whose manifest can't be read its size is not known.
+pub fn savepoints(store: &Store, job: &PipelineName, head: &Head) -> Result<Vec<Savepoint>, Error> {
+    documents::in_time(store, async {
+        let mut all = Vec::new();
+        for kept in head.savepoints.iter().rev() {
+            let manifest = documents::load(store, &ObjectName::manifest(&kept.incarnation, kept.checkpoint)).await;
+            all.push(completed(job, kept, manifest.ok().map(|manifest| manifest.state_bytes())));
+        }
+        Ok::<_, Error>(all)
+    })
 }
 
 /// Gives one up: HEAD says so first, then what only it needs is deleted. Or says why that can't be.
@@ -47,10 +57,12 @@ pub fn give_up(
     // Before anything changes: what can't be read could not be kept either.
     let mut known = Retention::new(usize::MAX);
     let named: Vec<(Incarnation, CheckpointId)> = retention::named(&head).collect();
-    for (incarnation, checkpoint) in named {
-        let name = ObjectName::manifest(&incarnation, checkpoint);
-        known.add(&store.block_on(documents::load(store, &name))?);
-    }
+    documents::in_time(store, async {
+        for (incarnation, checkpoint) in named {
+            known.add(&documents::load(store, &ObjectName::manifest(&incarnation, checkpoint)).await?);
+        }
+        Ok::<_, Error>(())
+    })?;
     let mut without = head;
     without.savepoints.retain(|savepoint| savepoint.name != *name);
     without.nonce = format!("{:032x}", fastrand::u128(..));

@@ -13,11 +13,9 @@ use flow_worker::TaskError;
 use flow_worker::log::Level;
 use tokio::runtime::Handle;
 
+use super::documents::PATIENCE;
 use super::driver::{Driver, Message, OnEnd};
 use super::{Error, Kept, Shared, Status, Stop, documents, head, unix_ms};
-
-/// Who asks is told after this that the store has not answered.
-const PATIENCE: Duration = Duration::from_secs(5);
 
 /// Opens a store that does what jobs need; nothing if somebody else is at it.
 pub type Open = Box<dyn Fn() -> Opening + Send + Sync>;

@@ -49,7 +49,10 @@ impl From<jobs::Error> for Refused {
             Error::Unknown(_) => {
                 Refusal::new(RefusalCode::NotFound, message).hint("`flowctl list` shows the jobs that there are")
             }
-            Error::Store(_) => Refusal::new(RefusalCode::BadRequest, format!("checkpoints: {message}")),
+            Error::Store(error) => Refusal::new(
+                if error.is_retryable() { RefusalCode::Unavailable } else { RefusalCode::BadRequest },
+                format!("checkpoints: {message}"),
+            ),
             Error::Keep(keeper::Error::Refused(_)) => Refusal::new(RefusalCode::Conflict, message),
             Error::Keep(error) => unkept(&error, message),
             Error::Ended(_) => Refusal::new(RefusalCode::Conflict, message),
@@ -88,5 +91,6 @@ impl From<jobs::Error> for Refused {
 
 /// What there is of a job in its store can't be used.
 fn unkept(error: &keeper::Error, message: String) -> Refusal {
-    Refusal { hint: error.hint().map(str::to_owned), ..Refusal::new(RefusalCode::Internal, message) }
+    let code = if error.is_retryable() { RefusalCode::Unavailable } else { RefusalCode::Internal };
+    Refusal { hint: error.hint().map(str::to_owned), ..Refusal::new(code, message) }
 }

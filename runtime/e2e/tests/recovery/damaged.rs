@@ -150,6 +150,8 @@ fn a_job_that_waits_for_another_start_ends_when_its_name_is_deployed_elsewhere()
     fs::rename(place.join("HEAD"), flowd.path("HEAD")).expect("it is there");
     flowd.start_again();
     fails_naming(&flowd, &job, &["there is no "]);
+    let record = format!("data/jobs/{job}/running.json");
+    let recorded = fs::read(flowd.path(&record)).expect("it is kept");
     let elsewhere = flowd.path("elsewhere").display().to_string();
     let other = flowd.deploy(
         "made-up",
@@ -160,9 +162,40 @@ fn a_job_that_waits_for_another_start_ends_when_its_name_is_deployed_elsewhere()
         ),
     );
     fs::rename(flowd.path("HEAD"), place.join("HEAD")).expect("it is there");
+    assert!(!flowd.path(&record).exists());
+    // As if the daemon had died before it came to that, too.
+    for left in [None, Some(recorded)] {
+        flowd.kill();
+        left.iter().for_each(|recorded| flowd.write(&record, recorded));
+        flowd.start_again();
+        flowd.until(&other, |description| state(description) == "running");
+        let jobs = flowd.json(&["list"]);
+        assert_eq!(jobs["jobs"].as_array().map(Vec::len), Some(1), "{jobs:#}");
+    }
+}
+
+#[test]
+fn a_job_whose_record_was_harmed_is_told_and_can_be_taken_over() {
+    let mut flowd = Flowd::new();
+    let (job, place) = with_checkpoints(&flowd);
+    let record = format!("data/jobs/{job}/running.json");
+    flowd.kill();
+    let whole = fs::read(flowd.path(&record)).expect("it is kept");
+    flowd.write(&record, &whole[..50]);
+    for _ in 0..2 {
+        flowd.start_again();
+        fails_naming(&flowd, &job, &[&record, "can't be read", "--take-over", "pipeline.yaml"]);
+        assert!(flowd.path(&format!("data/jobs/{job}/pipeline.yaml")).exists());
+        let listed = flowd.ctl(&["checkpoint", "ls", &job]);
+        assert!(listed.code == 0 && listed.stdout.contains(&latest(&place).1), "{}{}", listed.stdout, listed.stderr);
+        flowd.kill();
+    }
+    flowd.start_again();
+    let called = flowd.ctl(&["deploy", "made-up.yaml", "--take-over"]);
+    assert_eq!(called.code, 0, "{}", called.stderr);
+    flowd.until("made-up", |description| counted(description, "in", "records-out") > 0);
     flowd.kill();
     flowd.start_again();
-    flowd.until(&other, |description| state(description) == "running");
     let jobs = flowd.json(&["list"]);
     assert_eq!(jobs["jobs"].as_array().map(Vec::len), Some(1), "{jobs:#}");
 }

@@ -415,6 +415,26 @@ fn one_that_fails_says_why() {
     }
 }
 
+/// A job's name means where it was deployed last, after a restart too.
+#[test]
+fn a_name_that_moved_to_another_store_is_looked_for_there() {
+    let mut flowd = Flowd::new();
+    let moved = flowd.path("elsewhere").display().to_string();
+    for (at, to, name) in [(0, "", "old"), (1, moved.as_str(), "new")] {
+        let pipeline = counting(&flowd.path(&format!("out-{at}")), 1, 200);
+        let to = if to.is_empty() { String::new() } else { format!(", to: '{to}'") };
+        let job = flowd.deploy("moved", &pipeline.replace("interval: 100ms", &format!("interval: 100ms{to}")));
+        flowd.until(&job, |d| d["checkpoints"]["completed"].as_u64() >= Some(1));
+        flowd.savepoint(&job, name, true);
+        flowd.ended(&job);
+    }
+    for _ in 0..2 {
+        assert_eq!(flowd.savepoints("moved"), ["new"]);
+        flowd.kill();
+        flowd.start_again();
+    }
+}
+
 /// Another daemon goes on with what one ran that is gone for good, if it is told so.
 #[test]
 fn a_life_is_taken_over_from_a_daemon_that_is_gone() {

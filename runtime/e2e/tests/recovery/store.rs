@@ -131,6 +131,34 @@ fn a_store_that_is_away_when_the_daemon_starts_is_waited_for() {
     assert!(back["checkpoints"]["restored"].is_string() && back["error"].is_null(), "{back:#}");
 }
 
+/// Questions about jobs whose store hangs have an answer soon, and say whose fault it is.
+#[test]
+fn a_store_that_hangs_lets_nobody_wait_who_asks() {
+    let minio = Minio::shared();
+    let toxic = Toxic::before(&minio.address);
+    let flowd = Flowd::with_env(&Minio::environment());
+    let job = flowd.deploy("hangs", &pipeline(&minio.bucket(), &toxic.address));
+    flowd.until(&job, |description| description["checkpoints"]["completed"].as_u64() > Some(2));
+    flowd.savepoint(&job, "kept", false);
+    toxic.set(Toxin::Stall);
+    let commands = [
+        &["savepoint", "inspect", "hangs", "kept"][..],
+        &["savepoint", "rm", "hangs", "kept"],
+        &["savepoint", "ls", "nobody"],
+        &["checkpoint", "ls", "nobody"],
+    ];
+    for command in commands {
+        let begun = Instant::now();
+        let called = flowd.ctl(command);
+        let told = called.stderr;
+        assert!(called.code != 0 && told.contains("answer"), "{command:?}: {told}");
+        // By itself the store is asked for two minutes.
+        assert!(begun.elapsed() < Duration::from_secs(60), "{command:?} took {:?}", begun.elapsed());
+    }
+    toxic.set(Toxin::None);
+    flowd.until(&job, |description| state(description) == "running");
+}
+
 /// What was canceled while its store was away gives nothing more, and is canceled when the store is back, whatever happens to the daemon.
 #[test]
 fn a_cancel_outlives_the_daemon_though_the_store_is_away() {
@@ -146,13 +174,12 @@ fn a_cancel_outlives_the_daemon_though_the_store_is_away() {
     flowd.until(&job, canceling);
     let read = |flowd: &Flowd| counted(&flowd.describe(&job), "in", "records-out");
     // A hundred a second, if its source went on.
-    let (begun, mut before) = (Instant::now(), read(&flowd));
-    loop {
+    let (begun, mut before, mut seconds) = (Instant::now(), read(&flowd), 0);
+    while seconds < 3 {
         std::thread::sleep(Duration::from_secs(1));
-        match read(&flowd) {
-            same if same == before => break,
-            more => before = more,
-        }
+        let now = read(&flowd);
+        seconds = if now == before { seconds + 1 } else { 0 };
+        before = now;
         assert!(begun.elapsed() < Duration::from_secs(60), "its source goes on");
     }
     assert!(canceling(&flowd.describe(&job)));

@@ -141,12 +141,18 @@ impl Head {
     }
 
     /// That of the job's next life. The latest checkpoint of this one becomes the savepoint [`PREVIOUS`], unless it only has what it began
-    /// with and there is one already; savepoints stay.
+    /// with, the next one does not go on from there, and there is one already; savepoints stay.
     pub fn next_life(&self, leader: String, incarnation: Incarnation, origin: Option<Origin>, now: u64) -> Head {
         let mut next = Head::new(self.term + 1, leader, incarnation, String::new());
         next.savepoints = self.savepoints.clone();
         let is_previous = |savepoint: &Savepoint| savepoint.name.as_str() == PREVIOUS;
-        let came_to_nothing = |latest| latest == CheckpointId::ADOPTED && self.savepoints.iter().any(is_previous);
+        let goes_on =
+            |origin: &Origin| (&origin.incarnation, Some(origin.checkpoint)) == (&self.incarnation, self.latest);
+        let came_to_nothing = |latest| {
+            latest == CheckpointId::ADOPTED
+                && !origin.as_ref().is_some_and(goes_on)
+                && self.savepoints.iter().any(is_previous)
+        };
         if let Some(checkpoint) = self.latest.filter(|latest| !came_to_nothing(*latest)) {
             next.savepoints.retain(|savepoint| !is_previous(savepoint));
             let name = SavepointName::new(PREVIOUS).expect("it is a name");
@@ -200,6 +206,11 @@ mod tests {
         // It began with something older, and came to nothing.
         second.latest = Some(CheckpointId::ADOPTED);
         assert_eq!(previous(&next(&second, 3)), Some((Incarnation::of(1), CheckpointId(7))));
+        let adopted = (Incarnation::of(2), CheckpointId::ADOPTED);
+        let (job, (incarnation, checkpoint)) = ("p".parse().expect("a name"), adopted.clone());
+        let origin = Origin { job, incarnation, checkpoint, savepoint: None, claim: true, dropped: vec![] };
+        let taken_over = second.next_life("b".to_owned(), Incarnation::of(3), Some(origin), 1);
+        assert_eq!(previous(&taken_over), Some(adopted), "what it goes on from is kept");
         second.latest = Some(CheckpointId(9));
         assert_eq!(previous(&next(&second, 3)), Some((Incarnation::of(2), CheckpointId(9))));
     }

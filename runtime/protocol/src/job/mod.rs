@@ -329,7 +329,7 @@ impl Job {
             return self.start_to_settle(incarnation, attempt);
         }
         if self.canceled {
-            return self.tell_end(End::Canceled);
+            return self.canceled_before(attempt);
         }
         if self.find.take_if(|find| *find == attempt).is_some() {
             return self.start_to_find(incarnation, attempt);
@@ -558,10 +558,13 @@ impl Job {
 
     fn cancel(&mut self) {
         self.canceled = true;
+        let head = match &self.changing {
+            Some(Intent::Lead(head, _)) => Some(&**head),
+            _ => self.register.current(),
+        };
         // What is owed is known when the checkpoint that counts is read.
-        let comes_to_it = self.goal.is_none()
-            && self.latest.is_none()
-            && self.register.current().is_some_and(|head| head.latest.is_some());
+        let comes_to_it =
+            self.goal.is_none() && self.latest.is_none() && head.is_some_and(|head| head.latest.is_some());
         match &mut self.phase {
             Phase::Running(running) => running.cancel(self.now),
             Phase::Stopping(attempt, Then::Judge(_)) => {
@@ -569,8 +572,7 @@ impl Job {
             }
             Phase::Finding(attempt, _) => {
                 let attempt = *attempt;
-                self.actions.push(Action::Cancel { attempt });
-                self.phase = Phase::Stopping(attempt, Then::Tell(End::Canceled));
+                self.stop_canceled(attempt);
             }
             Phase::Settling(attempt) => {
                 let attempt = *attempt;
@@ -587,6 +589,19 @@ impl Job {
             },
             Phase::Stopping(..) | Phase::Telling(_) | Phase::Over(_) => {}
         }
+    }
+
+    /// Its user wanted it stopped before this attempt began, here at least.
+    fn canceled_before(&mut self, attempt: Attempt) {
+        if self.find.take_if(|find| *find == attempt).is_none() {
+            return self.tell_end(End::Canceled);
+        }
+        self.stop_canceled(attempt);
+    }
+
+    fn stop_canceled(&mut self, attempt: Attempt) {
+        self.actions.push(Action::Cancel { attempt });
+        self.phase = Phase::Stopping(attempt, Then::Tell(End::Canceled));
     }
 
     fn over(&mut self, end: End) {
