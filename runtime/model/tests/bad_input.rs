@@ -547,6 +547,15 @@ fn dead_letters() {
 }
 
 #[test]
+fn places_of_checkpoints() {
+    for place in ["s3:/bucket/flow", "S3://bucket/flow", "gs://bucket/flow"] {
+        let hint = "write s3://bucket/prefix, file:///path, or a path; a directory with such a name begins with ./";
+        let expect = format!(r#"p.yaml:4:32: "to" of checkpoint: "{place}" is no place for objects; {hint}"#);
+        check_edit("sources:", &format!("checkpoint: {{interval: 1s, to: '{place}'}}\nsources:"), &[&expect]);
+    }
+}
+
+#[test]
 fn connectors() {
     let source = |text: &str, expect: &[&str]| check_edit("{files: {path: ./texts}}", text, expect);
     let sink = |text: &str, expect: &[&str]| check_edit("{stdout: {}, from: counts}", text, expect);

@@ -54,6 +54,14 @@ pub enum Error {
     /// A job of that name runs.
     #[error("a job named \"{0}\" is already running")]
     Running(PipelineName),
+    /// A job of that name was canceled and has not ended yet; why, if that is known.
+    #[error("\"{name}\" is being canceled and has not ended yet{}", why.as_ref().map_or(String::new(), |why| format!(": {why}")))]
+    Canceling {
+        /// The name.
+        name: PipelineName,
+        /// Why it has not ended.
+        why: Option<String>,
+    },
     /// No job has that id or name.
     #[error("no job \"{0}\"")]
     Unknown(String),
@@ -345,7 +353,7 @@ impl Jobs {
         match &pipeline.checkpoint {
             Some(checkpointing) => {
                 let root = self.stores.of(checkpointing, &pipeline.directory)?;
-                let here = (!self.is_running(&pipeline.name)).then_some(self.leader.as_str());
+                let here = self.running(&pipeline.name).is_none().then_some(self.leader.as_str());
                 let beginning = beginning::beginning(checked, &root, start, here);
                 beginning.map(Some).map_err(|error| match error {
                     BeginningError::Output { error, last } => {
@@ -546,12 +554,18 @@ impl Jobs {
                 return Err(Error::Stopping);
             }
         }
-        if self.is_running(name) { Err(Error::Running(name.clone())) } else { Ok(reserved) }
+        match self.running(name) {
+            None => Ok(reserved),
+            Some(Job { state: api::JobState::Canceling, error, .. }) => {
+                Err(Error::Canceling { name: name.clone(), why: error })
+            }
+            Some(_) => Err(Error::Running(name.clone())),
+        }
     }
 
-    fn is_running(&self, name: &PipelineName) -> bool {
+    fn running(&self, name: &PipelineName) -> Option<Job> {
         let last = self.lock().known.iter().rev().find(|entry| entry.name == *name).cloned();
-        last.is_some_and(|entry| !entry.job().state.is_terminal())
+        last.map(|entry| entry.job()).filter(|job| !job.state.is_terminal())
     }
 
     fn new_id(&self, name: &PipelineName) -> JobId {

@@ -27,7 +27,7 @@ use flow_model::ids::{PipelineName, SavepointName};
 use flow_model::plan::Plan;
 use flow_model::spec::Checkpointing;
 use flow_protocol::checkpoint::{Contribution, Contributions};
-use flow_protocol::job::{Beginning, End, Event, State};
+use flow_protocol::job::{Beginning, End, Event, Life, State};
 use flow_protocol::restart;
 use flow_store::Store;
 use flow_worker::log::JobLog;
@@ -154,6 +154,15 @@ impl Keeper {
         let store = root.below(kept.checked.pipeline().name.as_str())?;
         let head = store.block_on(documents::read_head(&store))?;
         let (keeper, inbox) = Keeper::new(&kept, JobState::Running);
+        if let Beginning::Deployed(Life { origin: None, follows: Some(former), .. }) = &kept.beginning
+            && let Some(latest) = former.latest.filter(|latest| *latest != CheckpointId::NONE)
+        {
+            let text = format!(
+                "begins with nothing; its former life ended at checkpoint {latest}, which is the savepoint \"previous\" until the next \
+                 deployment"
+            );
+            keeper.log().add(flow_worker::log::Level::Warn, None, text);
+        }
         _ = keeper.shared.store.set(store.clone());
         let (shared, messages) = (keeper.shared.clone(), keeper.messages.clone());
         let driver = Driver::new(kept, (root, store), head, shared, messages, Box::new(on_end));

@@ -46,6 +46,8 @@ impl From<jobs::Error> for Refused {
             Error::Submission(error) => error.into(),
             Error::Running(name) => Refusal::new(RefusalCode::Conflict, message)
                 .hint(format!("stop it with `flowctl cancel {name}`, or take another name with --name")),
+            Error::Canceling { name, .. } => Refusal::new(RefusalCode::Conflict, message)
+                .hint(format!("wait for it with `flowctl cancel {name} --wait`, or take another name with --name")),
             Error::Unknown(_) => {
                 Refusal::new(RefusalCode::NotFound, message).hint("`flowctl list` shows the jobs that there are")
             }

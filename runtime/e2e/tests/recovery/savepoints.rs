@@ -415,6 +415,19 @@ fn one_that_fails_says_why() {
     }
 }
 
+#[test]
+fn a_job_that_begins_anew_says_what_it_leaves() {
+    let flowd = Flowd::new();
+    for (out, says) in [("first", false), ("second", true)] {
+        let job = flowd.deploy("anew", &counting(&flowd.path(out), 1, 200));
+        let told = flowd.ctl(&["logs", &job]).stdout;
+        assert_eq!(told.contains("begins with nothing; its former life ended at checkpoint"), says, "{told}");
+        flowd.until(&job, |d| d["checkpoints"]["completed"].as_u64() >= Some(1));
+        flowd.ctl(&["cancel", &job]);
+        flowd.ended(&job);
+    }
+}
+
 /// A job's name means where it was deployed last, after a restart too.
 #[test]
 fn a_name_that_moved_to_another_store_is_looked_for_there() {

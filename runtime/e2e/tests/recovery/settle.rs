@@ -58,9 +58,16 @@ fn what_is_left_unwritten_is_settled_when_kafka_is_back() {
     // Not killed: what it has acknowledged it must not lose.
     broker.signal("STOP");
     sleep(Duration::from_millis(1500));
-    names.iter().for_each(|name| assert_eq!(flowd.ctl(&["cancel", name]).code, 0));
     for name in names {
-        assert_eq!(state(&flowd.ended(name)), "canceled");
+        let waits = if name == "settled" { &["cancel", name, "--wait"][..] } else { &["cancel", name] };
+        let called = flowd.ctl(waits);
+        assert_eq!(called.code, 0, "{}", called.stderr);
+        assert_eq!(called.stderr.contains("is not written"), name == "settled", "{}", called.stderr);
+    }
+    for name in names {
+        let ended = flowd.ended(name);
+        assert_eq!(state(&ended), "canceled");
+        assert!(ended["error"].as_str().is_some_and(|said| said.contains("flowctl sink settle")), "{ended:#}");
         assert_eq!(head(&flowd, name)["unwritten"], true, "{}", flowd.log());
     }
     broker.signal("CONT");

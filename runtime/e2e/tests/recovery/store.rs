@@ -189,6 +189,8 @@ fn a_cancel_outlives_the_daemon_though_the_store_is_away() {
         flowd.start_again();
         let waits = flowd.until(&job, |description| description["error"].is_string());
         assert!(canceling(&waits), "{waits:#}");
+        let refused = flowd.ctl(&["deploy", "stops.yaml"]).stderr;
+        assert!(refused.contains("is being canceled and has not ended yet: s3://"), "{refused}");
     }
     toxic.set(Toxin::None);
     let ended = flowd.ended(&job);

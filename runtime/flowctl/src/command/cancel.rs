@@ -41,6 +41,9 @@ pub fn stop(server: &Server, job: &str, wait: bool, output: &Output) -> Result<E
         job = wait::until_ended(server, job, output)?;
     }
     output.print_named(&job, || vec![job.id.to_string()], || format!("{} {}", job.id, job.state))?;
+    if let (JobState::Canceled, Some(note)) = (job.state, &job.error) {
+        output.warn(note);
+    }
     outcome(&job)
 }
 

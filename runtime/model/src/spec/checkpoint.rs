@@ -82,6 +82,14 @@ impl Default for Restart {
     }
 }
 
+/// Whether a place begins like an address, and is none of a store that there is: `s3:/bucket`, `gs://bucket`. As a path it would be a
+/// directory that nobody meant.
+fn is_of_another_kind(to: &str) -> bool {
+    let is_letter = |c: char| c.is_ascii_alphanumeric() || "+-.".contains(c);
+    let is_known = to.starts_with("s3://") || to.starts_with("file://");
+    !is_known && to.split_once(':').is_some_and(|(kind, _)| !kind.is_empty() && kind.chars().all(is_letter))
+}
+
 /// `checkpoint:`.
 pub(super) fn checkpointing(report: &mut Report, node: &Node) -> Option<Checkpointing> {
     let fields = Fields::read(report, node, "checkpoint", &CHECKPOINT)?;
@@ -99,6 +107,13 @@ pub(super) fn checkpointing(report: &mut Report, node: &Node) -> Option<Checkpoi
     let timeout = at_least(report, "timeout", timeout, Duration::from_millis(100));
     let min_pause = fields.duration(report, "min-pause");
     let to = fields.text(report, "to").map(|to| Located { value: to.value.to_owned(), position: to.position });
+    let wrong = to.as_ref().filter(|to| is_of_another_kind(&to.value));
+    if let Some(Located { value, position }) = wrong {
+        let message = format!("\"to\" of checkpoint: \"{value}\" is no place for objects");
+        let hint = "write s3://bucket/prefix, file:///path, or a path; a directory with such a name begins with ./";
+        report.error_with(Code::InvalidValue, *position, message, hint);
+        return None;
+    }
     let concurrent = fields.number(report, "concurrent", 1..=16);
     let tolerate = fields.number(report, "tolerate", 0..=1000);
     let retain = fields.number(report, "retain", 1..=1000);
