@@ -159,14 +159,11 @@ impl Stores {
         let (last, others): (Vec<_>, Vec<_>) = remembered.into_iter().partition(|place| place.jobs.contains(job));
         let mut places: Vec<Place> = last.into_iter().map(|last| last.place).collect();
         let others = others.into_iter().map(|other| other.place).filter(|other| other.to != default.to);
-        let others: Vec<Place> = self.default.exists().then(|| default.clone()).into_iter().chain(others).collect();
-        places.extend(others);
-        let open = |place: Place| match self.runtime.block_on(self.of_place(place.clone()).opened()) {
-            Ok(store) => Some(store),
-            Err(error) => {
-                tracing::warn!("{}: {error}", place.to);
-                None
-            }
+        places.extend(self.default.exists().then(|| default.clone()).into_iter().chain(others));
+        let open = |place: Place| {
+            let named = self.of_place(place);
+            let opened = self.runtime.block_on(named.opened());
+            opened.inspect_err(|error| tracing::warn!("{}: {error}", named.place())).ok()
         };
         places.into_iter().filter_map(open).collect()
     }

@@ -199,18 +199,14 @@ fn last(head: &Head, job: &PipelineName, mine: &PipelineName) -> Option<From> {
         let savepoint = origin.savepoint.clone().map(|name| From::Savepoint { job: of(&origin.job), name });
         return savepoint.or_else(|| previous(head).map(from_savepoint));
     }
-    let is_origin =
-        |known: &&Savepoint| origin.is_some_and(|origin| is_of(origin, &known.incarnation, known.checkpoint));
+    let origin = origin.map(|origin| (&origin.incarnation, origin.checkpoint));
+    let is_origin = |known: &&Savepoint| origin == Some((&known.incarnation, known.checkpoint));
     head.savepoints.iter().find(is_origin).or_else(|| previous(head)).map(from_savepoint)
 }
 
 /// The last checkpoint of the last life before this one that had any.
 fn previous(head: &Head) -> Option<&Savepoint> {
     head.savepoints.iter().find(|savepoint| savepoint.name.as_str() == head::PREVIOUS)
-}
-
-fn is_of(origin: &Origin, incarnation: &Incarnation, checkpoint: CheckpointId) -> bool {
-    (&origin.incarnation, origin.checkpoint) == (incarnation, checkpoint)
 }
 
 /// Whether a job has written nothing after a checkpoint of it. There may be later ones, of a job that had nothing to read. And a life
@@ -221,11 +217,10 @@ fn is_last(found: &Manifest, head: &Head, store: &Store) -> Result<bool, Error> 
             Ok(latest == found.checkpoint || manifest(store, &head.incarnation, latest)?.has_read_as_much_as(found))
         }
         None | Some(CheckpointId::ADOPTED) => {
-            let is_origin =
-                head.origin.as_ref().is_some_and(|origin| is_of(origin, &found.incarnation, found.checkpoint));
-            let is_previous =
-                |known: &Savepoint| (&known.incarnation, known.checkpoint) == (&found.incarnation, found.checkpoint);
-            Ok(is_origin || previous(head).is_some_and(is_previous))
+            let found = Some((&found.incarnation, found.checkpoint));
+            let origin = head.origin.as_ref().map(|origin| (&origin.incarnation, origin.checkpoint));
+            let previous = previous(head).map(|known| (&known.incarnation, known.checkpoint));
+            Ok(origin == found || previous == found)
         }
         Some(_) => Ok(false),
     }

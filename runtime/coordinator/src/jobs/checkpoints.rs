@@ -7,6 +7,11 @@ use super::{Entry, Error, Jobs, now};
 use crate::handle::Handle;
 use crate::keeper::{Keeper, documents, stored};
 
+/// Waits until it is known whether a job does what it is asked for, by what it was named.
+pub(super) fn ready(keeper: &Keeper, key: &str) -> Result<(), Error> {
+    keeper.ready().map_err(|why| Error::NotNow(key.to_owned(), why))
+}
+
 impl Jobs {
     /// The checkpoints of a job, by id or name. It need not be known to this process: it is looked for in the stores that this one
     /// has used, and of its checkpoints those are told then that are retained.
@@ -17,7 +22,7 @@ impl Jobs {
         let job = match self.find(key) {
             Ok(entry) => match (&entry.handle, entry.job()) {
                 (Handle::Kept(keeper), job) => {
-                    keeper.ready().map_err(|why| Error::NotNow(job.id.to_string(), why))?;
+                    ready(keeper, job.id.as_str())?;
                     if keeper.store().is_some() {
                         let (job, summary, checkpoints) = (Some(job), keeper.summary(), keeper.checkpoints());
                         return Ok(Checkpoints { job, now: now(), summary, checkpoints });

@@ -6,6 +6,7 @@ use flow_model::ids::{PipelineName, SavepointName};
 use flow_protocol::head::is_free;
 use flow_store::Store;
 
+use super::checkpoints::ready;
 use super::{Error, Jobs, now, stop as stopping};
 use crate::handle::Handle;
 use crate::keeper::{self, Keeper, documents, stored};
@@ -29,9 +30,8 @@ impl Jobs {
         if job.state.is_terminal() {
             return Err(Error::Ended(Box::new(job)));
         }
-        let not_now = |why| Error::NotNow(job.id.to_string(), why);
         // What is remembered has to be held against what HEAD has.
-        keeper.ready().map_err(not_now)?;
+        ready(&keeper, job.id.as_str())?;
         let name = name.unwrap_or_else(|| of_time(now()));
         let is_taken =
             || keeper.savepoints(&entry.name).iter().any(|known| known.name == name && known.checkpoint.is_some());
@@ -47,7 +47,7 @@ impl Jobs {
             if remembered {
                 stopping::forget(&directory);
             }
-            return Err(not_now(why));
+            return Err(Error::NotNow(job.id.to_string(), why));
         }
         let all = keeper.savepoints(&entry.name);
         // It may be over by now and gone again.
@@ -91,7 +91,7 @@ impl Jobs {
     /// As [`Jobs::savepoints`]; [`Error::NoSavepoint`]; [`Error::NotNow`] for one that is not complete, or came to nothing.
     pub fn savepoint_inspect(&self, key: &str, name: &SavepointName) -> Result<SavepointDetail, Error> {
         if let Ok((_, keeper)) = self.kept(key) {
-            keeper.ready().map_err(|why| Error::NotNow(key.to_owned(), why))?;
+            ready(&keeper, key)?;
         }
         let (job, store) = self.root(key)?;
         let head = documents::in_time(&store, documents::read_head(&store))?.map(|(head, _)| head);
@@ -150,7 +150,7 @@ impl Jobs {
         if let Ok((entry, keeper)) = self.kept(key)
             && !entry.job().state.is_terminal()
         {
-            keeper.ready().map_err(|why| Error::NotNow(key.to_owned(), why))?;
+            ready(&keeper, key)?;
             return Ok((entry.name, Place::Running(keeper)));
         }
         let (name, store) = self.root(key)?;
