@@ -15,6 +15,7 @@
 //! | [`kind`] | what a component turned out to be: map, filter, flat-map or process |
 //! | [`plan`] | graph and kinds → chains → tasks and the exchanges between them |
 //! | [`key_group`] | key → key group → subtask |
+//! | [`channel`] | attempts and the channels between their subtasks |
 //! | [`checkpoint`] | ids of checkpoints, names of their objects, manifests and HEAD |
 //! | [`cluster`] | workers, who leads them, where an attempt runs, and the documents that a leader goes by |
 //! | [`figures`] | what a part of a running job has done so far |
@@ -54,6 +55,7 @@
 #![deny(missing_docs)]
 
 pub mod api;
+pub mod channel;
 pub mod checkpoint;
 pub mod cluster;
 pub mod diagnostic;
