@@ -4,6 +4,7 @@
 //! traits below, and step the tasks.
 //!
 //! - [`batch`]: [`Batch`], rows in columns; [`build`]: making them; [`element`]: what flows
+//! - [`exchange`]: the queues between subtasks; [`credit`]: what bounds them where a network is between
 //! - [`function`]: what a component (or a native stand-in) offers: one transactional call a batch
 //! - [`operator`], [`source`], [`sink`]: the traits that a task steps
 //! - [`dead_letter`]: records that an operator did not take, and what is told of them
@@ -17,6 +18,7 @@ pub mod batch;
 pub mod build;
 pub mod call;
 pub mod counters;
+pub mod credit;
 pub mod dead_letter;
 pub mod durations;
 pub mod element;
