@@ -31,6 +31,7 @@ pub const RUNTIME: &[Layer] = &[
         &["tokio", "rdkafka", "rocksdb", "axum", "ureq"],
     ),
     layer("flow-protocol", &["flow-model"], SHELL),
+    layer("flow-rpc", &["flow-model"], SHELL),
     layer("flow-store", &[], &["rdkafka", "rocksdb", "wasmtime", "axum", "ureq", "libc"]),
     layer(
         "flow-worker",
@@ -141,6 +142,8 @@ mod tests {
         check("flowctl", "flow-worker", 1);
         check("flow-sdk", "flow-dataflow", 1);
         check("flow-sdk-test", "flow-plugin", 0);
+        check("flow-rpc", "flow-model", 0);
+        check("flow-rpc", "flow-dataflow", 1);
         check("flow-surprise", "serde", 1);
     }
 

@@ -1,0 +1,3 @@
+//! The code that is generated of the files in `proto/`, one module each.
+
+pub(crate) mod exchange;
