@@ -35,7 +35,7 @@ pub const RUNTIME: &[Layer] = &[
     layer("flow-store", &[], &["rdkafka", "rocksdb", "wasmtime", "axum", "ureq", "libc"]),
     layer(
         "flow-worker",
-        &["flow-dataflow", "flow-frame", "flow-model", "flow-plugin", "flow-store"],
+        &["flow-dataflow", "flow-frame", "flow-model", "flow-plugin", "flow-rpc", "flow-store"],
         &["wasmtime", "axum", "ureq"],
     ),
     layer(
