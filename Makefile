@@ -20,7 +20,7 @@ verify: setup ## format, lints, doctests, tidiness, licences
 	@deployment/verify.sh
 advisories: setup ## known vulnerabilities of dependencies; fetches a database
 	@bash -c '. deployment/paths.sh && cargo deny check advisories'
-bench: ## figures of the boundary and the state (ARGS="-- JSON" for some of them)
+bench: ## figures of the boundary, the state and the exchange between workers (ARGS="-- JSON" for some of them)
 	@deployment/bench.sh parts $(ARGS)
 bench-kafka: ## figures of whole pipelines through a real Kafka (ARGS="--rounds 1")
 	@deployment/bench.sh kafka $(ARGS)

@@ -19,7 +19,7 @@ cd "$flow_root"
 deployment/plugins.sh counter hoard identity order-filter order-map order-map-filter tokenizer
 # All of the workspace is named so that what the other builds compiled is used again.
 if [ "$kind" = parts ]; then
-  exec cargo bench --profile release --workspace --bench boundary --bench state "$@"
+  exec cargo bench --profile release --workspace --bench boundary --bench state --bench network "$@"
 fi
 cargo build --release --workspace --bins
 exec "$flow_target/release/end-to-end" "$@"
