@@ -51,9 +51,9 @@ pub(super) async fn client(place: &str, settings: &Settings) -> Result<Client, E
     // Amazon's client has a budget of repetitions for a process, which an outage uses up and only many successes fill again: after
     // that nothing was repeated any more. What is under way is bounded here, so that repetitions are too.
     let unbounded = RetryPartition::custom("flow").token_bucket(TokenBucket::unlimited()).build();
-    let mut config = aws_sdk_s3::config::Builder::from(&common)
-        .retry_partition(unbounded)
-        .force_path_style(settings.path_style.unwrap_or(settings.endpoint.is_some()));
+    // An endpoint may also be named by the environment or a profile.
+    let path_style = settings.path_style.unwrap_or(common.endpoint_url().is_some());
+    let mut config = aws_sdk_s3::config::Builder::from(&common).retry_partition(unbounded).force_path_style(path_style);
     if let Some(role) = &settings.role {
         let assumed = AssumeRoleProvider::builder(role).session_name("flow").configure(&common).build().await;
         config = config.credentials_provider(SharedCredentialsProvider::new(assumed));
