@@ -14,12 +14,15 @@
 //! | `GET /jobs/{id or name}/logs?tail=n` | [`LogLine`]s, one a line |
 //! | `GET /jobs/{id or name}/logs?tail=n&follow=true` | the same as server-sent events, then one event `end` with the [`Job`] |
 //! | `POST /jobs/{id or name}/cancel` | [`Job`] |
+//! | `POST /jobs/{id or name}/scale`, [`Scale`] | [`Job`] |
 //! | `GET /jobs/{id or name}/checkpoints` | [`Checkpoints`] |
 //! | `POST /jobs/{id or name}/checkpoints` | [`CheckpointAsked`] |
 //! | `POST /jobs/{id or name}/savepoints`, [`SavepointWanted`] | [`Savepoint`] |
 //! | `GET /jobs/{id or name}/savepoints` | [`Savepoints`] |
 //! | `GET /jobs/{id or name}/savepoints/{savepoint}` | [`SavepointDetail`] |
 //! | `DELETE /jobs/{id or name}/savepoints/{savepoint}` | nothing, 204 |
+//! | `GET /workers` | [`Workers`] |
+//! | `POST /workers/{id or name}/drain` | [`WorkerStatus`] |
 //! | `GET /healthz` | [`Health`] |
 //! | `GET /metrics` | OpenMetrics text, for Prometheus |
 //!
@@ -28,6 +31,8 @@
 //!
 //! A name stands for the job of that name that was submitted last. Everything that is not done is answered with
 //! [`Refusal`].
+
+use std::collections::BTreeMap;
 
 use serde::{Deserialize, Serialize};
 
@@ -53,6 +58,8 @@ pub mod part {
     pub const DIRECTORY: &str = "$directory";
     /// Optional: a [`Start`](super::Start) in JSON: what the job begins with. Without it nothing.
     pub const START: &str = "$start";
+    /// Optional: how many subtasks sources, operators and sinks have instead of what the file says, in JSON: `{"NAME": 4}`.
+    pub const PARALLELISM: &str = "$parallelism";
 }
 
 /// How far a job is.
@@ -195,6 +202,18 @@ pub struct OperatorMetrics {
     pub partitions: Vec<PartitionFigures>,
 }
 
+/// With how many subtasks a job is to go on.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Scale {
+    /// How many each of these sources, operators and sinks is to have, at least 1. What is not named keeps what it has.
+    #[serde(default)]
+    pub parallelism: BTreeMap<OperatorName, u32>,
+    /// How many each that is not named is to have.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub all: Option<u32>,
+}
+
 /// What a check finds: the pipeline can run, and so.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
@@ -264,6 +283,9 @@ pub struct Health {
     pub status: String,
     /// The version of flowd.
     pub version: String,
+    /// Whether it is a coordinator of a cluster, which has workers to ask for.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub cluster: bool,
 }
 
 /// Why a request was refused; stable, for programs.
@@ -399,6 +421,16 @@ mod tests {
         let json = r#"{"id":"wordcount-3f9a2c","name":"wordcount","state":"failed","submitted":1,"ended":2,"error":"no disk"}"#;
         assert_eq!(serde_json::to_string(&job).expect("JSON"), json);
         assert_eq!(serde_json::from_str::<Job>(json).expect("a job"), job);
+    }
+
+    #[test]
+    fn a_scale_in_json() {
+        let counts = OperatorName::new("counts").expect("a name");
+        let named = Scale { parallelism: BTreeMap::from([(counts, 4)]), all: None };
+        assert_eq!(serde_json::to_string(&named).expect("JSON"), r#"{"parallelism":{"counts":4}}"#);
+        let all = Scale { all: Some(2), ..Scale::default() };
+        assert_eq!(serde_json::to_string(&all).expect("JSON"), r#"{"parallelism":{},"all":2}"#);
+        assert_eq!(serde_json::from_str::<Scale>(r#"{"all":2}"#).expect("a scale"), all);
     }
 
     #[test]

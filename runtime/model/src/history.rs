@@ -76,6 +76,9 @@ pub struct CheckpointSummary {
     /// The last one that counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub latest: Option<Checkpoint>,
+    /// The attempt that runs, or ran last: it grows each time the job goes on from a checkpoint. 0 before the first.
+    #[serde(default)]
+    pub attempt: u32,
     /// The one that the job went on from when it was last started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored: Option<CheckpointId>,

@@ -14,6 +14,7 @@
 //! | [`graph`] | the logical graph: sources, operators and sinks with their edges, in topological order |
 //! | [`kind`] | what a component turned out to be: map, filter, flat-map or process |
 //! | [`plan`] | graph and kinds → chains → tasks and the exchanges between them |
+//! | [`outline`] | a pipeline with its plan and what else its components say of themselves |
 //! | [`key_group`] | key → key group → subtask |
 //! | [`channel`] | attempts and the channels between their subtasks |
 //! | [`checkpoint`] | ids of checkpoints, names of their objects, manifests and HEAD |
@@ -67,6 +68,7 @@ pub mod key_group;
 pub mod key_selector;
 pub mod kind;
 mod nearest;
+pub mod outline;
 pub mod plan;
 pub mod quantity;
 pub mod savepoint;

@@ -3,7 +3,8 @@
 
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::CheckpointId;
+use crate::checkpoint::head::Origin;
+use crate::checkpoint::{CheckpointId, Incarnation};
 use crate::ids::{PipelineName, SavepointName};
 use crate::spec::kafka::wrong_topic;
 
@@ -191,6 +192,24 @@ impl Start {
 
 fn is_false(flag: &bool) -> bool {
     !flag
+}
+
+/// What a life of a job began with, as it was when it was deployed: what a process that comes after has to know beside HEAD.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct Begun {
+    /// The life; none if the job only writes what a former one owes.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub incarnation: Option<Incarnation>,
+    /// The life that was HEAD's then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub follows: Option<Incarnation>,
+    /// The checkpoint that was HEAD's latest then, zeros if it had none.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub latest: Option<CheckpointId>,
+    /// What that life begins with.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub origin: Option<Origin>,
 }
 
 #[cfg(test)]

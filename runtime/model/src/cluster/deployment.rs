@@ -3,14 +3,18 @@
 //! together.
 
 use std::collections::BTreeMap;
+use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
-use crate::checkpoint::head::{FIRST, Origin};
+use crate::checkpoint::Error;
+use crate::checkpoint::head::FIRST;
 use crate::checkpoint::manifest::read;
-use crate::checkpoint::{Error, Incarnation};
+use crate::diagnostic;
 use crate::ids::{Digest, JobId, OperatorName, PipelineName};
-use crate::start::Start;
+use crate::outline::Findings;
+use crate::spec::Pipeline;
+use crate::start::{Begun, Start};
 
 /// The format that is written and read.
 const FORMAT: u64 = 1;
@@ -30,9 +34,17 @@ pub fn of_name(name: &str) -> Option<(JobId, u64)> {
     (self::name(&found.0, found.1) == name).then_some(found)
 }
 
+/// Below this prefix of the cluster's root are the components of all jobs.
+pub const COMPONENTS: &str = "components/";
+
 /// The name of a component below the cluster's root.
 pub fn component(digest: &Digest) -> String {
-    format!("components/{digest}.wasm")
+    format!("{COMPONENTS}{digest}.wasm")
+}
+
+/// The digest of a component of that name; none if it is no such name.
+pub fn of_component(name: &str) -> Option<Digest> {
+    Digest::try_from(name.strip_prefix(COMPONENTS)?.strip_suffix(".wasm")?.to_owned()).ok()
 }
 
 /// What a job was deployed with.
@@ -48,12 +60,9 @@ pub struct Deployment {
     pub revision: u64,
     /// When it was submitted, milliseconds since the Unix epoch.
     pub submitted: u64,
-    /// The life that it is; none if it only writes what a former one owes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub incarnation: Option<Incarnation>,
-    /// What that life begins with.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub origin: Option<Origin>,
+    /// The life that it is.
+    #[serde(flatten)]
+    pub begun: Begun,
     /// How its user wanted it to begin.
     #[serde(default)]
     pub start: Start,
@@ -63,8 +72,14 @@ pub struct Deployment {
     pub file: String,
     /// The text of that file.
     pub text: String,
-    /// Its components, by what they were handed in as.
-    pub components: BTreeMap<String, Digest>,
+    /// Where relative paths of sources and sinks start from, on each worker.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub directory: Option<PathBuf>,
+    /// The component of each operator.
+    pub components: BTreeMap<OperatorName, Digest>,
+    /// What a worker has found its components to be.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub findings: Option<Findings>,
     /// Operators, sources and sinks whose parallelism is another one than the file says.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub parallelism: BTreeMap<OperatorName, u32>,
@@ -93,23 +108,39 @@ impl Deployment {
             name,
             revision: FIRST,
             submitted,
-            incarnation: None,
-            origin: None,
+            begun: Begun::default(),
             start: Start::default(),
             root,
             file,
             text,
+            directory: None,
             components: BTreeMap::new(),
+            findings: None,
             parallelism: BTreeMap::new(),
         }
     }
 
-    /// The next revision, in which these have another parallelism.
-    pub fn scaled(&self, parallelism: impl IntoIterator<Item = (OperatorName, u32)>) -> Deployment {
+    /// A later revision, in which these have another parallelism.
+    pub fn scaled(&self, parallelism: impl IntoIterator<Item = (OperatorName, u32)>, revision: u64) -> Deployment {
         let mut next = self.clone();
-        next.revision += 1;
+        next.revision = revision;
+        next.findings = None;
         next.parallelism.extend(parallelism);
         next
+    }
+
+    /// The pipeline as it runs.
+    ///
+    /// # Errors
+    /// The text is no pipeline file.
+    pub fn pipeline(&self) -> Result<Pipeline, diagnostic::Error> {
+        let mut pipeline = Pipeline::parse(&self.file, self.text.as_bytes())?;
+        pipeline.name = self.name.clone();
+        pipeline.scale(&self.parallelism)?;
+        if let Some(directory) = &self.directory {
+            pipeline.resolve_data_paths(directory);
+        }
+        Ok(pipeline)
     }
 
     /// Its name below the cluster's root.
@@ -144,7 +175,7 @@ mod tests {
             root: "s3://bucket/flow/orders".to_owned(),
         };
         let first = Deployment::new(identity, ("orders.yaml".to_owned(), "text".to_owned()));
-        let scaled = first.scaled([(OperatorName::new("totals").expect("a name"), 8)]);
+        let scaled = first.scaled([(OperatorName::new("totals").expect("a name"), 8)], 2);
         assert_eq!((scaled.revision, scaled.document().as_str()), (2, "jobs/orders-3f9a2c/2.json"));
         assert_eq!(Deployment::from_bytes(&scaled.to_bytes()), Ok(scaled.clone()));
         assert_eq!(of_name(&scaled.document()), Some((scaled.job.clone(), 2)));

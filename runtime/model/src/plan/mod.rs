@@ -3,6 +3,8 @@
 //!
 //! A plan says what runs and never where: placing subtasks on slots is the scheduler's work.
 
+use std::collections::BTreeMap;
+
 use serde::{Deserialize, Serialize};
 
 use crate::ids::{ExchangeId, OperatorName, PipelineName, TaskId};
@@ -128,6 +130,12 @@ pub enum Partitioning {
 }
 
 impl Plan {
+    /// What the component of each operator turned out to be.
+    pub fn kinds(&self) -> BTreeMap<OperatorName, OperatorKind> {
+        let elements = self.tasks.iter().flat_map(|task| &task.chain);
+        elements.map(|element| (element.operator.clone(), element.kind)).collect()
+    }
+
     /// The task of that id.
     ///
     /// # Panics

@@ -3,14 +3,16 @@
 //! [`Pipeline::parse`] turns the text into a checked [`Pipeline`], or into all its errors at once. Paths stay as they
 //! are written until [`Pipeline::resolve_paths`]; nothing is opened here.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
-use crate::diagnostic::{Diagnostic, Error, Located, Position};
+use crate::diagnostic::{Code, Diagnostic, Error, Located, Position};
 use crate::graph::Graph;
 use crate::ids::{OperatorName, PipelineName};
 use crate::key_group::KeyGroups;
 use crate::key_selector::KeySelector;
+use crate::nearest;
 use crate::quantity::{ByteSize, Rate};
 
 mod checkpoint;
@@ -148,6 +150,59 @@ impl Pipeline {
     /// The operator of that name.
     pub fn operator(&self, name: &OperatorName) -> Option<&Operator> {
         self.operators.iter().find(|operator| operator.name == *name)
+    }
+
+    /// Gives nodes another parallelism than the file does.
+    ///
+    /// # Errors
+    /// There is no such node; it can't have so many subtasks.
+    pub fn scale(&mut self, parallelism: &BTreeMap<OperatorName, u32>) -> Result<(), Error> {
+        let mut wrong = Vec::new();
+        for (name, wanted) in parallelism {
+            if let Err(diagnostic) = self.scale_one(name, *wanted) {
+                wrong.push(diagnostic);
+            }
+        }
+        if wrong.is_empty() { Ok(()) } else { Err(Error { diagnostics: wrong }) }
+    }
+
+    fn scale_one(&mut self, name: &OperatorName, wanted: u32) -> Result<(), Diagnostic> {
+        let (file, groups) = (self.file.clone(), u16::from(self.key_groups));
+        let wrong = |at: Option<Position>, message: String, hint: String| {
+            Err(Diagnostic::error(Code::InvalidValue, &file, at, message).hint(hint))
+        };
+        let operators =
+            self.operators.iter_mut().map(|it| (&it.name, &mut it.parallelism, it.position, it.key.is_some()));
+        let sources = self.sources.iter_mut().map(|it| (&it.name, &mut it.parallelism, it.position, false));
+        let sinks = self.sinks.iter_mut().map(|it| (&it.name, &mut it.parallelism, it.position, false));
+        let mut names = Vec::new();
+        for (known, parallelism, position, is_keyed) in sources.chain(operators).chain(sinks) {
+            if known != name {
+                names.push(known.to_string());
+                continue;
+            }
+            if wanted == 0 || wanted > PARALLELISM_MAX {
+                let hint = format!("a number from 1 to {PARALLELISM_MAX}");
+                return wrong(Some(position), format!("\"{name}\" can't have {wanted} subtasks"), hint);
+            }
+            if is_keyed && wanted > groups.into() {
+                let message = format!("\"{name}\" can't have {wanted} subtasks: there are {groups} key groups");
+                return wrong(Some(position), message, format!("at most {groups}"));
+            }
+            *parallelism = wanted;
+            return Ok(());
+        }
+        let hint = format!("those that there are: {}", nearest::listed(names.iter().map(String::as_str)));
+        wrong(None, format!("the pipeline has no \"{name}\" to be given another parallelism"), hint)
+    }
+
+    /// As [`Pipeline::resolve_paths`], but for components: where their bytes are there already, messages name them as their author wrote them.
+    pub fn resolve_data_paths(&mut self, base: &Path) {
+        let written: Vec<PathBuf> = self.operators.iter().map(|operator| operator.component.value.clone()).collect();
+        self.resolve_paths(base);
+        for (operator, path) in self.operators.iter_mut().zip(written) {
+            operator.component.value = path;
+        }
     }
 
     /// Makes each relative path (components, files sources and sinks, files that texts refer to) relative to `base`, usually
