@@ -13,6 +13,8 @@ pub struct Settings {
     pub beat: Time,
     /// A leader that does not answer for so long is looked for anew.
     pub silence: Time,
+    /// A worker that has a leader asks so often whether there is a later one: the one that it has may live, and lead no more.
+    pub ask: Time,
     /// After so long without a leader it stops what it runs.
     pub alone: Time,
 }
@@ -96,6 +98,8 @@ pub struct Following {
     heard: Time,
     /// When it asks, or sends a heartbeat, next.
     next: Time,
+    /// When it asks next though it has a leader.
+    doubts: Time,
     /// It has stopped all that it ran since it heard a leader last.
     stopped: bool,
 }
@@ -103,7 +107,7 @@ pub struct Following {
 impl Following {
     /// A worker that begins.
     pub fn new(settings: Settings, now: Time) -> Following {
-        Following { settings, state: State::Looking, term: 0, heard: now, next: now, stopped: true }
+        Following { settings, state: State::Looking, term: 0, heard: now, next: now, doubts: now, stopped: true }
     }
 
     /// Takes what happened at `now` and says what is to be done, in order.
@@ -126,6 +130,7 @@ impl Following {
                     self.state = State::Following(session);
                     self.term = session.term;
                     (self.heard, self.next, self.stopped) = (now, now.saturating_add(self.settings.beat), false);
+                    self.doubts = now.saturating_add(self.settings.ask);
                 }
             }
             Event::Rejected { term } => {
@@ -161,7 +166,13 @@ impl Following {
         }
         self.next = now.saturating_add(self.settings.beat);
         match self.state {
-            State::Following(session) if silent < self.settings.silence => actions.push(Action::Heartbeat(session)),
+            State::Following(session) if silent < self.settings.silence => {
+                actions.push(Action::Heartbeat(session));
+                if self.doubts <= now {
+                    self.doubts = now.saturating_add(self.settings.ask);
+                    actions.push(Action::Ask);
+                }
+            }
             _ => {
                 self.state = State::Looking;
                 actions.push(Action::Ask);
@@ -194,7 +205,7 @@ impl Following {
 mod tests {
     use super::*;
 
-    const SETTINGS: Settings = Settings { beat: 10, silence: 50, alone: 200 };
+    const SETTINGS: Settings = Settings { beat: 10, silence: 50, ask: 1000, alone: 200 };
 
     fn named(term: u64) -> Event {
         Event::Named { term, address: format!("c{term}:9000") }
@@ -229,6 +240,25 @@ mod tests {
         assert_eq!(worker.handle(8, named(2)), [], "it would go back to a lower term");
         let text = worker.obeys(session(2, 7)).expect_err("it is stale").to_string();
         assert_eq!(text, "an order of term 2 and registration 7, and this worker has no leader");
+    }
+
+    #[test]
+    fn it_finds_a_later_leader_though_the_one_that_it_has_lives() {
+        let mut worker = following();
+        let (mut now, mut asked) = (2, Vec::new());
+        while asked.len() < 2 {
+            now = worker.next_deadline();
+            for action in worker.handle(now, Event::Tick) {
+                match action {
+                    Action::Ask => asked.push(now),
+                    Action::Heartbeat(session) => assert!(worker.handle(now, Event::Answered(session)).is_empty()),
+                    other => panic!("{other:?}"),
+                }
+            }
+        }
+        assert_eq!(asked, [1002, 2002]);
+        assert_eq!(worker.handle(now, named(2)), [], "it has that one");
+        assert_eq!(worker.handle(now, named(3)), [Action::Register { term: 3, address: "c3:9000".into() }]);
     }
 
     #[test]

@@ -16,6 +16,8 @@ pub struct Settings {
     pub cluster: ClusterId,
     /// Where other nodes reach this coordinator.
     pub address: String,
+    /// Where it answers REST.
+    pub rest: String,
     /// From one swap of the leader to the next, and from one read of a standby to the next.
     pub beat: Time,
     /// A standby that sees no change for so long takes over.
@@ -87,6 +89,8 @@ pub struct Leadership {
     register: Register<Leader>,
     state: State,
     seen: Option<Seen>,
+    /// The term of the leader that was told last.
+    followed: Option<u64>,
     /// The highest term that it has seen.
     term: u64,
     /// How many questions the store was asked.
@@ -101,8 +105,9 @@ impl Leadership {
     pub fn new(settings: Settings, unique: u128) -> (Leadership, Vec<Action>) {
         let register = Register::new(unique, None);
         let state = State::Reading;
+        let (seen, followed, actions) = (None, None, Vec::new());
         let mut it =
-            Leadership { settings, register, state, seen: None, term: 0, asked: 0, awaited: None, actions: Vec::new() };
+            Leadership { settings, register, state, seen, followed, term: 0, asked: 0, awaited: None, actions };
         it.ask(Step::Read);
         let actions = std::mem::take(&mut it.actions);
         (it, actions)
@@ -174,7 +179,11 @@ impl Leadership {
                     self.register.saw(found);
                     self.watch((now, random));
                 }
-                None => self.state = State::Waiting(now.saturating_add(self.settings.beat)),
+                None => {
+                    // Who could not read has seen no silence.
+                    self.seen = None;
+                    self.state = State::Waiting(now.saturating_add(self.settings.beat));
+                }
             },
             (Some(found), _) => {
                 let outcome = self.register.read(found);
@@ -187,13 +196,14 @@ impl Leadership {
     /// The document was read by a standby.
     fn watch(&mut self, (now, random): (Time, u64)) {
         let Some(leader) = self.register.current().cloned() else { return self.claim() };
-        let is_other = self.term != leader.term || self.seen.is_none();
+        let is_other = self.followed != Some(leader.term);
         self.term = self.term.max(leader.term);
         // Whoever had this address before is gone: it is this process that listens there.
         if leader.resigned || leader.address == self.settings.address {
             return self.claim();
         }
         if is_other {
+            self.followed = Some(leader.term);
             self.actions.push(Action::Follow(leader.clone()));
         }
         match &self.seen {
@@ -213,9 +223,10 @@ impl Leadership {
 
     fn claim(&mut self) {
         let cluster = self.register.current().map_or(&self.settings.cluster, |leader| &leader.cluster).clone();
-        let leader = Leader::new(cluster, self.term.saturating_add(1), self.settings.address.clone());
+        let mut leader = Leader::new(cluster, self.term.saturating_add(1), self.settings.address.clone());
+        leader.rest.clone_from(&self.settings.rest);
         self.state = State::Claiming;
-        self.seen = None;
+        (self.seen, self.followed) = (None, None);
         self.propose(leader);
     }
 

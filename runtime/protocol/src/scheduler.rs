@@ -113,7 +113,7 @@ fn former(before: Option<&Assignment>, subtask: usize, offers: &[Offer<'_>]) -> 
     let before = before?;
     let place = before.places.get(subtask)?;
     let ran_on = before.participants.get(place.participant as usize)?;
-    // A worker that was started again has its files still.
+    // A worker that was started again has the components compiled still.
     let is_it = |offer: &Offer<'_>| offer.worker.id == ran_on.worker;
     let is_named_so = |offer: &Offer<'_>| offer.worker.name == ran_on.name;
     offers.iter().position(is_it).or_else(|| offers.iter().position(is_named_so))

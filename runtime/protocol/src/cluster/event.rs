@@ -18,7 +18,10 @@ pub enum Work {
     /// It runs this plan.
     Run(Arc<Plan>),
     /// It writes what its checkpoint carries, and nothing else.
-    Settle,
+    Settle {
+        /// What Kafka says of its lanes does not count: it is another one.
+        anew: bool,
+    },
 }
 
 /// An attempt that is to be deployed: what [`job::Action::Deploy`] or [`job::Action::Settle`] wants.

@@ -306,12 +306,12 @@ impl Cluster {
                 let offers: Vec<Offer<'_>> = open.map(|member| self.offer(member)).collect();
                 scheduler::place(plan, &request.contributions, from, before, &offers)
             }
-            (Work::Settle, Some(from)) => {
+            (Work::Settle { .. }, Some(from)) => {
                 let workers: Vec<&Worker> = open.map(|member| &member.worker).collect();
                 scheduler::place_lanes(from, &workers)
             }
             // Nothing is owed by nothing.
-            (Work::Settle, None) => Ok(Assignment::default()),
+            (Work::Settle { .. }, None) => Ok(Assignment::default()),
         }
     }
 
@@ -470,6 +470,10 @@ impl Cluster {
             let why = "no such worker takes part; see `flowctl workers`".to_owned();
             return self.actions.push(Action::Answer(number, Err(why)));
         };
+        // It may ask because it has missed the word that it may go.
+        if member.standing == Standing::Drained {
+            self.actions.push(Action::Drained(worker.clone()));
+        }
         if member.standing == Standing::Active {
             member.stand(Standing::Draining, self.now);
             self.actions.push(Action::Draining(worker.clone()));
