@@ -19,3 +19,11 @@ pub mod exchange {
     /// The version of the protocol in `exchange.proto`.
     pub const PROTOCOL: u32 = 1;
 }
+
+/// Coordinators and workers.
+pub mod control {
+    pub use crate::generated::control::*;
+
+    /// The version of the protocol in `control.proto`.
+    pub const PROTOCOL: u32 = 1;
+}
