@@ -10,8 +10,10 @@ use flow_model::checkpoint::{self, CheckpointId, Incarnation, Manifest};
 use flow_model::ids::OperatorName;
 use flow_store::Store;
 
+use crate::kafka::Warn;
 use crate::kafka::lane::{self, LaneEvent};
-use crate::log::JobLog;
+use crate::log::{JobLog, Level};
+use crate::part::Part;
 
 /// What happens to an attempt before its end.
 #[derive(Debug)]
@@ -71,6 +73,8 @@ pub struct Attempt {
     pub dead_letter: Option<String>,
     /// What Kafka says of its lanes does not count: it is another one, where they write by the name of [`Incarnation::anew`].
     pub anew: bool,
+    /// How much of it runs here.
+    pub part: Part,
     /// Hears what happens.
     pub listener: Listener,
 }
@@ -91,6 +95,12 @@ impl Attempt {
     /// What the checkpoint says of a node; nothing if it goes on from none.
     pub(crate) fn node(&self, node: &OperatorName) -> Node {
         self.from.as_ref().and_then(|from| from.nodes.get(node)).cloned().unwrap_or_default()
+    }
+
+    /// Tells people what a node warns of.
+    pub(crate) fn warn(&self, node: &OperatorName) -> Warn {
+        let (log, node) = (self.log.clone(), node.to_string());
+        Arc::new(move |text: &str| log.add(Level::Warn, Some((&node, 0)), text.to_owned()))
     }
 
     /// Hears of the lanes of a sink.

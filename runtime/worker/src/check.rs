@@ -2,6 +2,7 @@
 //! are held against their places, the plan is made, and each operator reads its config once, under its limits.
 
 use std::collections::BTreeMap;
+use std::ops::Deref;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -10,9 +11,10 @@ use flow_dataflow::Function;
 use flow_dataflow::function::StateDescriptor;
 use flow_dataflow::report::{Level, Place, Rejected, Report};
 use flow_model::diagnostic::{Code, Diagnostic, Error as Diagnostics};
-use flow_model::ids::{OperatorName, SubtaskIndex};
-use flow_model::plan::{Plan, plan};
-use flow_model::spec::{Delivery, Operator, Pipeline, SinkConnector};
+use flow_model::ids::{Digest, OperatorName, SubtaskIndex};
+use flow_model::outline::{Findings, Outline};
+use flow_model::plan::plan;
+use flow_model::spec::{Operator, Pipeline};
 use flow_plugin::Component;
 
 use crate::{Error, Worker, outputs};
@@ -20,37 +22,24 @@ use crate::{Error, Worker, outputs};
 /// The bytes of each operator's component; operators share them where they share a component.
 pub type Components = BTreeMap<OperatorName, Bytes>;
 
-/// A pipeline that may start.
+/// A pipeline that may start, and its code.
 pub struct Checked {
-    pub(crate) pipeline: Pipeline,
-    pub(crate) plan: Plan,
+    pub(crate) outline: Outline,
     pub(crate) components: BTreeMap<OperatorName, Arc<Component>>,
 }
 
+impl Deref for Checked {
+    type Target = Outline;
+
+    fn deref(&self) -> &Outline {
+        &self.outline
+    }
+}
+
 impl Checked {
-    /// What was checked.
-    pub fn pipeline(&self) -> &Pipeline {
-        &self.pipeline
-    }
-
-    /// How it would run.
-    pub fn plan(&self) -> &Plan {
-        &self.plan
-    }
-
-    /// The states of a keyed operator by name and kind, none of everything else.
-    pub fn states(&self, operator: &OperatorName) -> Vec<(String, String)> {
-        self.components.get(operator).map_or_else(Vec::new, |component| declared(&component.description().states))
-    }
-
-    /// Whether a node is a sink whose output waits for its checkpoint to count, in a pipeline with checkpoints.
-    pub fn is_exactly_once(&self, node: &OperatorName) -> bool {
-        let sink = self.pipeline.sinks.iter().find(|sink| sink.name == *node);
-        sink.is_some_and(|sink| match &sink.connector {
-            SinkConnector::Kafka(kafka) => kafka.delivery.value == Delivery::ExactlyOnce,
-            SinkConnector::Files(_) => true,
-            SinkConnector::Stdout(_) | SinkConnector::Blackhole => false,
-        })
+    /// The same without its code.
+    pub fn outline(&self) -> &Outline {
+        &self.outline
     }
 
     /// One subtask of an operator, initialized. `stop` ends its calls.
@@ -62,7 +51,7 @@ impl Checked {
         report: Arc<dyn Report>,
         stop: Arc<AtomicBool>,
     ) -> Result<Box<dyn Function>, flow_plugin::Error> {
-        let range = self.plan.key_groups.range(SubtaskIndex(subtask), parallelism);
+        let range = self.plan().key_groups.range(SubtaskIndex(subtask), parallelism);
         component.instantiate(flow_plugin::Setup {
             operator: operator.name.to_string(),
             config: operator.config.value.to_string(),
@@ -78,7 +67,7 @@ impl Checked {
     /// Lets the first subtask of each operator initialize itself: what is wrong with a config only its operator knows.
     fn try_configs(&self) -> Vec<Diagnostic> {
         let mut found = Vec::new();
-        for task in &self.plan.tasks {
+        for task in &self.plan().tasks {
             for element in &task.chain {
                 let name = &element.operator;
                 let (Some(operator), Some(component)) = (self.pipeline.operator(name), self.components.get(name))
@@ -161,12 +150,19 @@ impl Worker {
         if let Some(shared) = outputs::shared(&pipeline) {
             return Err(Error::Pipeline(shared.into()));
         }
-        let checked = Checked { pipeline, plan, components };
+        let states = components.iter().map(|(name, c)| (name.clone(), declared(&c.description().states)));
+        let states = states.filter(|(_, states)| !states.is_empty()).collect();
+        let checked = Checked { outline: Outline { pipeline, findings: Findings { plan, states } }, components };
         match checked.try_configs() {
             found if found.is_empty() => Ok(checked),
             found => Err(Error::Pipeline(Diagnostics { diagnostics: found })),
         }
     }
+}
+
+/// By what a component is found, of its bytes.
+pub fn digest(bytes: &[u8]) -> Digest {
+    Digest::try_from(flow_plugin::Digest::of(bytes).to_string()).expect("it is shown as hexadecimal digits")
 }
 
 /// States by name and kind, as checkpoints tell them.

@@ -26,8 +26,6 @@ use crate::report::SOURCE_SHIFT;
 use crate::secrets::Place;
 use crate::stdout;
 
-/// The lane by which all subtasks of a sink write: one is enough for the output of a process.
-const LANE: u32 = 0;
 /// Bytes of a sink's output that wait in memory for their checkpoint; what is more is read back from the store.
 const LANE_MEMORY: usize = 128 << 20;
 
@@ -124,15 +122,15 @@ pub(crate) enum SharedSink {
     Stdout(spec::RecordFormat),
     Blackhole,
     Kafka(Box<Writing>),
-    /// Topics, exactly once.
-    Lanes(Arc<LaneSet>),
+    /// Topics, exactly once, and the lane by which the subtasks here write.
+    Lanes(Arc<LaneSet>, Option<u32>),
 }
 
 impl SharedSink {
     /// What is to hear which checkpoints count, if something of it waits for them.
     pub(crate) fn on_confirm(&self) -> Option<OnConfirm> {
         match self {
-            SharedSink::Lanes(lanes) => {
+            SharedSink::Lanes(lanes, _) => {
                 let lanes = lanes.clone();
                 Some(Box::new(move |checkpoint| lanes.confirm(checkpoint)))
             }
@@ -174,7 +172,8 @@ impl SharedSink {
                         let laying = laying(&spec.name, pipeline, attempt, connection, writing);
                         let store = Arc::new(Objects(attempt.store.clone()));
                         let lanes = LaneSet::open(laying, store, attempt.lane_listener(&spec.name), warn);
-                        SharedSink::Lanes(Arc::new(lanes.map_err(|error| failed(&spec.name)(error.into()))?))
+                        let lanes = lanes.map_err(|error| failed(&spec.name)(error.into()))?;
+                        SharedSink::Lanes(Arc::new(lanes), attempt.part.lane(&spec.name))
                     }
                     _ => SharedSink::Kafka(Box::new(writing)),
                 }
@@ -188,9 +187,10 @@ impl SharedSink {
             SharedSink::Files(directory) => Box::new(directory.part(at.subtask, at.wake)?),
             SharedSink::Stdout(format) => Box::new(stdout::open(*format, at.wake)?),
             SharedSink::Blackhole => Box::new(Blackhole::new(at.blame.report)),
-            SharedSink::Lanes(lanes) => {
+            SharedSink::Lanes(lanes, lane) => {
                 let (share, warn) = (at.share(), at.warn());
-                Box::new(lanes.sink(share, LANE, at.blame, at.wake, warn)?)
+                let lane = lane.ok_or_else(|| Error::Fatal("the assignment gives it no lane".to_owned()))?;
+                Box::new(lanes.sink(share, lane, at.blame, at.wake, warn)?)
             }
             SharedSink::Kafka(writing) => {
                 let writing = Writing { share: at.share(), ..(**writing).clone() };
@@ -210,8 +210,7 @@ fn laying(
     writing: Writing,
 ) -> Laying {
     let node = attempt.node(sink);
-    let mut lanes = node.owed_lanes();
-    lanes.insert(LANE);
+    let lanes = attempt.part.lanes(sink, &node);
     Laying {
         connection,
         writing,

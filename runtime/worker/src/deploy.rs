@@ -1,5 +1,6 @@
 //! From a checked pipeline to tasks: exchanges become queues, operators get their function and state, and subtask `i` of every
-//! task goes into slot `i`.
+//! task goes into one slot. Of a job that is spread over workers only the subtasks are made that run here; queues to and from the
+//! others come from the network.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -33,6 +34,7 @@ use crate::log::{JobLog, unix_ms};
 use crate::metrics::{Node, State};
 use crate::named::Named;
 use crate::objects::{Objects, StateOf};
+use crate::part::Part;
 use crate::report::{Places, SOURCE_SHIFT, ToLog};
 use crate::rocks::SharedRocks;
 use crate::rocks::runs::{Checkpoints, Restored};
@@ -54,7 +56,8 @@ struct Deployment<'a> {
     log: Arc<JobLog>,
     places: Arc<Places>,
     nodes: Vec<Node>,
-    outside: Vec<Outside>,
+    /// By number of the subtasks that run here.
+    outside: BTreeMap<u32, Outside>,
     attempt: Option<Attempt>,
     /// Called with each checkpoint that counts.
     on_confirm: Vec<OnConfirm>,
@@ -77,12 +80,15 @@ pub(crate) fn deploy(
     rocks: &SharedRocks,
     state_dir: &Path,
     attempt: Option<Attempt>,
-) -> Result<(Parts, Vec<Vec<Placed>>), Error> {
-    let plan = &checked.plan;
-    let slots = plan.tasks.iter().map(|t| t.parallelism).max().unwrap_or(1) as usize;
-    let outside: Vec<Outside> = (0..slots).map(|_| Outside::default()).collect();
-    let queues = plan.exchanges.iter().map(|e| queues(plan, e.id, &outside)).collect();
-    let keyed = |t: &Planned| t.chain.iter().filter(|e| e.kind.is_keyed()).count() * t.parallelism as usize;
+) -> Result<(Parts, BTreeMap<u32, Vec<Placed>>), Error> {
+    let plan = checked.plan();
+    let part = attempt.as_ref().map_or(Part::Whole, |attempt| attempt.part.clone());
+    let subtasks = plan.tasks.iter().map(|t| t.parallelism).max().unwrap_or(1);
+    let here: Vec<u32> = (0..subtasks).filter(|subtask| part.runs(*subtask)).collect();
+    let outside: BTreeMap<u32, Outside> = here.iter().map(|subtask| (*subtask, Outside::default())).collect();
+    let queues = plan.exchanges.iter().map(|e| queues(plan, e.id, &outside, &part)).collect::<Result<_, _>>()?;
+    let of_task = |t: &Planned| here.iter().filter(|subtask| **subtask < t.parallelism).count();
+    let keyed = |t: &Planned| t.chain.iter().filter(|e| e.kind.is_keyed()).count() * of_task(t);
     let keyed_subtasks: usize = plan.tasks.iter().map(keyed).sum();
     let nodes =
         plan.tasks.iter().flat_map(|t| t.operators().map(|name| Node::new(name.as_str(), t.parallelism))).collect();
@@ -103,37 +109,46 @@ pub(crate) fn deploy(
         outboxes: BTreeMap::new(),
         cache: checked.pipeline.cache.as_usize() / keyed_subtasks.max(1),
     };
-    let mut by_slot: Vec<Vec<Placed>> = (0..slots).map(|_| Vec::new()).collect();
+    let mut by_slot: BTreeMap<u32, Vec<Placed>> = BTreeMap::new();
     for planned in &plan.tasks {
-        for subtask in 0..planned.parallelism {
+        for subtask in here.iter().copied().filter(|subtask| *subtask < planned.parallelism) {
             let task = deployment.task(planned, subtask)?;
-            by_slot[subtask as usize].push(deployment.place(planned, subtask, task));
+            by_slot.entry(subtask).or_default().push(deployment.place(planned, subtask, task));
         }
     }
+    deployment.open_lanes()?;
     let Deployment { log, nodes, outside, attempt, on_confirm, stop, .. } = deployment;
     let (plan, state_dir) = (plan.clone(), state_dir.into());
     Ok((Parts { plan, log, nodes, outside, attempt, on_confirm, stop, state_dir }, by_slot))
 }
 
-fn queues(plan: &Plan, id: ExchangeId, outside: &[Outside]) -> Queues {
+fn queues(plan: &Plan, id: ExchangeId, outside: &BTreeMap<u32, Outside>, part: &Part) -> Result<Queues, Error> {
     let exchange = plan.exchange(id);
-    let (senders, receivers) =
-        (plan.task(exchange.from).parallelism as usize, plan.task(exchange.to).parallelism as usize);
+    let (senders, receivers) = (plan.task(exchange.from).parallelism, plan.task(exchange.to).parallelism);
     let mut queues = Queues { writers: Vec::new(), readers: (0..receivers).map(|_| Vec::new()).collect() };
     for from in 0..senders {
         let mut writers = Vec::new();
-        for (to, readers) in queues.readers.iter_mut().enumerate() {
+        for (to, readers) in (0..).zip(&mut queues.readers) {
             if exchange.partitioning == Partitioning::Forward && from != to {
                 writers.push(None);
                 continue;
             }
-            let (writer, reader) = channel(QUEUE_BYTES, outside[to].alarm.wake(), outside[from].alarm.wake());
-            writers.push(Some(writer));
-            readers.push(Some(reader));
+            let way = (id, from, to);
+            let (writer, reader) = match (outside.get(&from), outside.get(&to)) {
+                (Some(from), Some(to)) => {
+                    let (writer, reader) = channel(QUEUE_BYTES, to.alarm.wake(), from.alarm.wake());
+                    (Some(writer), Some(reader))
+                }
+                (Some(from), None) => (part.writer(way, from.alarm.wake())?, None),
+                (None, Some(to)) => (None, part.reader(way, to.alarm.wake())?),
+                (None, None) => (None, None),
+            };
+            writers.push(writer);
+            readers.push(reader);
         }
         queues.writers.push(writers);
     }
-    queues
+    Ok(queues)
 }
 
 impl<'a> Deployment<'a> {
@@ -161,13 +176,30 @@ impl<'a> Deployment<'a> {
             subtask,
             parallelism: planned.parallelism,
             restored: self.attempt.as_ref().and_then(|attempt| attempt.splits(name)),
-            wake: self.wake(subtask),
+            wake: self.wake(subtask)?,
             blame: self.blame(name, then, subtask)?,
         })
     }
 
-    fn wake(&self, subtask: u32) -> Wake {
-        self.outside[subtask as usize].alarm.wake()
+    fn wake(&self, subtask: u32) -> Result<Wake, Error> {
+        let outside = self.outside.get(&subtask);
+        Ok(outside.ok_or_else(|| Error::Plan(format!("subtask {subtask} does not run here")))?.alarm.wake())
+    }
+
+    /// Lanes of sinks without a subtask here, which have to write what the checkpoint carries.
+    fn open_lanes(&mut self) -> Result<(), Error> {
+        let Some(attempt) = &self.attempt else { return Ok(()) };
+        for (number, spec) in self.checked.pipeline.sinks.iter().enumerate() {
+            let owed = self.checked.is_exactly_once(&spec.name)
+                && !attempt.part.lanes(&spec.name, &attempt.node(&spec.name)).is_empty();
+            if let (true, Entry::Vacant(new)) = (owed, self.sinks.entry(number)) {
+                let warn = attempt.warn(&spec.name);
+                let shared = SharedSink::open(spec, &self.checked.pipeline, Some(attempt), warn)?;
+                self.on_confirm.extend(shared.on_confirm());
+                new.insert(shared);
+            }
+        }
+        Ok(())
     }
 
     fn task(&mut self, planned: &Planned, subtask: u32) -> Result<Task, Error> {
@@ -194,7 +226,7 @@ impl<'a> Deployment<'a> {
     /// The ways out for dead letters that come about in a task, that of its sink apart, and the outboxes from which they leave.
     fn exits(&mut self, planned: &Planned, subtask: u32) -> Result<(Vec<Exit>, Option<Exit>), Error> {
         let mut edges: BTreeMap<&OperatorName, Vec<Edge>> = BTreeMap::new();
-        let plan = &self.checked.plan;
+        let plan = self.checked.plan();
         for (operator, exchange) in plan.dead_letters(planned.id) {
             let edge = self.edge(exchange.id, subtask)?;
             edges.entry(operator).or_default().push(edge);
@@ -299,7 +331,7 @@ impl<'a> Deployment<'a> {
     }
 
     fn edge(&mut self, id: ExchangeId, subtask: u32) -> Result<Edge, Error> {
-        let plan = &self.checked.plan;
+        let plan = self.checked.plan();
         let exchange = plan.exchange(id);
         let partitioner = match &exchange.partitioning {
             Partitioning::Forward => Partitioner::Forward,
@@ -374,7 +406,7 @@ impl<'a> Deployment<'a> {
         dropped: Vec<u16>,
     ) -> Result<Checkpoints, Error> {
         let parallelism = self.node(name)?.subtasks.len() as u32;
-        let groups = self.checked.plan.key_groups.range(SubtaskIndex(subtask), parallelism);
+        let groups = self.checked.plan().key_groups.range(SubtaskIndex(subtask), parallelism);
         let last = groups.end.checked_sub(1).filter(|last| groups.start <= *last).ok_or_else(|| unkeyed(name))?;
         let objects = Arc::new(Objects(attempt.store.clone()));
         let restored = attempt.chains(name).map(|chains| Restored { chains, fetch: objects.clone() });
@@ -414,7 +446,7 @@ impl<'a> Deployment<'a> {
         let seen = State { cache: backend.stats().clone(), store: size };
         // A subtask opens its state once.
         _ = self.node(name)?.subtasks[subtask as usize].state.set(seen);
-        Ok(KeyedState::new(backend, &description.states, self.checked.plan.key_groups).with_numbers(numbers))
+        Ok(KeyedState::new(backend, &description.states, self.checked.plan().key_groups).with_numbers(numbers))
     }
 }
 

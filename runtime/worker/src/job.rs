@@ -1,6 +1,7 @@
 //! A running job: its slots as threads, its state, its counters, its log. Slots tell how they ended; the first failure stops
 //! the others.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -71,7 +72,8 @@ pub(crate) struct Job {
     log: Arc<JobLog>,
     nodes: Vec<Node>,
     stop: Arc<AtomicBool>,
-    outside: Vec<Outside>,
+    /// By number of the subtasks that run here.
+    outside: BTreeMap<u32, Outside>,
     attempt: Option<attempt::Attempt>,
     /// Called with each checkpoint that counts.
     on_confirm: Mutex<Vec<OnConfirm>>,
@@ -90,7 +92,7 @@ pub(crate) struct Parts {
     pub(crate) plan: Plan,
     pub(crate) log: Arc<JobLog>,
     pub(crate) nodes: Vec<Node>,
-    pub(crate) outside: Vec<Outside>,
+    pub(crate) outside: BTreeMap<u32, Outside>,
     pub(crate) attempt: Option<attempt::Attempt>,
     pub(crate) on_confirm: Vec<OnConfirm>,
     pub(crate) stop: Arc<AtomicBool>,
@@ -116,22 +118,24 @@ impl Parts {
 
 impl JobHandle {
     /// Starts a thread a slot.
-    pub(crate) fn start(parts: Parts, slots: Vec<Vec<Placed>>, on_end: OnEnd) -> JobHandle {
+    pub(crate) fn start(parts: Parts, slots: BTreeMap<u32, Vec<Placed>>, on_end: OnEnd) -> JobHandle {
         let status = JobStatus { state: JobState::Running, error: None, started: unix_ms(), ended: None };
         let (slots_left, slots_busy) = (slots.len(), slots.len());
         let progress = Progress { status, slots_left, slots_busy, cut_short: false, on_end: Some(on_end) };
         let job = Arc::new(parts.job(progress));
         let of = |n: u64, what: &str| format!("{n} {what}{}", if n == 1 { "" } else { "s" });
-        let (subtasks, in_slots) = (of(job.plan.subtasks(), "subtask"), of(slots.len() as u64, "slot"));
+        let subtasks = slots.values().map(|tasks| tasks.len() as u64).sum();
+        let (subtasks, in_slots) = (of(subtasks, "subtask"), of(slots.len() as u64, "slot"));
         let what = match &job.attempt {
             Some(attempt) => format!("attempt {}", attempt.attempt),
             None => "job".to_owned(),
         };
         job.log.add(Level::Info, None, format!("{what} started: {subtasks} in {in_slots}"));
-        for (number, tasks) in slots.into_iter().enumerate() {
+        for (number, tasks) in slots {
             let of_slot = job.clone();
             let work = move || {
-                let ended = slot::run(tasks, &of_slot.outside[number], &of_slot.stop, || of_slot.slot_rests());
+                let outside = of_slot.outside.get(&number).expect("each slot has one");
+                let ended = slot::run(tasks, outside, &of_slot.stop, || of_slot.slot_rests());
                 of_slot.slot_ended(ended);
             };
             if let Err(error) = std::thread::Builder::new().name(format!("slot-{number}")).spawn(work) {
@@ -152,7 +156,7 @@ impl JobHandle {
             plan,
             log,
             nodes: Vec::new(),
-            outside: Vec::new(),
+            outside: BTreeMap::new(),
             attempt: None,
             on_confirm: Vec::new(),
             stop: Arc::default(),
@@ -239,11 +243,11 @@ impl Job {
 
     fn stop_slots(&self) {
         self.stop.store(true, Relaxed);
-        self.outside.iter().for_each(|outside| outside.alarm.ring());
+        self.outside.values().for_each(|outside| outside.alarm.ring());
     }
 
     fn tell_slots(&self, control: Control) {
-        for outside in &self.outside {
+        for outside in self.outside.values() {
             outside.mailbox.put(control);
             outside.alarm.ring();
         }
@@ -326,7 +330,6 @@ pub(crate) fn remove_state(dir: &Path) {
 
 #[cfg(test)]
 mod tests {
-    use std::collections::BTreeMap;
     use std::sync::Barrier;
 
     use flow_dataflow::output_gate::OutputGate;
@@ -379,7 +382,7 @@ mod tests {
             plan: flow_model::plan::plan(&pipeline, &BTreeMap::new()).expect("no operators"),
             log: Arc::default(),
             nodes: Vec::new(),
-            outside: sources.iter().map(|_| Outside::default()).collect(),
+            outside: (0..).zip(&sources).map(|(number, _)| (number, Outside::default())).collect(),
             attempt: None,
             on_confirm: Vec::new(),
             stop: Arc::default(),
@@ -391,7 +394,7 @@ mod tests {
         };
         JobHandle::start(
             parts,
-            sources.into_iter().map(|s| vec![Placed { task: task(s), on_passed: None }]).collect(),
+            (0..).zip(sources).map(|(slot, s)| (slot, vec![Placed { task: task(s), on_passed: None }])).collect(),
             Box::new(on_end),
         )
     }

@@ -4,6 +4,8 @@
 //!
 //! - [`check`]: a pipeline and its components, whole, before anything starts; [`deploy`]: tasks, queues and state from it
 //! - [`room`]: whether one more job fits into the process
+//! - [`part`]: how much of a job runs here; [`network`]: the exchange with other workers
+//! - [`member`]: a worker of a cluster
 //! - [`attempt`]: what an attempt of a job with checkpoints is told and tells
 //! - [`job`]: a running job; [`slot`]: the threads that step its tasks; [`cpu`]: who used their CPU time
 //! - [`log`], [`metrics`], [`report`]: what a job tells
@@ -31,11 +33,13 @@ mod generator;
 pub mod job;
 pub mod kafka;
 pub mod log;
+pub mod member;
 pub mod metrics;
 mod named;
 pub mod network;
 mod objects;
 mod outputs;
+pub mod part;
 mod paths;
 mod reads;
 mod record_text;
@@ -52,12 +56,15 @@ use std::path::PathBuf;
 
 use flow_model::ids::OperatorName;
 
-pub use check::{Checked, Components};
+pub use check::{Checked, Components, digest};
 pub use flow_dataflow::Error as TaskError;
 pub use job::{JobHandle, JobState, JobStatus};
+pub use outputs::check_outputs;
+pub use reads::reads;
 pub use settling::Settling;
 
 use attempt::Attempt;
+use part::Part;
 use rocks::SharedRocks;
 use room::Room;
 
@@ -121,14 +128,14 @@ impl Worker {
         checked: &Checked,
         on_end: impl FnOnce(&JobStatus) + Send + 'static,
     ) -> Result<JobHandle, Error> {
-        let _promise = self.room.promise(checked)?;
+        let _promise = self.room.promise(checked, &Part::Whole)?;
         let state_dir = self.data_dir.join("jobs").join(id).join("state");
         let (parts, slots) = deploy::deploy(checked, &self.rocks, &state_dir, None)?;
         Ok(JobHandle::start(parts, slots, Box::new(on_end)))
     }
 
-    /// The same for one attempt of a job with checkpoints. Its sources give nothing before [`JobHandle::release`]. Two attempts
-    /// of a job never run at once.
+    /// The same for one attempt of a job with checkpoints, or the part of it that runs here. Its sources give nothing before
+    /// [`JobHandle::release`]. Two attempts of a job never run at once.
     pub fn start_attempt(
         &self,
         id: &str,
@@ -136,7 +143,7 @@ impl Worker {
         attempt: Attempt,
         on_end: impl FnOnce(&JobStatus) + Send + 'static,
     ) -> Result<JobHandle, Error> {
-        let _promise = self.room.promise(checked)?;
+        let _promise = self.room.promise(checked, &attempt.part)?;
         let state_dir = self.data_dir.join("jobs").join(id).join("state");
         let (parts, slots) = deploy::deploy(checked, &self.rocks, &state_dir, Some(attempt))?;
         Ok(JobHandle::start(parts, slots, Box::new(on_end)))
@@ -149,6 +156,11 @@ impl Worker {
     /// A sink can't be opened.
     pub fn settle(&self, checked: &Checked, attempt: &Attempt) -> Result<Settling, Error> {
         Settling::open(checked, attempt)
+    }
+
+    /// Removes what a process before left of all jobs. None runs yet.
+    pub fn forget_all(&self) {
+        job::remove_state(&self.data_dir.join("jobs"));
     }
 
     /// Removes what the attempts of a job left on the local disk. None of them runs any more, and none will.

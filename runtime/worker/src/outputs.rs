@@ -5,10 +5,10 @@ use std::path::PathBuf;
 use flow_model::diagnostic::{Code, Diagnostic};
 use flow_model::spec::{FilesSink, Pipeline, Sink, SinkConnector};
 
+use crate::Error;
 use crate::files::OutputDirectory;
 use crate::paths::meant;
 use crate::secrets::Place;
-use crate::{Checked, Error};
 
 /// The files sinks, each with its directory.
 fn directories(pipeline: &Pipeline) -> impl Iterator<Item = (&Sink, &FilesSink, Result<PathBuf, Diagnostic>)> {
@@ -37,21 +37,19 @@ pub(crate) fn shared(pipeline: &Pipeline) -> Option<Diagnostic> {
     None
 }
 
-impl Checked {
-    /// Whether what its sinks write to may be written by a job that begins with nothing. It looks, and changes nothing.
-    ///
-    /// # Errors
-    /// [`Error::Output`] if a directory holds the output of a former run; others if that can't be told.
-    pub fn check_outputs(&self) -> Result<(), Error> {
-        for (sink, _, path) in directories(&self.pipeline) {
-            let path = path.map_err(|error| Error::Pipeline(error.into()))?;
-            let former = OutputDirectory::former(&path).map_err(|error| Error::Connector(sink.name.clone(), error))?;
-            if let Some(error) = former {
-                return Err(Error::Output(sink.name.clone(), error));
-            }
+/// Whether what the sinks of a pipeline write to may be written by a job that begins with nothing. It looks, and changes nothing.
+///
+/// # Errors
+/// [`Error::Output`] if a directory holds the output of a former run; others if that can't be told.
+pub fn check_outputs(pipeline: &Pipeline) -> Result<(), Error> {
+    for (sink, _, path) in directories(pipeline) {
+        let path = path.map_err(|error| Error::Pipeline(error.into()))?;
+        let former = OutputDirectory::former(&path).map_err(|error| Error::Connector(sink.name.clone(), error))?;
+        if let Some(error) = former {
+            return Err(Error::Output(sink.name.clone(), error));
         }
-        Ok(())
     }
+    Ok(())
 }
 
 #[cfg(test)]

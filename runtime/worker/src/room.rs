@@ -7,10 +7,11 @@ use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use flow_model::diagnostic::{Code, Diagnostic, Error as Diagnostics};
-use flow_model::plan::{Head, Plan, Tail};
+use flow_model::plan::{Head, Tail};
 
 use crate::Error;
 use crate::check::Checked;
+use crate::part::Part;
 
 /// Memory maps of a thread: its stack, what guards it, and its share of the allocator's.
 const MAPS_OF_THREAD: u64 = 6;
@@ -33,11 +34,14 @@ struct Need {
 }
 
 impl Need {
-    fn of(checked: &Checked) -> Need {
-        let plan = &checked.plan;
-        let mut need = Need { maps: 0, threads: slots(plan) };
+    fn of(checked: &Checked, part: &Part) -> Need {
+        let plan = checked.plan();
+        let here = |parallelism: u32| (0..parallelism).filter(|subtask| part.runs(*subtask)).count() as u64;
+        // The threads that step a job's tasks.
+        let slots = plan.tasks.iter().map(|task| here(task.parallelism)).max().unwrap_or(1);
+        let mut need = Need { maps: 0, threads: slots };
         for task in &plan.tasks {
-            let subtasks = u64::from(task.parallelism);
+            let subtasks = here(task.parallelism);
             for component in task.chain.iter().filter_map(|element| checked.components.get(&element.operator)) {
                 need.maps += subtasks * component.maps();
                 // Each store has a thread that writes.
@@ -53,11 +57,6 @@ impl Need {
         need.maps += need.threads * MAPS_OF_THREAD;
         need
     }
-}
-
-/// The threads that step a job's tasks.
-fn slots(plan: &Plan) -> u64 {
-    plan.tasks.iter().map(|task| u64::from(task.parallelism)).max().unwrap_or(1)
 }
 
 /// What a process has been given.
@@ -110,9 +109,9 @@ pub(crate) struct Promise {
 }
 
 impl Room {
-    /// Room for a job, to be held until its threads run; or the error that there is none.
-    pub(crate) fn promise(&self, checked: &Checked) -> Result<Promise, Error> {
-        let need = Need::of(checked);
+    /// Room for a part of a job, to be held until its threads run; or the error that there is none.
+    pub(crate) fn promise(&self, checked: &Checked, part: &Part) -> Result<Promise, Error> {
+        let need = Need::of(checked, part);
         let mut promised = self.lock();
         let all = promised.values().fold(need, |a, b| Need { maps: a.maps + b.maps, threads: a.threads + b.threads });
         let refused = limits(Path::new("/")).iter().find_map(|limit| limit.refuses(all));

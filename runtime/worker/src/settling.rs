@@ -1,16 +1,14 @@
 //! What a job that does not run owes: its sinks write what a confirmed checkpoint carries, and nothing else is made of it. Must
 //! never take rows.
 
-use std::sync::Arc;
-
 use flow_dataflow::Error as TaskError;
 use flow_model::checkpoint::snapshot::Output;
 use flow_model::ids::OperatorName;
 
+use crate::Error;
 use crate::attempt::Attempt;
 use crate::check::Checked;
 use crate::connect::SharedSink;
-use crate::{Error, log};
 
 /// Sinks that write what they owe. What they have written the attempt's listener hears. Dropped, they stop where they stand.
 pub struct Settling {
@@ -28,6 +26,7 @@ impl Settling {
         let owes = |output: &Output| !output.segments.is_empty() || !output.files.is_empty();
         let owing =
             nodes.filter(|(_, node)| node.subtasks.iter().any(|subtask| subtask.output.as_ref().is_some_and(owes)));
+        let owing = owing.filter(|(name, node)| !attempt.part.lanes(name, node).is_empty());
         let sinks: Result<Vec<SharedSink>, Error> = owing.map(|(name, _)| open(checked, attempt, name)).collect();
         Ok(Settling { _sinks: sinks? })
     }
@@ -44,7 +43,5 @@ fn open(checked: &Checked, attempt: &Attempt, name: &OperatorName) -> Result<Sha
         );
         return Err(Error::Connector(name.clone(), TaskError::Fatal(why)));
     };
-    let (to, from) = (attempt.log.clone(), name.to_string());
-    let warn = Arc::new(move |text: &str| to.add(log::Level::Warn, Some((&from, 0)), text.to_owned()));
-    SharedSink::open(spec, &checked.pipeline, Some(attempt), warn)
+    SharedSink::open(spec, &checked.pipeline, Some(attempt), attempt.warn(name))
 }

@@ -2,7 +2,7 @@
 //! checkpoint counts it gets the name under which readers find it. Must never give that name to what no confirmed checkpoint
 //! names.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::{self, File};
 use std::io::{ErrorKind, Write};
 use std::path::{Path, PathBuf};
@@ -22,8 +22,6 @@ use crate::disk;
 use crate::kafka::Warn;
 use crate::text_sink::{OnDrop, Target, TextSink};
 
-/// The lane of a sink, of which all its subtasks are part.
-const LANE: u32 = 0;
 /// What a hidden file has behind the name that it is to get.
 const PENDING: &str = ".pending";
 
@@ -45,6 +43,10 @@ pub(super) struct Laying {
     pub(super) restored: CheckpointId,
     /// What that checkpoint says of the sink.
     pub(super) node: Node,
+    /// Files of these lanes get their names here.
+    pub(super) lanes: BTreeSet<u32>,
+    /// The lane of the subtasks that run here; none if none do.
+    pub(super) lane: Option<u32>,
     pub(super) listener: Listener,
 }
 
@@ -61,8 +63,8 @@ impl PendingOutput {
     /// A file that is not what the checkpoint says, the file system's.
     pub(super) fn restore(laying: Laying, warn: &Warn) -> Result<PendingOutput, Error> {
         let shared = Arc::new(Shared { laying, sealed: Mutex::default() });
-        let Laying { directory, node, restored, .. } = &shared.laying;
-        let named = named(node);
+        let Laying { directory, node, lanes, restored, .. } = &shared.laying;
+        let (named, owed) = named(node, lanes);
         for file in &named {
             shared.check(file)?;
             if !shared.rename(file)? {
@@ -76,9 +78,7 @@ impl PendingOutput {
         }
         shared.clean()?;
         sync(directory)?;
-        if !named.is_empty() {
-            shared.progressed(*restored);
-        }
+        owed.into_iter().for_each(|lane| shared.progressed(lane, *restored));
         let (confirmed, inbox) = channel();
         let of_thread = shared.clone();
         let thread = std::thread::Builder::new().name("files-commit".to_owned());
@@ -89,8 +89,10 @@ impl PendingOutput {
 
     /// Opens the output of one subtask.
     pub(super) fn part(&self, subtask: u32, wake: Wake) -> Result<TextSink, Error> {
-        let Laying { attempt, format, .. } = self.shared.laying;
-        let part = Part { shared: self.shared.clone(), subtask, begun: CheckpointId::new(attempt, 1), open: None };
+        let Laying { attempt, format, lane, .. } = self.shared.laying;
+        let lane = lane.ok_or_else(|| Error::Fatal("the assignment gives it no lane".to_owned()))?;
+        let begun = CheckpointId::new(attempt, 1);
+        let part = Part { shared: self.shared.clone(), subtask, lane, begun, open: None };
         TextSink::start(format, part, wake, OnDrop::Join)
     }
 
@@ -108,10 +110,12 @@ fn begun(name: &str) -> Option<CheckpointId> {
     u64::from_str_radix(id, 16).ok().map(CheckpointId)
 }
 
-/// What a checkpoint names.
-fn named(node: &Node) -> Vec<SealedFile> {
+/// What a checkpoint names of some lanes, and those of them of which it names something.
+fn named<'a>(node: &'a Node, lanes: &BTreeSet<u32>) -> (Vec<&'a SealedFile>, BTreeSet<u32>) {
     let outputs = node.subtasks.iter().filter_map(|snapshot| snapshot.output.as_ref());
-    outputs.flat_map(|output| output.files.iter().cloned()).collect()
+    let mine = outputs.filter(|output| lanes.contains(&output.lane) && !output.files.is_empty());
+    let mine: Vec<&Output> = mine.collect();
+    (mine.iter().flat_map(|output| &output.files).collect(), mine.iter().map(|output| output.lane).collect())
 }
 
 /// Makes the entries of a directory durable.
@@ -164,7 +168,7 @@ impl Shared {
         }
     }
 
-    /// Removes what no checkpoint will name any more.
+    /// Removes what no checkpoint will name any more: what attempts before have begun. Other workers of this one may have begun some.
     ///
     /// # Errors
     /// Something has its name that this checkpoint knows nothing of; the file system's.
@@ -185,7 +189,8 @@ impl Shared {
                     self.laying.restored
                 )));
             }
-            if name.starts_with(".part-") && name.ends_with(PENDING) {
+            let pending = name.strip_prefix('.').and_then(|name| name.strip_suffix(PENDING)).and_then(begun);
+            if pending.is_some_and(|begun| begun.attempt() < self.laying.attempt) {
                 fs::remove_file(entry.path()).map_err(|e| disk::failure(&e, "removing", &entry.path()))?;
             }
         }
@@ -195,7 +200,7 @@ impl Shared {
     fn commit_all(&self, confirmed: &Receiver<CheckpointId>) {
         for checkpoint in confirmed {
             match self.commit(checkpoint) {
-                Ok(()) => self.progressed(checkpoint),
+                Ok(()) => self.laying.lane.iter().for_each(|lane| self.progressed(*lane, checkpoint)),
                 Err(error) => return (self.laying.listener)(Told::Failed(error.at(self.laying.sink.as_str()))),
             }
         }
@@ -215,10 +220,10 @@ impl Shared {
         Ok(())
     }
 
-    fn progressed(&self, checkpoint: CheckpointId) {
+    fn progressed(&self, lane: u32, checkpoint: CheckpointId) {
         (self.laying.listener)(Told::Progressed {
             sink: self.laying.sink.clone(),
-            lane: LANE,
+            lane,
             progress: Progress { checkpoint, part: 0 },
         });
     }
@@ -228,6 +233,8 @@ impl Shared {
 struct Part {
     shared: Arc<Shared>,
     subtask: u32,
+    /// That of its worker.
+    lane: u32,
     /// No barrier of an earlier checkpoint follows: with it the name is one that no other file has.
     begun: CheckpointId,
     open: Option<Open>,
@@ -281,7 +288,7 @@ impl Target for Part {
         let mut all = self.shared.sealed();
         let mine = all.entry(self.subtask).or_default();
         mine.extend(sealed);
-        let output = Output { lane: LANE, segments: Vec::new(), files: mine.clone() };
+        let output = Output { lane: self.lane, segments: Vec::new(), files: mine.clone() };
         (self.shared.laying.listener)(Told::Acknowledged {
             checkpoint,
             node: self.shared.laying.sink.clone(),
@@ -354,6 +361,8 @@ mod tests {
                 attempt: self.attempt,
                 restored: self.confirmed.0,
                 node: self.confirmed.1.clone(),
+                lanes: BTreeSet::from([0]),
+                lane: Some(0),
                 listener: Arc::new(move |event| _ = tell.send(event)),
             };
             let warnings = self.warnings.clone();

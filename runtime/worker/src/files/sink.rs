@@ -91,6 +91,8 @@ impl OutputDirectory {
             attempt: attempt.attempt,
             restored: attempt.confirmed(),
             node: attempt.node(sink),
+            lanes: attempt.part.lanes(sink, &attempt.node(sink)),
+            lane: attempt.part.lane(sink),
             listener: attempt.listener.clone(),
         };
         let pending = PendingOutput::restore(laying, warn)?;

@@ -349,7 +349,7 @@ fn check_greeting(hello: &Hello, own_name: &str) -> Result<(), GreetingError> {
 }
 
 /// What an error says, with what it says that it comes from.
-fn cause(error: &(dyn std::error::Error + 'static)) -> String {
+pub(crate) fn cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = match error.downcast_ref::<tonic::Status>() {
         Some(status) => status.message().to_owned(),
         None => error.to_string(),

@@ -22,11 +22,13 @@ impl fmt::Debug for Tls {
 }
 
 impl Tls {
-    pub(super) fn server(&self) -> ServerTlsConfig {
+    /// As one that listens.
+    pub fn server(&self) -> ServerTlsConfig {
         ServerTlsConfig::new().identity(self.identity()).client_ca_root(Certificate::from_pem(&self.authority))
     }
 
-    pub(super) fn client(&self) -> ClientTlsConfig {
+    /// As one that connects.
+    pub fn client(&self) -> ClientTlsConfig {
         ClientTlsConfig::new().identity(self.identity()).ca_certificate(Certificate::from_pem(&self.authority))
     }
 

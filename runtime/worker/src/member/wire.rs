@@ -1,0 +1,92 @@
+//! What happens to a part, as messages, and what the leader says of one, as nouns.
+
+use flow_model::channel::AttemptId;
+use flow_model::checkpoint::snapshot::Piece;
+use flow_model::checkpoint::{Attempt, Incarnation};
+use flow_model::ids::JobId;
+use flow_rpc::control::{
+    self, Acknowledged, Declined, Failed, Kind, Nothing, Passed, Progressed, acknowledged::Piece as WirePiece,
+    event::Event,
+};
+use serde::Serialize;
+
+use crate::TaskError;
+use crate::attempt::Told;
+
+/// Which part of what.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) struct Part {
+    pub(super) job: JobId,
+    pub(super) id: AttemptId,
+}
+
+impl Part {
+    /// None if it names nothing.
+    pub(super) fn of(part: Option<control::Part>) -> Option<Part> {
+        let part = part?;
+        let (job, incarnation) = (JobId::new(part.job).ok()?, Incarnation::try_from(part.incarnation).ok()?);
+        Some(Part { job, id: AttemptId { incarnation, attempt: Attempt(part.attempt) } })
+    }
+
+    pub(super) fn message(&self) -> control::Part {
+        control::Part {
+            job: self.job.to_string(),
+            incarnation: self.id.incarnation.to_string(),
+            attempt: self.id.attempt.0,
+        }
+    }
+}
+
+/// As JSON.
+pub(super) fn json(value: &impl Serialize) -> bytes::Bytes {
+    serde_json::to_vec(value).expect("all keys are texts").into()
+}
+
+/// What happened, as a message.
+pub(super) fn event(told: Told) -> Event {
+    match told {
+        Told::Acknowledged { checkpoint, node, subtask, piece } => {
+            let piece = match piece {
+                Piece::Passed { ended, splits } => WirePiece::Passed(Passed { ended, splits: json(&splits) }),
+                Piece::State(chain) => WirePiece::State(json(&chain)),
+                Piece::Output(output) => WirePiece::Output(json(&output)),
+            };
+            let (node, piece) = (node.to_string(), Some(piece));
+            Event::Acknowledged(Acknowledged { checkpoint: checkpoint.0, node, subtask, piece })
+        }
+        Told::Declined { checkpoint, reason } => Event::Declined(Declined { checkpoint: checkpoint.0, reason }),
+        Told::Progressed { sink, lane, progress } => Event::Progressed(Progressed {
+            sink: sink.to_string(),
+            lane,
+            checkpoint: progress.checkpoint.0,
+            part: progress.part,
+        }),
+        Told::Drained => Event::Drained(Nothing {}),
+        Told::Failed(error) => failed(&error),
+        Told::Fenced(reason) => Event::Failed(Failed { kind: Kind::Fenced.into(), reason }),
+    }
+}
+
+/// A failure, as a message.
+pub(super) fn failed(error: &TaskError) -> Event {
+    Event::Failed(Failed { kind: kind(error).into(), reason: error.to_string() })
+}
+
+/// Why a part could not begin, as a message.
+pub(super) fn not_begun(error: &crate::Error) -> Event {
+    let kind = match error {
+        crate::Error::Connector(_, error) | crate::Error::Output(_, error) => kind(error),
+        crate::Error::Start(_) => Kind::Retryable,
+        crate::Error::Pipeline(_) | crate::Error::Operator(..) | crate::Error::Plan(_) => Kind::Fatal,
+    };
+    Event::Failed(Failed { kind: kind.into(), reason: error.to_string() })
+}
+
+fn kind(error: &TaskError) -> Kind {
+    match error {
+        TaskError::Plugin(_) => Kind::Plugin,
+        TaskError::Retryable(_) => Kind::Retryable,
+        TaskError::Fatal(_) => Kind::Fatal,
+        TaskError::Closed(_) => Kind::Closed,
+    }
+}
