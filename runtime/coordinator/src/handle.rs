@@ -38,9 +38,9 @@ impl Handle {
     }
 
     /// How it runs.
-    pub fn plan(&self) -> &Plan {
+    pub fn plan(&self) -> Plan {
         match self {
-            Handle::Plain(job) => job.plan(),
+            Handle::Plain(job) => job.plan().clone(),
             Handle::Kept(keeper) => keeper.plan(),
         }
     }

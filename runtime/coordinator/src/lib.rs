@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`submission`] | a pipeline file and its components, as someone handed them in, and what is wrong with them |
 //! | [`jobs`] | the registry: submit, list, describe, cancel |
+//! | [`cluster`] | the workers of a cluster, and who leads them |
 //! | [`handle`] | a job that was started, of either kind |
 //! | [`keeper`] | keeps a job with checkpoints alive |
 //! | [`rest`] | the HTTP paths over it; the types on the wire are `flow_model::api` |
@@ -14,6 +15,7 @@
 #![deny(missing_docs)]
 
 mod answer;
+pub mod cluster;
 pub mod handle;
 pub mod jobs;
 pub mod keeper;

@@ -9,7 +9,7 @@ use std::{fs, io};
 
 use flow_model::ids::PipelineName;
 use flow_model::spec::{self, Checkpointing};
-use flow_store::{Encryption, Error, Location, Settings, Store};
+use flow_store::{Error, Key, Location, Place, Store};
 use serde::{Deserialize, Serialize};
 use tokio::runtime::Handle;
 
@@ -21,9 +21,9 @@ const FILE: &str = "stores.json";
 /// The stores that are open.
 pub struct Stores {
     /// Where jobs go that name no place.
-    default: PathBuf,
-    /// What was used, by this process and by earlier ones.
-    file: PathBuf,
+    default: Place,
+    /// What was used, by this process and by earlier ones; none in a cluster, whose jobs say it.
+    file: Option<PathBuf>,
     runtime: Handle,
     open: Mutex<Vec<Named>>,
 }
@@ -37,18 +37,6 @@ pub struct Named {
     proven: Arc<tokio::sync::Mutex<bool>>,
 }
 
-/// Where a store is, and how it is asked. No secret is part of it.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-struct Place {
-    /// As [`Location`] reads it.
-    to: String,
-    region: Option<String>,
-    endpoint: Option<String>,
-    path_style: Option<bool>,
-    encryption: Option<Key>,
-}
-
 /// A place on the local disk.
 #[derive(Debug, Serialize, Deserialize)]
 struct Remembered {
@@ -59,51 +47,29 @@ struct Remembered {
     jobs: BTreeSet<PipelineName>,
 }
 
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-#[serde(rename_all = "kebab-case")]
-enum Key {
-    Aes256,
-    Kms(String),
-}
-
 impl Named {
     /// Where it is, for people.
-    pub fn place(&self) -> &str {
-        &self.place.to
+    pub fn place(&self) -> &Place {
+        &self.place
     }
 
     async fn opened(&self) -> Result<Store, Error> {
         if let Some(store) = self.store.get() {
             return Ok(store.clone());
         }
-        let location: Location = self.place.to.parse()?;
-        let store = Store::open(&location, &self.place.settings()).await?;
+        let store = self.place.open().await?;
         Ok(self.store.get_or_init(|| store).clone())
     }
 }
 
-impl Place {
-    fn of(location: &Location, s3: &spec::S3) -> Place {
-        let encryption = s3.encryption.as_ref().map(|encryption| match encryption {
-            spec::Encryption::Aes256 => Key::Aes256,
-            spec::Encryption::Kms(key) => Key::Kms(key.clone()),
-        });
-        let (region, endpoint) = (s3.region.clone(), s3.endpoint.clone());
-        Place { to: location.to_string(), region, endpoint, path_style: s3.path_style, encryption }
-    }
-
-    fn settings(&self) -> Settings {
-        Settings {
-            region: self.region.clone(),
-            endpoint: self.endpoint.clone(),
-            path_style: self.path_style,
-            encryption: self.encryption.as_ref().map(|encryption| match encryption {
-                Key::Aes256 => Encryption::Aes256,
-                Key::Kms(key) => Encryption::Kms(Some(key.clone())),
-            }),
-            ..Settings::default()
-        }
-    }
+/// The place of a location that is asked as a pipeline says.
+fn place(location: &Location, s3: &spec::S3) -> Place {
+    let encryption = s3.encryption.as_ref().map(|encryption| match encryption {
+        spec::Encryption::Aes256 => Key::Aes256,
+        spec::Encryption::Kms(key) => Key::Kms(key.clone()),
+    });
+    let (region, endpoint) = (s3.region.clone(), s3.endpoint.clone());
+    Place { to: location.to_string(), region, endpoint, path_style: s3.path_style, encryption }
 }
 
 impl Stores {
@@ -113,8 +79,16 @@ impl Stores {
     /// # Panics
     /// Outside of a tokio runtime.
     pub fn new(data: &Path) -> Stores {
-        let (default, file) = (data.join("checkpoints"), data.join(FILE));
-        Stores { default, file, runtime: Handle::current(), open: Mutex::default() }
+        let default = Place::at(&Location::Directory(data.join("checkpoints")));
+        Stores { default, file: Some(data.join(FILE)), runtime: Handle::current(), open: Mutex::default() }
+    }
+
+    /// The same of a cluster, where nothing is remembered on this machine's disk; jobs that name no place go to `default`.
+    ///
+    /// # Panics
+    /// Outside of a tokio runtime.
+    pub fn of_cluster(default: Place) -> Stores {
+        Stores { default, file: None, runtime: Handle::current(), open: Mutex::default() }
     }
 
     /// The store of a job; `directory` is where relative paths begin. It waits for the store to answer.
@@ -131,14 +105,14 @@ impl Stores {
     /// # Errors
     /// It is no place.
     pub fn named(&self, checkpointing: &Checkpointing, directory: &Path) -> Result<Named, Error> {
-        let location = match &checkpointing.to {
-            None => Location::Directory(self.default.clone()),
+        let place = match &checkpointing.to {
+            None => self.default.clone(),
             Some(to) => match to.value.parse()? {
-                Location::Directory(path) => Location::Directory(directory.join(path)),
-                s3 => s3,
+                Location::Directory(path) => place(&Location::Directory(directory.join(path)), &checkpointing.s3),
+                s3 => place(&s3, &checkpointing.s3),
             },
         };
-        Ok(self.of_place(Place::of(&location, &checkpointing.s3)))
+        Ok(self.of_place(place))
     }
 
     /// Opens a store and holds it to its promises, if nobody else is doing that: of many jobs that wait for one store, one at a time asks
@@ -154,16 +128,17 @@ impl Stores {
     /// All that were used and can be opened: first that in which a job of this name was deployed last, then that of jobs which name no
     /// place.
     pub fn known(&self, job: &PipelineName) -> Vec<Store> {
-        let default = Place::of(&Location::Directory(self.default.clone()), &spec::S3::default());
+        // Nobody has used a directory that is not there.
+        let is_there = !matches!(self.default.to.parse(), Ok(Location::Directory(path)) if !path.exists());
         let remembered = self.remembered();
         let (last, others): (Vec<_>, Vec<_>) = remembered.into_iter().partition(|place| place.jobs.contains(job));
         let mut places: Vec<Place> = last.into_iter().map(|last| last.place).collect();
-        let others = others.into_iter().map(|other| other.place).filter(|other| other.to != default.to);
-        places.extend(self.default.exists().then(|| default.clone()).into_iter().chain(others));
+        let others = others.into_iter().map(|other| other.place).filter(|other| other.to != self.default.to);
+        places.extend(is_there.then(|| self.default.clone()).into_iter().chain(others));
         let open = |place: Place| {
             let named = self.of_place(place);
             let opened = self.runtime.block_on(named.opened());
-            opened.inspect_err(|error| tracing::warn!("{}: {error}", named.place())).ok()
+            opened.inspect_err(|error| tracing::warn!("{}: {error}", named.place.to)).ok()
         };
         places.into_iter().filter_map(open).collect()
     }
@@ -204,15 +179,16 @@ impl Stores {
     }
 
     fn remembered(&self) -> Vec<Remembered> {
-        match fs::read(&self.file).map(|text| serde_json::from_slice(&text)) {
+        let Some(file) = &self.file else { return Vec::new() };
+        match fs::read(file).map(|text| serde_json::from_slice(&text)) {
             Ok(Ok(places)) => places,
             Ok(Err(error)) => {
-                tracing::warn!("{}: {error}", self.file.display());
+                tracing::warn!("{}: {error}", file.display());
                 Vec::new()
             }
             Err(error) => {
                 if error.kind() != ErrorKind::NotFound {
-                    tracing::warn!("{}: {error}", self.file.display());
+                    tracing::warn!("{}: {error}", file.display());
                 }
                 Vec::new()
             }
@@ -220,6 +196,7 @@ impl Stores {
     }
 
     fn remember(&self, place: &Place, job: Option<&PipelineName>) {
+        let Some(file) = &self.file else { return };
         // One at a time.
         let _open = self.lock();
         let mut places = self.remembered();
@@ -236,8 +213,8 @@ impl Stores {
             }
         }
         let written = serde_json::to_vec_pretty(&places).map_err(io::Error::from);
-        if let Err(error) = written.and_then(|text| whole::write(&self.file, &text)) {
-            tracing::warn!("{}: {error}; after a restart, jobs in {} are not found", self.file.display(), place.to);
+        if let Err(error) = written.and_then(|text| whole::write(file, &text)) {
+            tracing::warn!("{}: {error}; after a restart, jobs in {} are not found", file.display(), place.to);
         }
     }
 }

@@ -32,6 +32,8 @@ pub struct Submission {
     pub directory: Option<PathBuf>,
     /// What the job begins with.
     pub start: Start,
+    /// Nodes whose parallelism is another one than the file says.
+    pub parallelism: BTreeMap<OperatorName, u32>,
 }
 
 /// Why a submission can't be accepted.
@@ -128,7 +130,7 @@ impl Submission {
         if !diagnostics.is_empty() {
             return Err(Diagnostics { diagnostics }.into());
         }
-        Ok(Self { file, text, components, name: None, directory: Some(directory), start: Start::default() })
+        Ok(Self { file, text, components, name: None, directory: Some(directory), ..Self::default() })
     }
 
     /// Checks the whole of it. Loads the components, so it may take seconds; it blocks.
@@ -141,23 +143,26 @@ impl Submission {
         if let Some(name) = self.name {
             pipeline.name = name;
         }
+        pipeline.scale(&self.parallelism)?;
+        check_directory(self.directory.as_deref())?;
         let directory = match self.directory {
-            Some(directory) => match wrong_directory(&directory) {
-                Some(why) => return Err(Error::Directory(directory, why)),
-                None => directory,
-            },
+            Some(directory) => directory,
             None => std::env::current_dir()
                 .map_err(|error| Error::Internal(format!("this process has no directory: {error}")))?,
         };
-        // The components are here already; messages name them as their author wrote them.
-        let written: Vec<PathBuf> = pipeline.operators.iter().map(|o| o.component.value.clone()).collect();
-        pipeline.resolve_paths(&directory);
-        for (operator, path) in pipeline.operators.iter_mut().zip(written) {
-            operator.component.value = path;
-        }
+        pipeline.resolve_data_paths(&directory);
         let nodes = Nodes::of(&pipeline);
         worker.check(pipeline, &components).map_err(|error| nodes.refused(error))
     }
+}
+
+/// Whether relative paths can start there.
+///
+/// # Errors
+/// [`Error::Directory`].
+pub(crate) fn check_directory(directory: Option<&Path>) -> Result<(), Error> {
+    let Some(directory) = directory else { return Ok(()) };
+    wrong_directory(directory).map_or(Ok(()), |why| Err(Error::Directory(directory.to_owned(), why)))
 }
 
 /// Why relative paths can't start there. It need not exist: who deploys from another machine may have no file here at all.
@@ -178,7 +183,7 @@ fn wrong_directory(directory: &Path) -> Option<&'static str> {
 }
 
 /// The component of each operator, not copied where several share it; what is missing the worker says with the rest.
-fn assign(pipeline: &Pipeline, mut parts: BTreeMap<String, Bytes>) -> Result<Components, Error> {
+pub(crate) fn assign(pipeline: &Pipeline, mut parts: BTreeMap<String, Bytes>) -> Result<Components, Error> {
     let mut components = Components::new();
     let mut used = Vec::new();
     for operator in &pipeline.operators {

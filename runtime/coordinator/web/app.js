@@ -1,4 +1,4 @@
-// The page: jobs on the left, the chosen one on the right, by `#JOB` in the address. Whatever comes from the server is set
+// The page: jobs, and the workers of a cluster, on the left, the chosen one on the right, by `#JOB` in the address. Whatever comes from the server is set
 // as text, never as markup.
 
 import { follow, get, Refused, token } from "./api.js";
@@ -7,6 +7,7 @@ import { element, say, setState } from "./element.js";
 import { bytes, clock, count, duration, oneLine, percent, rate } from "./format.js";
 import { draw } from "./graph.js";
 import { Samples } from "./rates.js";
+import { workers } from "./workers.js";
 
 const TURN = 1000;
 const LINES = 300;
@@ -39,6 +40,20 @@ function showJobs(jobs, now) {
     if (job.id === chosen) row.link.setAttribute("aria-current", "page");
     else row.link.removeAttribute("aria-current");
   });
+}
+
+// ---- the workers, where there are some
+
+const showWorkers = workers(at("workers"));
+let isCluster = null;
+
+async function refreshWorkers() {
+  isCluster ??= (await get("/healthz")).cluster === true;
+  at("cluster").hidden = !isCluster;
+  if (!isCluster) return;
+  const { workers } = await get("/workers");
+  at("no-workers").hidden = workers.length > 0;
+  showWorkers(workers);
 }
 
 // ---- one job
@@ -273,6 +288,7 @@ async function turn() {
   showJobs(jobs, now);
   say(at("server"), location.host);
   at("server").className = "";
+  await refreshWorkers();
   await view?.refresh();
 }
 

@@ -5,11 +5,11 @@ use flow_model::checkpoint::head::{Origin, Savepoint};
 use flow_model::checkpoint::matching::{self, Wanted};
 use flow_model::checkpoint::{CheckpointId, Head, Incarnation, Manifest, ObjectName, head};
 use flow_model::ids::{PipelineName, SavepointName};
-use flow_model::start::{From, Start};
+use flow_model::outline::Outline;
+use flow_model::start::{Begun, From, Start};
 use flow_protocol::head::is_free;
 use flow_protocol::job::{Beginning, Former, Life, Owed};
 use flow_store::Store;
-use flow_worker::Checked;
 
 use crate::keeper::{self, documents};
 
@@ -49,6 +49,12 @@ pub enum Error {
         "a pipeline without checkpoints begins with none; write `checkpoint: {{interval: 10s}}` into its pipeline file"
     )]
     NoCheckpoints,
+    /// It would be lost with the first worker that fails.
+    #[error(
+        "a cluster runs jobs with checkpoints only, since workers come and go; write `checkpoint: {{interval: 10s}}` into the \
+         pipeline file"
+    )]
+    WithoutCheckpoints,
 }
 
 /// What becomes of output that a former life of the job owes.
@@ -60,19 +66,39 @@ pub(super) fn owed(start: &Start) -> Owed {
     }
 }
 
+/// The life of a job that an earlier process ran; none if it only writes what a former one owes.
+pub(super) fn life(begun: &Begun, start: &Start) -> Option<Life> {
+    let Begun { incarnation, follows, latest, origin } = begun.clone();
+    let follows = follows.map(|incarnation| Former { incarnation, latest });
+    Some(Life { incarnation: incarnation?, follows, origin, owed: owed(start), take_over: start.take_over })
+}
+
+/// What a process that comes after has to know of how a job began.
+pub(super) fn begun(beginning: &Beginning) -> Begun {
+    match beginning {
+        Beginning::Deployed(life) | Beginning::Resumed(life) | Beginning::Continued(life) => Begun {
+            incarnation: Some(life.incarnation.clone()),
+            follows: life.follows.as_ref().map(|former| former.incarnation.clone()),
+            latest: life.follows.as_ref().and_then(|former| former.latest),
+            origin: life.origin.clone(),
+        },
+        Beginning::Settled(_) => Begun::default(),
+    }
+}
+
 /// How a job of that name begins, in the store where all jobs have their roots. `here` is how HEAD names this process, if that does
 /// not run the job.
 ///
 /// # Errors
 /// All of [`Error`].
 pub(super) fn beginning(
-    checked: &Checked,
+    outline: &Outline,
     root: &Store,
     start: &Start,
     here: Option<&str>,
 ) -> Result<Beginning, Error> {
     start.check()?;
-    let name = &checked.pipeline().name;
+    let name = &outline.pipeline().name;
     if start.settle.is_some() {
         return Ok(Beginning::Settled(owed(start)));
     }
@@ -99,12 +125,13 @@ pub(super) fn beginning(
         take_over: start.take_over,
     };
     let origin = match &start.from {
-        Some(from) => Some(origin(checked, root, mine, (from, start))?),
-        None if start.take_over => taken_over(checked, root, mine, start)?,
+        Some(from) => Some(origin(outline, root, mine, (from, start))?),
+        None if start.take_over => taken_over(outline, root, mine, start)?,
         None => None,
     };
     if origin.is_none() && is_free {
-        checked.check_outputs().map_err(|error| Error::Output { error: Box::new(error), last })?;
+        flow_worker::check_outputs(outline.pipeline())
+            .map_err(|error| Error::Output { error: Box::new(error), last })?;
     }
     Ok(Beginning::Deployed(new(origin)))
 }
@@ -112,12 +139,12 @@ pub(super) fn beginning(
 /// Where the life stands that HEAD says another process runs. What takes it over is another life: should that process come back, it finds
 /// that its own is over.
 fn taken_over(
-    checked: &Checked,
+    outline: &Outline,
     root: &Store,
     mine: (Store, Option<Head>),
     start: &Start,
 ) -> Result<Option<Origin>, Error> {
-    let name = &checked.pipeline().name;
+    let name = &outline.pipeline().name;
     let (store, head) = known(root, name, mine)?;
     if is_free(&head) {
         let next = match last(&head, name, name) {
@@ -130,17 +157,17 @@ fn taken_over(
     // It had not taken over yet what it was to begin with.
     let Some(checkpoint) = head.latest else { return Ok(origin) };
     let what = format!("checkpoint {checkpoint} of \"{name}\"");
-    fits(checked, &manifest(&store, &incarnation, checkpoint)?, start, what)?;
+    fits(outline, &manifest(&store, &incarnation, checkpoint)?, start, what)?;
     Ok(Some(Origin { job: name.clone(), incarnation, checkpoint, savepoint: None, claim: true, dropped: Vec::new() }))
 }
 
 fn origin(
-    checked: &Checked,
+    outline: &Outline,
     root: &Store,
     mine: (Store, Option<Head>),
     (from, start): (&From, &Start),
 ) -> Result<Origin, Error> {
-    let name = &checked.pipeline().name;
+    let name = &outline.pipeline().name;
     let job = from.job().unwrap_or(name);
     let is_mine = job == name;
     let (store, head) = known(root, job, if is_mine { mine } else { read_head(root, job)? })?;
@@ -176,7 +203,7 @@ fn origin(
             "\"{job}\" went on after {what}: what it has written since is written again; if that is meant: --allow-repeat"
         )));
     }
-    fits(checked, &found, start, what)?;
+    fits(outline, &found, start, what)?;
     let (incarnation, dropped) = (incarnation.clone(), start.drop_state.clone());
     let savepoint = match from {
         From::Savepoint { name, .. } => Some(name.clone()),
@@ -279,13 +306,13 @@ fn manifest(store: &Store, incarnation: &Incarnation, checkpoint: CheckpointId) 
 }
 
 /// Whether the pipeline takes what a checkpoint has, and the checkpoint has what the pipeline wants.
-fn fits(checked: &Checked, manifest: &Manifest, start: &Start, what: String) -> Result<(), Error> {
-    let pipeline = checked.pipeline();
-    let sources = pipeline.sources.iter().map(|source| (&source.name, Some(checked.reads(source))));
+fn fits(outline: &Outline, manifest: &Manifest, start: &Start, what: String) -> Result<(), Error> {
+    let pipeline = outline.pipeline();
+    let sources = pipeline.sources.iter().map(|source| (&source.name, Some(flow_worker::reads(pipeline, source))));
     let operators = pipeline.operators.iter().map(|operator| (&operator.name, None));
     let wanted: Vec<Wanted<'_>> = sources
         .chain(operators)
-        .map(|(name, reads)| Wanted { name: name.clone(), reads, states: checked.states(name) })
+        .map(|(name, reads)| Wanted { name: name.clone(), reads, states: outline.states(name) })
         .collect();
     matching::check(manifest, (&wanted, pipeline.key_groups), &start.drop_state, &start.new_state)
         .map_err(|differences| Error::Unfit { what, differences })

@@ -1,43 +1,51 @@
-//! The registry of jobs: what was submitted, what runs, what has ended. It lives in memory; a job's directory holds what
-//! it runs on while it is known, and a [`record`] while it runs.
+//! The registry of jobs: what was submitted, what runs, what has ended. It lives in memory.
+//!
+//! - `here`: jobs that this process runs; a job's directory holds what it runs on while it is known, and a [`record`] while it runs
+//! - `spread`: jobs that the workers of a cluster run; the store holds what they run on
+//! - `beginning`: what they begin with; `savepoints`, `checkpoints`: what they leave; [`stop`]: that they are to end
 //!
 //! Everything here blocks for as long as components take to load: call it from a thread that may.
 
-use std::collections::{BTreeMap, BTreeSet};
-use std::path::{Path, PathBuf};
+use std::collections::BTreeSet;
+use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
-use std::{fs, io, thread};
+use std::{io, thread};
 
 use flow_model::api::{self, Checked, CheckpointSummary, Counters, Description, Job, Metrics};
 use flow_model::diagnostic::Diagnostic;
 use flow_model::ids::{JobId, PipelineName, SavepointName};
 use flow_model::key_group::KeyGroups;
+use flow_model::outline::Outline;
 use flow_model::plan::Plan;
-use flow_model::spec::Checkpointing;
+use flow_model::spec::{Checkpointing, Pipeline};
 use flow_model::start::{self, Settle, Start};
 use flow_protocol::job::Beginning;
-use flow_worker::{Checked as Runnable, JobHandle, Worker};
+use flow_worker::{JobHandle, Worker};
 
 use crate::answer;
+use crate::cluster::{self, Cluster};
 use crate::handle::Handle;
-use crate::keeper::{self, Awaited, Keeper, Kept, Status};
+use crate::keeper::{self, Awaited, Keeper, Kept, Runner, Status};
 use crate::stores::Stores;
 use crate::submission::{self, Nodes, Submission};
 
 mod beginning;
 mod checkpoints;
 mod end;
+mod here;
 mod id;
 mod names;
 mod record;
 mod savepoints;
+mod spread;
 mod stop;
 
 pub use beginning::Error as BeginningError;
 use names::Names;
 use record::{Record, Unread};
+use stop::Desk;
 
 /// So many jobs that have ended are remembered; the oldest go first.
 const ENDED_KEPT: usize = 100;
@@ -93,6 +101,12 @@ pub enum Error {
         /// Those that it has.
         names: Vec<String>,
     },
+    /// There is no cluster.
+    #[error("this server is no part of a cluster: it runs jobs by itself and has no workers")]
+    Alone,
+    /// The workers of the cluster can't do it.
+    #[error(transparent)]
+    Cluster(cluster::Error),
     /// No more jobs are taken: the process is stopping.
     #[error("the server is stopping")]
     Stopping,
@@ -121,15 +135,33 @@ pub struct Tally {
 
 /// All jobs of this process.
 pub struct Jobs {
-    worker: Arc<Worker>,
+    home: Home,
     stores: Arc<Stores>,
     /// This process, for people.
     leader: String,
-    directory: PathBuf,
+    /// This process, for people.
     names: Arc<Names>,
     entries: Mutex<Entries>,
     /// The process is to end; set while the entries are locked.
     stopping: Arc<AtomicBool>,
+}
+
+/// Who runs jobs, and where lies what they were submitted with.
+enum Home {
+    /// This process, which has a directory for each job in this one.
+    Here(Arc<Worker>, PathBuf),
+    /// Workers that this process leads; the cluster's store.
+    Spread(Arc<Cluster>),
+}
+
+impl Home {
+    /// Where it is remembered what is asked of a job.
+    fn desk(&self, job: &JobId) -> Desk {
+        match self {
+            Home::Here(_, directory) => Desk::Disk(directory.join(job.as_str())),
+            Home::Spread(cluster) => Desk::of_cluster(cluster.store(), job),
+        }
+    }
 }
 
 #[derive(Default)]
@@ -158,9 +190,7 @@ impl Entry {
     }
 
     fn unread(Unread { id, name, loss }: Unread) -> Self {
-        let plan =
-            Plan { pipeline: name.clone(), key_groups: KeyGroups::default(), tasks: Vec::new(), exchanges: Vec::new() };
-        let handle = Handle::Plain(JobHandle::lost(plan, 0, loss));
+        let handle = Handle::Plain(JobHandle::lost(nothing(&name), 0, loss));
         let (warnings, stopping) = (Vec::new(), Arc::default());
         Self { id, name, submitted: 0, warnings, handle, has_checkpoints: true, stopping }
     }
@@ -194,66 +224,13 @@ impl Entry {
     }
 }
 
-impl Jobs {
-    /// The jobs with checkpoints that an earlier process left or was killed with go on; others that it ran are told as lost, in
-    /// the log and to who asks. `data` is a directory that no other process uses: what that one left there of jobs that do not
-    /// go on is removed. `leader` says where this process is, for people.
-    ///
-    /// # Errors
-    /// [`Error::Directory`].
-    pub fn new(worker: Worker, data: PathBuf, leader: String) -> Result<Self, Error> {
-        let directory = data.join("jobs");
-        let (all, unread) = record::read_all(&directory);
-        let (kept, lost) = all.into_iter().partition::<Vec<_>, _>(|record| record.is_kept());
-        let ids = kept.iter().map(|record| &record.id).chain(unread.iter().map(|unread| &unread.id));
-        let stay: Vec<&str> = ids.map(JobId::as_str).collect();
-        clear(&directory, &stay).map_err(|error| Error::Directory { path: directory.clone(), error })?;
-        for record in &lost {
-            tracing::warn!(job = %record.id, "lost: {}", record.loss());
-        }
-        for Unread { id, loss, .. } in &unread {
-            tracing::error!(job = %id, "lost: {loss}");
-        }
-        let known = unread.into_iter().map(Entry::unread).chain(lost.into_iter().map(Entry::lost)).collect();
-        let entries = Mutex::new(Entries { known });
-        let stores = Arc::new(Stores::new(&data));
-        let worker = Arc::new(worker);
-        let jobs = Self { worker, stores, leader, directory, names: Arc::default(), entries, stopping: Arc::default() };
-        // In the order of their submission.
-        let newest: BTreeMap<PipelineName, JobId> =
-            kept.iter().map(|record| (record.name.clone(), record.id.clone())).collect();
-        for record in kept {
-            match &newest[&record.name] {
-                newest if *newest == record.id => jobs.resume(record),
-                // It waited for another start, and a process died that had begun with another one of its name.
-                newest => jobs.give_way(&record.id, newest),
-            }
-        }
-        Ok(jobs)
-    }
+/// Called once when a job is over.
+type OnEnd = Box<dyn FnOnce(&Status) + Send>;
 
-    /// Lets a job go on that an earlier process ran.
-    fn resume(&self, record: Record) {
-        tracing::info!(job = %record.id, "goes on");
-        let directory = self.directory.join(record.id.as_str());
-        let resumed = (|| {
-            let (submission, beginning) = record.submission(&directory).map_err(|error| error.to_string())?;
-            let settle = submission.start.settle.clone();
-            let checked = submission.check(&self.worker).map_err(|error| error.to_string())?;
-            let started = (record.id.clone(), record.submitted, directory.clone());
-            self.keep_on(started, checked, beginning, settle).map_err(|error| error.to_string())
-        })();
-        let entry = match resumed {
-            Ok(handle) => Entry::new(record, handle),
-            Err(error) => {
-                tracing::error!(job = %record.id, "can't go on: {error}");
-                Entry::failed(
-                    record,
-                    format!("it can't go on after a restart of flowd: {error}; when that is mended, start flowd again"),
-                )
-            }
-        };
-        self.enter(entry);
+impl Jobs {
+    fn with(home: Home, stores: Stores, leader: String, known: Vec<Entry>) -> Self {
+        let (stores, entries) = (Arc::new(stores), Mutex::new(Entries { known }));
+        Self { home, stores, leader, names: Arc::default(), entries, stopping: Arc::default() }
     }
 
     /// Can it run, and how? And does it fit what it is to begin with?
@@ -262,11 +239,14 @@ impl Jobs {
     /// [`Error::Submission`] with all that is wrong; [`Error::Store`] and [`Error::Beginning`] if it is to begin with something.
     pub fn check(&self, submission: Submission) -> Result<Checked, Error> {
         let start = submission.start.clone();
-        let checked = submission.check(&self.worker)?;
+        let outline = match &self.home {
+            Home::Here(worker, _) => submission.check(worker)?.outline().clone(),
+            Home::Spread(cluster) => self.checked_by_worker(cluster, submission)?.0,
+        };
         if start != Start::default() {
-            self.beginning(&checked, &start)?;
+            self.beginning(&outline, &start)?;
         }
-        Ok(Checked { plan: checked.plan().clone(), warnings: checked.pipeline().warnings.clone() })
+        Ok(Checked { plan: outline.plan().clone(), warnings: outline.pipeline.warnings })
     }
 
     /// Checks it and starts it.
@@ -274,87 +254,20 @@ impl Jobs {
     /// # Errors
     /// All of [`Error`] but [`Error::Unknown`] and [`Error::Ended`]; nothing has started then.
     pub fn submit(&self, submission: Submission) -> Result<Job, Error> {
-        let (handed_in, command) = (submission.clone(), record::command(&submission));
-        let checked = submission.check(&self.worker)?;
-        let pipeline = checked.pipeline();
-        let name = pipeline.name.clone();
-        // Held until the job stands in the list, so that two submissions at once can't both get the name.
-        let _reserved = self.reserve(&name)?;
-        let id = self.new_id(&name);
-        let directory = self.directory.join(id.as_str());
-        let (submitted, warnings, plan) = (now(), pipeline.warnings.clone(), checked.plan().clone());
-        let beginning = self.beginning(&checked, &handed_in.start)?;
-        let kept = beginning.as_ref().map(|beginning| record::Kept::new(beginning, &handed_in));
-        let record =
-            Record { id: id.clone(), name: name.clone(), submitted, command, plan, warnings: warnings.clone(), kept };
-        let written = fs::create_dir_all(&directory)
-            .and_then(|()| fs::write(directory.join("pipeline.yaml"), &handed_in.text))
-            .and_then(|()| record.write(&directory, &handed_in.components));
-        if let Err(error) = written {
-            forget(&directory);
-            return Err(Error::Directory { path: directory, error });
-        }
-        tracing::info!(job = %id, "starts");
-        let nodes = Nodes::of(pipeline);
-        let started = (id.clone(), submitted, directory.clone());
-        let handle = match beginning {
-            Some(beginning) => self.keep(started, checked, beginning, handed_in.start.settle),
-            None => {
-                let on_end = self.on_end(started);
-                let on_end = move |status: &flow_worker::JobStatus| on_end(&answer::status(status.clone()));
-                let handle = self.worker.start(id.as_str(), &checked, on_end).map(Handle::Plain);
-                handle.map_err(|error| nodes.refused(error).into())
-            }
-        };
-        let handle = match handle {
-            Ok(handle) => handle,
-            Err(error) => {
-                tracing::info!(job = %id, "did not start: {error}");
-                forget(&directory);
-                return Err(error);
-            }
-        };
-        self.supersede(&record);
-        let entry = Entry::new(record, handle);
-        let job = entry.job();
-        self.enter(entry);
-        Ok(job)
-    }
-
-    /// A job has begun under the name of some that could not go on after a restart of this process: they never do.
-    fn supersede(&self, begun: &Record) {
-        let (all, unread) = record::read_all(&self.directory);
-        let all = all.iter().map(|record| (&record.id, &record.name));
-        all.chain(unread.iter().map(|unread| (&unread.id, &unread.name)))
-            .filter(|(id, name)| **name == begun.name && **id != begun.id)
-            .for_each(|(former, _)| self.give_way(former, &begun.id));
-    }
-
-    fn give_way(&self, former: &JobId, begun: &JobId) {
-        tracing::info!(job = %former, "does not go on: {begun} was deployed under its name");
-        record::remove(&self.directory.join(former.as_str()));
-    }
-
-    /// What is done when a job is over: one of that id, submitted then, with that directory.
-    fn on_end(&self, (id, submitted, directory): (JobId, u64, PathBuf)) -> impl FnOnce(&Status) + Send + use<> {
-        let stopping = self.stopping.clone();
-        move |status: &Status| {
-            // What ends because the process does is told by the next one.
-            if !(stopping.load(Relaxed) && status.state == api::JobState::Canceled) {
-                record::remove(&directory);
-            }
-            end::tell(&id, submitted, status);
+        match &self.home {
+            Home::Here(worker, directory) => self.submit_here(worker, directory, submission),
+            Home::Spread(cluster) => self.submit_to_workers(cluster, submission),
         }
     }
 
     /// How a job with checkpoints begins; nothing of one without.
-    fn beginning(&self, checked: &Runnable, start: &Start) -> Result<Option<Beginning>, Error> {
-        let pipeline = checked.pipeline();
+    fn beginning(&self, outline: &Outline, start: &Start) -> Result<Option<Beginning>, Error> {
+        let pipeline = outline.pipeline();
         match &pipeline.checkpoint {
             Some(checkpointing) => {
                 let root = self.stores.of(checkpointing, &pipeline.directory)?;
                 let here = self.running(&pipeline.name).is_none().then_some(self.leader.as_str());
-                let beginning = beginning::beginning(checked, &root, start, here);
+                let beginning = beginning::beginning(outline, &root, start, here);
                 beginning.map(Some).map_err(|error| match error {
                     BeginningError::Output { error, last } => {
                         // What may have been meant.
@@ -372,51 +285,41 @@ impl Jobs {
     }
 
     /// Keeps a job with checkpoints alive.
-    fn keep(
-        &self,
-        started: (JobId, u64, PathBuf),
-        checked: Runnable,
-        beginning: Beginning,
-        settle: Option<Settle>,
-    ) -> Result<Handle, Error> {
-        let (pipeline, checkpointing) = (checked.pipeline(), checkpointing(&checked));
-        let (name, named) = (pipeline.name.clone(), self.stores.named(checkpointing, &pipeline.directory)?);
+    fn keep(&self, kept: Kept, on_end: OnEnd) -> Result<Handle, Error> {
+        let pipeline = kept.runner.outline().pipeline();
+        let (name, checkpointing) = (pipeline.name.clone(), checkpointing(pipeline));
+        let named = self.stores.named(checkpointing, &pipeline.directory)?;
         let root = self.stores.of(checkpointing, &pipeline.directory)?;
-        let kept = self.to_keep(&started.0, checked, beginning, settle);
-        let keeper = Keeper::start(kept, root, self.on_end(started))?;
+        let keeper = Keeper::start(kept, root, on_end)?;
         self.stores.deployed(&named, &name);
         Ok(Handle::Kept(keeper))
     }
 
     /// The same of one that an earlier process ran, as soon as its store answers. What its user wanted before that one ended still is.
-    fn keep_on(
-        &self,
-        started: (JobId, u64, PathBuf),
-        checked: Runnable,
-        beginning: Beginning,
-        settle: Option<Settle>,
-    ) -> Result<Handle, Error> {
-        let named = self.stores.named(checkpointing(&checked), &checked.pipeline().directory)?;
-        let (place, stores, directory) = (named.place().to_owned(), self.stores.clone(), started.2.clone());
+    fn keep_on(&self, mut kept: Kept, desk: Desk, on_end: OnEnd) -> Result<Handle, Error> {
+        let pipeline = kept.runner.outline().pipeline();
+        let named = self.stores.named(checkpointing(pipeline), &pipeline.directory)?;
+        let (place, stores) = (named.place().to.clone(), self.stores.clone());
         let open = move || -> keeper::Opening {
             let (stores, named) = (stores.clone(), named.clone());
             Box::pin(async move { stores.try_open(&named).await })
         };
-        let canceled = stop::is_canceled(&directory);
+        let canceled = desk.is_canceled();
         let awaited = Awaited { open: Box::new(open), place, runtime: self.stores.runtime().clone(), canceled };
-        let mut kept = self.to_keep(&started.0, checked, beginning, settle);
-        kept.stop = stop::remembered(&directory)
-            .map(|savepoint| keeper::Stop { savepoint, refused: Box::new(move || stop::forget(&directory)) });
-        Ok(Handle::Kept(Keeper::resume(kept, awaited, self.on_end(started))?))
+        kept.stop = desk
+            .stops_with()
+            .map(|savepoint| keeper::Stop { savepoint, refused: Box::new(move || desk.forget_stop()) });
+        Ok(Handle::Kept(Keeper::resume(kept, awaited, on_end)?))
     }
 
-    fn to_keep(&self, id: &JobId, checked: Runnable, beginning: Beginning, settle: Option<Settle>) -> Kept {
+    fn to_keep(&self, id: &JobId, runner: Runner, beginning: Beginning, settle: Option<Settle>) -> Kept {
+        let dead_letter = settle.and_then(|settle| settle.dead_letter);
         Kept {
             id: id.to_string(),
-            checked: Arc::new(checked),
-            worker: self.worker.clone(),
+            runner,
+            former: Vec::new(),
             beginning,
-            dead_letter: settle.and_then(|settle| settle.dead_letter),
+            dead_letter,
             leader: self.leader.clone(),
             stop: None,
         }
@@ -454,7 +357,7 @@ impl Jobs {
             now: now(),
             operators: entry.handle.metrics().into_iter().filter_map(answer::counters).collect(),
             checkpoints: entry.handle.checkpoints(),
-            plan: entry.handle.plan().clone(),
+            plan: entry.handle.plan(),
             warnings: entry.warnings,
         })
     }
@@ -474,7 +377,7 @@ impl Jobs {
     /// # Errors
     /// [`Error::Unknown`].
     pub fn plan(&self, key: &str) -> Result<Plan, Error> {
-        Ok(self.find(key)?.handle.plan().clone())
+        Ok(self.find(key)?.handle.plan())
     }
 
     /// A job in short with its handle, by id or name.
@@ -495,23 +398,22 @@ impl Jobs {
     pub fn cancel(&self, key: &str) -> Result<Job, Error> {
         use flow_model::api::JobState;
         let entry = self.find(key)?;
-        let (before, directory) = (entry.job(), self.directory.join(entry.id.as_str()));
+        let (before, desk) = (entry.job(), self.home.desk(&entry.id));
         match before.state {
             JobState::Running | JobState::Restarting => {
                 tracing::info!(job = %entry.id, "cancel");
                 // Who wants it to stop is not kept from that by a disk that is full.
                 if entry.has_checkpoints
-                    && let Err(error) = stop::remember_cancel(&directory)
+                    && let Err(error) = desk.cancel()
                 {
                     tracing::warn!(job = %entry.id, "should flowd end before the job has stopped, it goes on: {error}");
                 }
                 entry.handle.cancel();
                 Ok(entry.job())
             }
-            JobState::Failed if record::is_there(&directory) => {
+            JobState::Failed if self.is_recorded(&entry.id) => {
                 tracing::info!(job = %entry.id, "cancel, as soon as it can go on");
-                stop::remember_cancel(&directory)
-                    .map_err(|error| Error::Directory { path: directory.clone(), error })?;
+                desk.cancel().map_err(|error| Error::Directory { path: desk.place(), error })?;
                 Ok(Job { state: JobState::Canceling, ..before })
             }
             JobState::Canceling | JobState::Canceled => Ok(before),
@@ -568,11 +470,27 @@ impl Jobs {
         last.map(|entry| entry.job()).filter(|job| !job.state.is_terminal())
     }
 
+    /// Whether a job is to go on, or to be told of, when this process has ended.
+    fn is_recorded(&self, job: &JobId) -> bool {
+        match &self.home {
+            Home::Here(_, directory) => record::is_there(&directory.join(job.as_str())),
+            Home::Spread(cluster) => spread::is_recorded(cluster, job),
+        }
+    }
+
+    /// Whether a job had that id.
+    fn is_used(&self, job: &JobId) -> bool {
+        match &self.home {
+            Home::Here(_, directory) => directory.join(job.as_str()).exists(),
+            Home::Spread(cluster) => spread::is_recorded(cluster, job),
+        }
+    }
+
     fn new_id(&self, name: &PipelineName) -> JobId {
         loop {
             let id = id::random(name);
             let is_known = self.lock().known.iter().any(|entry| entry.id == id);
-            if !is_known && !self.directory.join(id.as_str()).exists() {
+            if !is_known && !self.is_used(&id) {
                 return id;
             }
         }
@@ -587,13 +505,14 @@ impl Jobs {
         entries.known.push(entry);
         let known = entries.known.clone();
         drop(entries);
-        let directory = |entry: &Entry| self.directory.join(entry.id.as_str());
         let ended: Vec<&Entry> = known.iter().filter(|entry| entry.job().state.is_terminal()).collect();
         let surplus = ended.len().saturating_sub(ENDED_KEPT);
         // What the next process is to try again stays.
-        for entry in ended[..surplus].iter().filter(|entry| !record::is_there(&directory(entry))) {
+        for entry in ended[..surplus].iter().filter(|entry| !self.is_recorded(&entry.id)) {
             self.lock().known.retain(|other| other.id != entry.id);
-            forget(&directory(entry));
+            if let Home::Here(_, directory) = &self.home {
+                here::forget(&directory.join(entry.id.as_str()));
+            }
         }
     }
 
@@ -606,33 +525,14 @@ impl Jobs {
     }
 }
 
+/// The plan of a job of which nothing is known.
+fn nothing(name: &PipelineName) -> Plan {
+    Plan { pipeline: name.clone(), key_groups: KeyGroups::default(), tasks: Vec::new(), exchanges: Vec::new() }
+}
+
 /// How a job that is kept takes checkpoints.
-fn checkpointing(checked: &Runnable) -> &Checkpointing {
-    checked.pipeline().checkpoint.as_ref().expect("only a job with checkpoints is kept")
-}
-
-/// Makes a directory, or empties it but for some entries.
-fn clear(directory: &Path, stay: &[&str]) -> io::Result<()> {
-    fs::create_dir_all(directory)?;
-    for entry in directory.read_dir()? {
-        let entry = entry?;
-        if !stay.iter().any(|name| entry.file_name() == *name) {
-            match entry.file_type()?.is_dir() {
-                true => fs::remove_dir_all(entry.path())?,
-                false => fs::remove_file(entry.path())?,
-            }
-        }
-    }
-    Ok(())
-}
-
-fn forget(directory: &Path) {
-    // One that was lost has none.
-    if let Err(error) = fs::remove_dir_all(directory)
-        && error.kind() != io::ErrorKind::NotFound
-    {
-        tracing::warn!(directory = %directory.display(), "a job's directory stays behind: {error}");
-    }
+fn checkpointing(pipeline: &Pipeline) -> &Checkpointing {
+    pipeline.checkpoint.as_ref().expect("only a job with checkpoints is kept")
 }
 
 fn now() -> u64 {

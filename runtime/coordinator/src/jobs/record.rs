@@ -7,17 +7,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use bytes::Bytes;
-use flow_model::checkpoint::head::Origin;
-use flow_model::checkpoint::{CheckpointId, Incarnation};
-
 use flow_model::diagnostic::Diagnostic;
-use flow_model::ids::{JobId, PipelineName};
+use flow_model::ids::{JobId, OperatorName, PipelineName};
 use flow_model::plan::Plan;
-use flow_model::start::Start;
-use flow_protocol::job::{Beginning, Former, Life};
+use flow_model::start::{Begun, Start};
+use flow_protocol::job::Beginning;
 use serde::{Deserialize, Serialize};
 
-use super::beginning::owed;
+use super::beginning::{begun, life, owed};
 use crate::submission::Submission;
 use crate::whole;
 
@@ -45,18 +42,9 @@ pub struct Record {
 #[derive(Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Kept {
-    /// The life of the job; none if it only writes what a former one owes.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    incarnation: Option<Incarnation>,
-    /// The life that was HEAD's when it was deployed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    follows: Option<Incarnation>,
-    /// The checkpoint that was HEAD's latest then, zeros if it had none.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    latest: Option<CheckpointId>,
-    /// What that life begins with.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    origin: Option<Origin>,
+    /// The life of the job.
+    #[serde(flatten)]
+    begun: Begun,
     /// As [`Submission::start`].
     #[serde(default)]
     start: Start,
@@ -66,6 +54,9 @@ pub struct Kept {
     directory: Option<PathBuf>,
     /// As [`Submission::name`].
     job: Option<PipelineName>,
+    /// As [`Submission::parallelism`].
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    parallelism: BTreeMap<OperatorName, u32>,
     /// The number of the file of each component, by what it was handed in as.
     components: BTreeMap<String, usize>,
 }
@@ -73,41 +64,18 @@ pub struct Kept {
 impl Kept {
     /// Of what was handed in, and of how it begins.
     pub fn new(beginning: &Beginning, submission: &Submission) -> Kept {
-        let life = match beginning {
-            Beginning::Deployed(life) | Beginning::Resumed(life) | Beginning::Continued(life) => Some(life),
-            Beginning::Settled(_) => None,
-        };
-        let former = life.and_then(|life| life.follows.as_ref());
-        let Submission { file, components, name, directory, start, .. } = submission;
-        let start = start.clone();
+        let Submission { file, components, name, directory, start, parallelism, .. } = submission;
+        let (start, parallelism) = (start.clone(), parallelism.clone());
         let numbers = distinct(components);
         let components = components.iter().map(|(key, bytes)| (key.clone(), numbers[&bytes.as_ptr()])).collect();
         let directory = directory.clone().or_else(|| std::env::current_dir().ok());
-        Kept {
-            incarnation: life.map(|life| life.incarnation.clone()),
-            follows: former.map(|former| former.incarnation.clone()),
-            latest: former.and_then(|former| former.latest),
-            origin: life.and_then(|life| life.origin.clone()),
-            start,
-            file: file.clone(),
-            directory,
-            job: name.clone(),
-            components,
-        }
+        let (begun, file, job) = (begun(beginning), file.clone(), name.clone());
+        Kept { begun, start, file, directory, job, parallelism, components }
     }
 
     /// How it goes on in another process.
     fn beginning(&self) -> Beginning {
-        let Kept { incarnation, follows, latest, origin, start, .. } = self;
-        let owed = owed(start);
-        match incarnation.clone() {
-            Some(incarnation) => {
-                let follows = follows.clone().map(|incarnation| Former { incarnation, latest: *latest });
-                let origin = origin.clone();
-                Beginning::Resumed(Life { incarnation, follows, origin, owed, take_over: start.take_over })
-            }
-            None => Beginning::Settled(owed),
-        }
+        life(&self.begun, &self.start).map_or_else(|| Beginning::Settled(owed(&self.start)), Beginning::Resumed)
     }
 }
 
@@ -147,8 +115,8 @@ impl Record {
         let (file, name) = (kept.file.clone(), kept.job.clone());
         let text = read(directory.join("pipeline.yaml"))?;
         // What it began with HEAD says from then on.
-        let (directory, start) = (kept.directory.clone(), kept.start.clone());
-        let submission = Submission { file, text, components, name, directory, start };
+        let (directory, start, parallelism) = (kept.directory.clone(), kept.start.clone(), kept.parallelism.clone());
+        let submission = Submission { file, text, components, name, directory, start, parallelism };
         Ok((submission, kept.beginning()))
     }
 
@@ -244,6 +212,9 @@ fn quoted(path: &str) -> String {
 
 #[cfg(test)]
 mod tests {
+    use flow_model::checkpoint::{CheckpointId, Incarnation};
+    use flow_protocol::job::{Former, Life};
+
     use super::*;
 
     #[test]

@@ -7,7 +7,7 @@ use flow_protocol::head::is_free;
 use flow_store::Store;
 
 use super::checkpoints::ready;
-use super::{Error, Jobs, now, stop as stopping};
+use super::{Error, Jobs, now};
 use crate::handle::Handle;
 use crate::keeper::{self, Keeper, documents, stored};
 
@@ -35,17 +35,16 @@ impl Jobs {
         let name = name.unwrap_or_else(|| of_time(now()));
         let is_taken =
             || keeper.savepoints(&entry.name).iter().any(|known| known.name == name && known.checkpoint.is_some());
-        let directory = self.directory.join(entry.id.as_str());
+        let desk = self.home.desk(&entry.id);
         // One that asks with another name must not find this one remembered, and then refused.
         let _one_at_a_time = stop.then(|| entry.to_stop());
         // Before it is answered, so that no restart of the process forgets it.
         let remembered = stop && !is_taken() && {
-            stopping::remember(&directory, &name)
-                .map_err(|error| Error::Directory { path: directory.clone(), error })?
+            desk.stop_with(&name).map_err(|error| Error::Directory { path: desk.place(), error })?
         };
         if let Err(why) = keeper.savepoint(name.clone(), stop) {
             if remembered {
-                stopping::forget(&directory);
+                desk.forget_stop();
             }
             return Err(Error::NotNow(job.id.to_string(), why));
         }

@@ -3,20 +3,25 @@
 use std::sync::Arc;
 use std::sync::mpsc::Sender;
 
+use flow_model::channel::AttemptId;
 use flow_model::checkpoint::{Attempt, Incarnation, Manifest};
+use flow_protocol::cluster::{Request, Work};
 use flow_protocol::job::{Event, Failure};
 use flow_protocol::restart::Kind;
 use flow_worker::attempt::Told;
 use flow_worker::failpoint::{self, Point};
+use flow_worker::part::Part;
 use flow_worker::{JobHandle, JobStatus, Settling, TaskError, attempt};
 
 use super::driver::{Driver, Message};
+use super::{Runner, Running};
+use crate::cluster::Spread;
 
 impl Driver {
     pub(super) fn deployed(&mut self, attempt: Attempt, deployed: Result<JobHandle, flow_worker::Error>) {
         match deployed {
             Ok(handle) => {
-                *self.shared.attempt() = Some(handle.clone());
+                *self.shared.attempt() = Some(Running::Here(handle.clone()));
                 if self.leaving || self.unwanted.remove(&attempt) {
                     return handle.cancel();
                 }
@@ -56,8 +61,11 @@ impl Driver {
             let text = format!("goes on from checkpoint {}", from.checkpoint);
             self.shared.log.add(flow_worker::log::Level::Info, None, text);
         }
-        let made = self.made(incarnation, attempt, from);
-        let (worker, checked, id) = (self.kept.worker.clone(), self.kept.checked.clone(), self.kept.id.clone());
+        let Runner::Here { worker, checked } = self.shared.runner() else {
+            let plan = Arc::new(self.shared.runner().outline().plan().clone());
+            return self.spread(incarnation, attempt, from, Work::Run(plan));
+        };
+        let (made, id) = (self.made(incarnation, attempt, from), self.kept.id.clone());
         let messages = self.messages.clone();
         let work = move || {
             let to_end = messages.clone();
@@ -82,6 +90,7 @@ impl Driver {
             log: self.shared.log.clone(),
             dead_letter: self.kept.dead_letter.clone(),
             anew: false,
+            part: Part::Whole,
             listener: Arc::new(move |told| _ = messages.send(Message::Event(event(attempt, told)))),
         }
     }
@@ -90,9 +99,12 @@ impl Driver {
     pub(super) fn settle(&mut self, (incarnation, attempt): (Incarnation, Attempt), from: Box<Manifest>, anew: bool) {
         let text = format!("writes what checkpoint {} carries and what is not written of it", from.checkpoint);
         self.shared.log.add(flow_worker::log::Level::Info, None, text);
+        let Runner::Here { worker, checked } = self.shared.runner() else {
+            return self.spread(incarnation, attempt, Some(from), Work::Settle { anew });
+        };
         let mut made = self.made(incarnation, attempt, Some(from));
         made.anew = anew;
-        let (worker, checked, messages) = (self.kept.worker.clone(), self.kept.checked.clone(), self.messages.clone());
+        let messages = self.messages.clone();
         let work = move || _ = messages.send(Message::Settling(attempt, worker.settle(&checked, &made)));
         if let Err(error) = std::thread::Builder::new().name("settle".into()).spawn(work) {
             let failed = Err(flow_worker::Error::Start(format!("no thread to write what is owed: {error}")));
@@ -100,14 +112,33 @@ impl Driver {
         }
     }
 
+    /// Lets workers run an attempt, or only write what it owes.
+    fn spread(&self, incarnation: Incarnation, attempt: Attempt, from: Option<Box<Manifest>>, work: Work) {
+        let Runner::Spread { cluster, outline, deployment, .. } = &self.shared.runner() else { return };
+        let contributions = super::contributions(outline);
+        let request = Request { incarnation, attempt, work, contributions, from };
+        let spread = Spread::deploy(cluster, deployment.job.clone(), request);
+        *self.shared.attempt() = Some(Running::Spread(spread));
+    }
+
+    /// Looks for an attempt that a former leader has deployed.
+    pub(super) fn find(&self, incarnation: Incarnation, attempt: Attempt) {
+        let Runner::Spread { cluster, deployment, .. } = &self.shared.runner() else { return };
+        let spread = Spread::find(cluster, deployment.job.clone(), AttemptId { incarnation, attempt });
+        *self.shared.attempt() = Some(Running::Spread(spread));
+    }
+
     pub(super) fn cancel(&mut self, attempt: Attempt) {
         self.shared.history().attempt_over(self.now());
+        if let Runner::Spread { cluster, deployment, .. } = &self.shared.runner() {
+            return Spread::cancel(cluster, deployment.job.clone(), attempt);
+        }
         if self.settling.take_if(|(settling, _)| *settling == attempt).is_some() {
             _ = self.messages.send(Message::Event(Event::Stopped { attempt }));
             return;
         }
         match self.running() {
-            Some(running) if running.attempt() == Some(attempt) => {
+            Some(Running::Here(running)) if running.attempt() == Some(attempt) => {
                 if running.status().state.is_over() {
                     _ = self.messages.send(Message::Event(Event::Stopped { attempt }));
                 } else {

@@ -9,7 +9,7 @@ use flow_model::api::JobState;
 use flow_model::checkpoint::{Attempt, CheckpointId, Incarnation, Manifest, ObjectName};
 use flow_model::ids::SavepointName;
 use flow_protocol::Job;
-use flow_protocol::job::{Action, End, Event, Failure, Level, State};
+use flow_protocol::job::{Action, Beginning, End, Event, Failure, Level, Spec, State};
 use flow_protocol::restart::Kind;
 use flow_protocol::retention::is_garbage;
 use flow_store::Store;
@@ -17,7 +17,7 @@ use flow_worker::failpoint::{self, Point};
 use flow_worker::{JobHandle, Settling, TaskError};
 
 use super::head::{self, Found};
-use super::{Kept, Shared, Status, documents, settings, shown, unix_ms};
+use super::{Kept, Runner, Running, Shared, Status, documents, settings, shown, unix_ms};
 
 /// How long a deletion that was not answered waits before it is sent again, at first.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -46,12 +46,16 @@ pub(super) enum Message {
     Checkpoint(Answer),
     /// Somebody asks for a savepoint; whether the job is to end with it.
     Savepoint(SavepointName, bool, Done),
+    /// Somebody wants it to go on by another description.
+    Redeploy(Runner, Done),
     /// Somebody gives a savepoint up.
     GiveUp(SavepointName, Done),
     /// The store does not answer: why.
     Away(String),
     /// The store, the job's root in it, and HEAD; or why they can't be had.
     Found(Box<Result<(Store, Store, Found), String>>),
+    /// HEAD as it is after another leader has written it; none if that is the one who leads now. Or why it can't be read.
+    Reread(Box<Result<Option<Found>, String>>),
     /// The process ends.
     Leave,
 }
@@ -77,6 +81,8 @@ pub(super) struct Driver {
     asked: HashMap<u64, Answer>,
     waiting: HashMap<u64, (Done, Option<SavepointName>)>,
     questions: u64,
+    /// Descriptions that HEAD does not name yet, by the number of who waits.
+    described: HashMap<u64, Runner>,
     /// The process ends: nothing is begun any more.
     pub(super) leaving: bool,
     over: bool,
@@ -91,9 +97,7 @@ impl Driver {
         messages: Sender<Message>,
         on_end: OnEnd,
     ) -> Driver {
-        let checkpointing = kept.checked.pipeline().checkpoint.clone().expect("a job without checkpoints is not kept");
-        let at = (fastrand::u128(..), unix_ms());
-        let (job, begun) = Job::new(settings(&kept, &store, &checkpointing), kept.beginning.clone(), at, head);
+        let (job, begun) = begin((&kept, &shared.runner()), &store, kept.beginning.clone(), head);
         Driver {
             kept,
             root,
@@ -109,9 +113,14 @@ impl Driver {
             asked: HashMap::new(),
             waiting: HashMap::new(),
             questions: 0,
+            described: HashMap::new(),
             leaving: false,
             over: false,
         }
+    }
+
+    fn begin(&mut self, beginning: Beginning, head: Found) {
+        (self.job, self.begun) = begin((&self.kept, &self.shared.runner()), &self.store, beginning, head);
     }
 
     /// What the job is doing.
@@ -158,8 +167,20 @@ impl Driver {
             Message::Savepoint(name, stop, done) => {
                 Event::Savepoint { number: self.wait(done, Some(name.clone())), name, stop }
             }
+            Message::Redeploy(runner, done) => {
+                let Runner::Spread { outline, deployment, .. } = &runner else {
+                    _ = done.send(Err("only workers of a cluster take it".to_owned()));
+                    return;
+                };
+                let contributions = super::contributions(outline);
+                let spec = Some(Spec { revision: deployment.revision, contributions });
+                let number = self.wait(done, None);
+                self.described.insert(number, runner);
+                Event::Redeploy { number, spec }
+            }
             Message::GiveUp(name, done) => Event::GiveUp { number: self.wait(done, None), name },
             Message::Leave => return self.leave(),
+            Message::Reread(reread) => return self.reread(*reread),
             // HEAD is known since before the job was.
             Message::Away(_) | Message::Found(_) => return,
         };
@@ -202,7 +223,8 @@ impl Driver {
         self.leaving = true;
         let attempt = self.shared.attempt().clone();
         match attempt {
-            Some(attempt) if !attempt.status().state.is_over() => attempt.cancel(),
+            // Workers go on until the next leader has something for them.
+            Some(Running::Here(attempt)) if !attempt.status().state.is_over() => attempt.cancel(),
             // One that is being made is dropped with the process.
             _ => self.left(),
         }
@@ -217,6 +239,7 @@ impl Driver {
     fn show(&self) {
         if let Some(head) = self.job.head() {
             self.shared.history().retained(head);
+            self.shared.history().attempt(head.attempt);
             self.shared.savepoints().kept(head);
         }
         let state = shown(&self.job.state());
@@ -232,7 +255,9 @@ impl Driver {
         self.settling = None;
         self.shared.history().attempt_over(self.now());
         if !self.leaving {
-            self.kept.worker.forget(&self.kept.id);
+            // What its workers have told is forgotten with it, and people ask for a while.
+            _ = self.running().map(|attempt| attempt.metrics());
+            self.shared.runner().forget(&self.kept.id);
         }
         let of_last_attempt = || self.shared.status().error.take().filter(|_| state == JobState::Failed);
         let error = error.or_else(of_last_attempt);
@@ -249,7 +274,7 @@ impl Driver {
         }
     }
 
-    pub(super) fn running(&self) -> Option<JobHandle> {
+    pub(super) fn running(&self) -> Option<Running> {
         self.shared.attempt().clone()
     }
 
@@ -296,11 +321,10 @@ impl Driver {
             }),
             Action::Deploy { incarnation, attempt, from } => self.deploy(incarnation, attempt, from),
             Action::Settle { incarnation, attempt, from, anew } => self.settle((incarnation, attempt), from, anew),
-            // Here an attempt ends with its leader: there is none to be found.
-            Action::Find { .. } => {}
+            Action::Find { incarnation, attempt } => self.find(incarnation, attempt),
             Action::Adopt { incarnation, origin } => self.adopt(incarnation, *origin),
-            Action::Hold { .. } => self.running().iter().for_each(JobHandle::hold),
-            Action::Release { .. } => self.running().iter().for_each(JobHandle::release),
+            Action::Hold { .. } => self.running().iter().for_each(Running::hold),
+            Action::Release { .. } => self.running().iter().for_each(Running::release),
             Action::Trigger { checkpoint, confirmed, .. } => {
                 failpoint::reach(Point::Triggered);
                 self.shared.history().begun(checkpoint, self.now());
@@ -311,7 +335,7 @@ impl Driver {
                 self.shared.history().completed(checkpoint, self.now());
                 self.running().iter().for_each(|attempt| attempt.confirm(checkpoint));
             }
-            Action::Finish { .. } => self.running().iter().for_each(JobHandle::finish),
+            Action::Finish { .. } => self.running().iter().for_each(Running::finish),
             Action::Cancel { attempt } => self.cancel(attempt),
             Action::Answer(number, answer) => {
                 if let Some(asked) = self.asked.remove(&number) {
@@ -319,6 +343,9 @@ impl Driver {
                 }
             }
             Action::Accepted(number, answer) => {
+                if let (Some(runner), Ok(())) = (self.described.remove(&number), &answer) {
+                    self.shared.runs_by(runner, self.kept.dead_letter.clone(), &self.messages);
+                }
                 if let Some((done, savepoint)) = self.waiting.remove(&number) {
                     if let (Ok(()), Some(name)) = (&answer, &savepoint) {
                         self.shared.savepoints().asked(name, self.now());
@@ -343,6 +370,7 @@ impl Driver {
                 }
                 self.shared.log.add(log_level(level), None, text);
             }
+            Action::Ended(End::Deposed(why)) if self.shared.runner().cluster().is_some() => self.deposed(why),
             Action::Ended(end) => {
                 self.over = true;
                 let (state, error) = match end {
@@ -356,10 +384,48 @@ impl Driver {
         }
     }
 
+    /// HEAD was written by another leader. If this process leads still, which the cluster's document says, the job goes on from what is
+    /// there; else it goes on elsewhere.
+    fn deposed(&self, why: String) {
+        let Some(cluster) = self.shared.runner().cluster().cloned() else { return };
+        tracing::info!(job = %self.kept.id, "HEAD was written by another leader: {why}");
+        let (store, shared, messages) = (self.store.clone(), self.shared.clone(), self.messages.clone());
+        self.store.spawn(async move {
+            let reread = match cluster.leads().await {
+                true => head::read(&store, &shared, |_| {}).await.map(Some),
+                false => Ok(None),
+            };
+            _ = messages.send(Message::Reread(Box::new(reread)));
+        });
+    }
+
+    fn reread(&mut self, reread: Result<Option<Found>, String>) {
+        match reread {
+            Ok(Some(head)) if !self.leaving => {
+                let beginning = match self.kept.beginning.clone() {
+                    Beginning::Deployed(life) | Beginning::Resumed(life) => Beginning::Continued(life),
+                    other => other,
+                };
+                self.begin(beginning, head);
+                let begun = std::mem::take(&mut self.begun);
+                self.perform(begun);
+            }
+            Ok(_) => {
+                self.leaving = true;
+                self.left();
+            }
+            Err(why) => {
+                self.over = true;
+                self.leaving = true;
+                self.end(JobState::Failed, Some(TaskError::Fatal(why)));
+            }
+        }
+    }
+
     /// What users have to know of a job that was stopped: that readers do not have all of its output.
     fn unwritten(&self) -> Option<TaskError> {
         let head = self.job.head().filter(|head| head.unwritten)?;
-        let (latest, name) = (head.latest?, &self.kept.checked.pipeline().name);
+        let (latest, name) = (head.latest?, &self.shared.name);
         let text = format!(
             "output that checkpoint {latest} confirms is not written, since where it goes did not answer; `flowctl sink settle FILE` \
              writes it, and so does the next deployment of \"{name}\", before anything else"
@@ -410,6 +476,11 @@ impl Driver {
             tell(Event::ManifestStored(manifest.checkpoint, stored));
         });
     }
+}
+
+/// The protocol of a job over a HEAD, and what it wants done.
+fn begin((kept, runner): (&Kept, &Runner), store: &Store, beginning: Beginning, head: Found) -> (Job, Vec<Action>) {
+    Job::new(settings(kept, runner, store), beginning, (fastrand::u128(..), unix_ms()), head)
 }
 
 /// Why a manifest is not there.

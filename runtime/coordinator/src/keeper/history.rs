@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 
 use flow_model::api::{Checkpoint, CheckpointState, CheckpointSummary};
-use flow_model::checkpoint::{CheckpointId, Head, Manifest, ObjectName};
+use flow_model::checkpoint::{Attempt, CheckpointId, Head, Manifest, ObjectName};
 
 /// So many that are not retained are remembered.
 const KEPT: usize = 50;
@@ -74,6 +74,11 @@ impl History {
     /// An attempt goes on from it.
     pub(super) fn restored(&mut self, id: Option<CheckpointId>) {
         self.summary.restored = id;
+    }
+
+    /// HEAD names this attempt.
+    pub(super) fn attempt(&mut self, attempt: Attempt) {
+        self.summary.attempt = attempt.0;
     }
 
     /// It counts.

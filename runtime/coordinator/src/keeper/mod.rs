@@ -2,7 +2,8 @@
 //! what that says: in the store, in the worker, in the job's log. Must never decide anything itself.
 //!
 //! - [`Keeper`]: the handle that others hold
-//! - `waiting`: the thread before the store answers; `driver`: from then on; `attempts`: what it does with the worker; `origin`: what a life begins with
+//! - `waiting`: the thread before the store answers; `driver`: from then on; `attempts`: what it does with workers; `runner`: which those
+//!   are; `origin`: what a life begins with
 //! - `documents`: HEAD and manifests in the store; `head`: the former until the store answers; `stored`: savepoints of a job that nobody runs
 //! - `history`, `savepoints`: what became of its checkpoints and savepoints, for people
 
@@ -12,6 +13,7 @@ mod driver;
 mod head;
 mod history;
 mod origin;
+mod runner;
 mod savepoints;
 pub(crate) mod stored;
 mod waiting;
@@ -24,24 +26,30 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use flow_model::api::{Checkpoint, CheckpointSummary, JobState, Savepoint};
 use flow_model::checkpoint::{CheckpointId, Incarnation};
 use flow_model::ids::{PipelineName, SavepointName};
+use flow_model::outline::Outline;
 use flow_model::plan::Plan;
-use flow_model::spec::Checkpointing;
 use flow_protocol::checkpoint::{Contribution, Contributions};
-use flow_protocol::job::{Beginning, End, Event, Life, State};
+use flow_protocol::job::{Beginning, End, Event, InCluster, Life, State};
 use flow_protocol::restart;
 use flow_store::Store;
+use flow_worker::TaskError;
 use flow_worker::log::JobLog;
 use flow_worker::metrics::OperatorMetrics;
-use flow_worker::{Checked, JobHandle, TaskError, Worker};
 
+use crate::cluster;
 pub use documents::Error;
 use documents::PATIENCE;
 use driver::{Driver, Message};
 use history::History;
+pub use runner::Runner;
+use runner::Running;
 use savepoints::Savepoints;
 pub(crate) use savepoints::completed;
 use waiting::Waiting;
 pub use waiting::{Awaited, Open, Opening};
+
+/// What a former leader of a cluster has deployed is looked for so long, in milliseconds: workers have to find the new one first.
+const FINDING: u64 = 5000;
 
 /// What is known of a job that is kept.
 #[derive(Debug, Clone)]
@@ -59,11 +67,14 @@ struct Shared {
     status: Mutex<Status>,
     over: Condvar,
     /// The attempt that runs.
-    attempt: Mutex<Option<JobHandle>>,
+    attempt: Mutex<Option<Running>>,
     history: Mutex<History>,
     savepoints: Mutex<Savepoints>,
     log: Arc<JobLog>,
-    plan: Plan,
+    /// The job's name.
+    name: PipelineName,
+    /// What runs, and who carries its attempts out.
+    runner: Mutex<Runner>,
     /// The job's root in its store, once HEAD was read there.
     store: OnceLock<Store>,
     /// HEAD could not be read or written when that was last tried, and people were told.
@@ -71,10 +82,25 @@ struct Shared {
 }
 
 impl Shared {
+    /// From now on it runs by this; workers of a cluster are to know of it.
+    fn runs_by(&self, runner: Runner, dead_letter: Option<String>, messages: &Sender<Message>) {
+        if let Runner::Spread { cluster, deployment, place, .. } = &runner {
+            let to = messages.clone();
+            cluster.know(cluster::Job {
+                deployment: deployment.clone(),
+                store: place.clone(),
+                dead_letter,
+                log: self.log.clone(),
+                tell: Arc::new(move |event| _ = to.send(Message::Event(event))),
+            });
+        }
+        *self.runner.lock().unwrap_or_else(PoisonError::into_inner) = runner;
+    }
+
     /// HEAD can't be read or written for now: people are told once, until it can be.
     fn head_trouble(&self, what: &str) {
         if !self.head_trouble.swap(true, SeqCst) {
-            tracing::warn!(job = %self.plan.pipeline, "{what}; trying again");
+            tracing::warn!(job = %self.name, "{what}; trying again");
             self.log.add(flow_worker::log::Level::Warn, None, format!("{what}; trying again"));
         }
     }
@@ -107,7 +133,11 @@ impl Shared {
         self.savepoints.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn attempt(&self) -> MutexGuard<'_, Option<JobHandle>> {
+    fn runner(&self) -> Runner {
+        self.runner.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn attempt(&self) -> MutexGuard<'_, Option<Running>> {
         self.attempt.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
@@ -116,10 +146,10 @@ impl Shared {
 pub struct Kept {
     /// The name of the job's directory in the worker.
     pub id: String,
-    /// What runs.
-    pub checked: Arc<Checked>,
-    /// Who runs it.
-    pub worker: Arc<Worker>,
+    /// What runs, and who carries its attempts out.
+    pub runner: Runner,
+    /// The same of former revisions: HEAD says which one counts.
+    pub former: Vec<Runner>,
     /// A first deployment, or one that goes on.
     pub beginning: Beginning,
     /// Where this process is, for people.
@@ -151,7 +181,7 @@ impl Keeper {
     /// # Errors
     /// HEAD can't be read, or is another process's; there is no room for a thread.
     pub fn start(kept: Kept, root: Store, on_end: impl FnOnce(&Status) + Send + 'static) -> Result<Keeper, Error> {
-        let store = root.below(kept.checked.pipeline().name.as_str())?;
+        let store = root.below(kept.runner.outline().pipeline().name.as_str())?;
         let head = store.block_on(documents::read_head(&store))?;
         let (keeper, inbox) = Keeper::new(&kept, JobState::Running);
         if let Beginning::Deployed(Life { origin: None, follows: Some(former), .. }) = &kept.beginning
@@ -209,26 +239,54 @@ impl Keeper {
             history: Mutex::default(),
             savepoints: Mutex::default(),
             log: Arc::default(),
-            plan: kept.checked.plan().clone(),
+            name: kept.runner.outline().pipeline().name.clone(),
+            runner: Mutex::new(kept.runner.clone()),
             store: OnceLock::new(),
             head_trouble: AtomicBool::new(false),
         });
+        shared.runs_by(kept.runner.clone(), kept.dead_letter.clone(), &messages);
         (Keeper { shared, messages }, inbox)
     }
 
     /// What it is doing.
     pub fn status(&self) -> Status {
-        self.shared.status().clone()
+        let status = self.shared.status().clone();
+        match self.shared.runner().waits_for() {
+            Some(why) if !status.state.is_terminal() => {
+                let error = Some(TaskError::Retryable(format!("waits: it {why}")));
+                let state = if status.state == JobState::Running { JobState::Restarting } else { status.state };
+                Status { state, error, ..status }
+            }
+            _ => status,
+        }
     }
 
     /// What its nodes have done in the attempt that runs, or ran last.
     pub fn metrics(&self) -> Vec<OperatorMetrics> {
-        self.shared.attempt().as_ref().map_or_else(Vec::new, JobHandle::metrics)
+        // Those of other processes are asked, which takes a moment.
+        let attempt = self.shared.attempt().clone();
+        attempt.as_ref().map_or_else(Vec::new, Running::metrics)
     }
 
     /// How it runs.
-    pub fn plan(&self) -> &Plan {
-        &self.shared.plan
+    pub fn plan(&self) -> Plan {
+        self.shared.runner().outline().plan().clone()
+    }
+
+    /// What runs, and who carries its attempts out.
+    pub(crate) fn runner(&self) -> Runner {
+        self.shared.runner()
+    }
+
+    /// Lets it go on by another description, as another attempt, and waits until HEAD says so. Sources give nothing from the checkpoint
+    /// on that is taken for it.
+    ///
+    /// # Errors
+    /// It does not: why.
+    pub(crate) fn redeploy(&self, runner: Runner) -> Result<(), String> {
+        let (done, answered) = channel();
+        self.tell(Message::Redeploy(runner, done));
+        answered.recv().unwrap_or_else(|_| Err("the job is over".to_owned()))
     }
 
     /// The log of all its attempts.
@@ -337,12 +395,12 @@ pub fn incarnation() -> Incarnation {
 }
 
 /// What the nodes of a pipeline contribute to a checkpoint.
-fn contributions(checked: &Checked) -> Contributions {
+fn contributions(outline: &Outline) -> Contributions {
     let mut all = Contributions::new();
-    for task in &checked.plan().tasks {
+    for task in &outline.plan().tasks {
         for name in task.operators() {
-            let states = checked.states(name);
-            let output = checked.is_exactly_once(name);
+            let states = outline.states(name);
+            let output = outline.is_exactly_once(name);
             all.insert(name.clone(), Contribution { parallelism: task.parallelism, states, output });
         }
     }
@@ -353,12 +411,13 @@ fn millis(duration: Duration) -> u64 {
     u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
-fn settings(kept: &Kept, store: &Store, checkpointing: &Checkpointing) -> flow_protocol::job::Settings {
-    let pipeline = kept.checked.pipeline();
+fn settings(kept: &Kept, runner: &Runner, store: &Store) -> flow_protocol::job::Settings {
+    let pipeline = runner.outline().pipeline();
+    let checkpointing = pipeline.checkpoint.as_ref().expect("a job without checkpoints is not kept");
     flow_protocol::job::Settings {
         pipeline: pipeline.name.clone(),
         key_groups: pipeline.key_groups,
-        contributions: contributions(&kept.checked),
+        contributions: contributions(runner.outline()),
         checkpoints: flow_protocol::checkpoint::Settings {
             interval: millis(checkpointing.interval),
             timeout: millis(checkpointing.timeout),
@@ -374,7 +433,10 @@ fn settings(kept: &Kept, store: &Store, checkpointing: &Checkpointing) -> flow_p
         retained: checkpointing.retain as usize,
         leader: kept.leader.clone(),
         head: documents::head_place(store),
-        cluster: None,
+        cluster: match runner {
+            Runner::Here { .. } => None,
+            Runner::Spread { cluster, .. } => Some(InCluster { term: cluster.term(), finding: FINDING }),
+        },
     }
 }
 

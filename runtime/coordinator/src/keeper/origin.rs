@@ -25,7 +25,7 @@ const TOLD: usize = 1000;
 impl Driver {
     /// Copies it and writes the manifest that names the copies. Whoever does it again does the same.
     pub(super) fn adopt(&self, incarnation: Incarnation, origin: Origin) {
-        let (root, pipeline) = (self.root.clone(), self.kept.checked.pipeline().name.clone());
+        let (root, pipeline) = (self.root.clone(), self.shared.runner().outline().pipeline().name.clone());
         let log = self.shared.log.clone();
         self.beside(move |store, tell| async move {
             let adopted = adopted(&root, &store, pipeline, &incarnation, &origin, &log).await;

@@ -56,7 +56,7 @@ impl Waiting {
         if self.canceled {
             self.cancel();
         }
-        let name = self.kept.checked.pipeline().name.clone();
+        let name = self.shared.runner().outline().pipeline().name.clone();
         let asking = runtime.spawn(ask(name, open, self.shared.clone(), self.messages.clone()));
         let begun = Instant::now();
         loop {
@@ -74,7 +74,11 @@ impl Waiting {
                     Err(why) => return self.fail(&why),
                 },
                 Message::Away(why) => self.away(why),
-                Message::Ready(_) | Message::Checkpoint(_) | Message::Savepoint(..) | Message::GiveUp(..) => {
+                Message::Ready(_)
+                | Message::Checkpoint(_)
+                | Message::Redeploy(..)
+                | Message::Savepoint(..)
+                | Message::GiveUp(..) => {
                     self.asked(message);
                 }
                 Message::Leave => {
@@ -83,7 +87,7 @@ impl Waiting {
                 }
                 Message::Event(Event::Cancel) => self.cancel(),
                 // Nothing runs that could tell anything.
-                Message::Event(_) | Message::Deployed(..) | Message::Settling(..) => {}
+                Message::Event(_) | Message::Deployed(..) | Message::Settling(..) | Message::Reread(_) => {}
             }
         }
     }
@@ -107,7 +111,10 @@ impl Waiting {
         let why = format!("the job waits for its store since flowd started: {why}; ask again when it runs");
         match message {
             Message::Checkpoint(answer) => _ = answer.send(Err(why)),
-            Message::Ready(done) | Message::Savepoint(_, _, done) | Message::GiveUp(_, done) => _ = done.send(Err(why)),
+            Message::Ready(done)
+            | Message::Redeploy(_, done)
+            | Message::Savepoint(_, _, done)
+            | Message::GiveUp(_, done) => _ = done.send(Err(why)),
             _ => {}
         }
     }
@@ -117,6 +124,10 @@ impl Waiting {
         let Some(head) = head else {
             return self.fail(&format!("there is no {}", documents::head_place(&store)));
         };
+        if !self.describe(head.0.revision) {
+            let why = format!("HEAD names revision {} of it, which is not there", head.0.revision);
+            return self.fail(&why);
+        }
         _ = self.shared.store.set(store.clone());
         self.shared.status().error = None;
         // They are the first that are handled: no attempt begins before.
@@ -133,6 +144,17 @@ impl Waiting {
         }
         std::mem::take(&mut self.asked).into_iter().for_each(|message| self.tell(message));
         Driver::new(self.kept, (root, store), Some(head), self.shared, self.messages, self.on_end).run(inbox);
+    }
+
+    /// It runs by the revision that HEAD names. False if that is not known.
+    fn describe(&mut self, revision: u64) -> bool {
+        if self.shared.runner().revision() == revision {
+            return true;
+        }
+        let former = std::mem::take(&mut self.kept.former);
+        let Some(runner) = former.into_iter().find(|runner| runner.revision() == revision) else { return false };
+        self.shared.runs_by(runner, self.kept.dead_letter.clone(), &self.messages);
+        true
     }
 
     fn tell(&self, message: Message) {

@@ -19,8 +19,8 @@ use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use prometheus_client::registry::Registry;
 
-use super::Api;
 use super::refusal::Refused;
+use super::{Api, of_cluster};
 use crate::jobs::Tally;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
@@ -93,12 +93,19 @@ const STATES: [JobState; 6] = [
 ];
 
 pub async fn metrics(State(api): State<Api>) -> Result<Response, Refused> {
-    let text = api.call(|jobs| Ok::<_, Refused>(render(jobs.tallies()))).await?;
+    let node = of_cluster::Node::of(&api.serving);
+    // Who stands by has no jobs to tell of.
+    let jobs = match api.serving.jobs() {
+        Ok(_) => api.call(|jobs| Ok::<_, Refused>(jobs.tallies())).await?,
+        Err(_) => Vec::new(),
+    };
+    let text = render(jobs, node);
     Ok(([(CONTENT_TYPE, OPEN_METRICS)], text).into_response())
 }
 
-fn render(jobs: Vec<Tally>) -> String {
+fn render(jobs: Vec<Tally>, node: Option<of_cluster::Node>) -> String {
     let mut registry = Registry::default();
+    node.into_iter().for_each(|node| registry.register_collector(Box::new(node)));
     registry.register_collector(Box::new(Snapshot(jobs)));
     let mut text = String::new();
     text::encode(&mut text, &registry).expect("a string takes whatever is written");
@@ -161,6 +168,13 @@ impl Snapshot {
                 let labels = [("pipeline", tally.job.name.as_str())];
                 ConstCounter::new(count(summary)).encode(family.encode_family(&labels)?)?;
             }
+        }
+        let help =
+            "The attempt that runs: it grows with each restart and each change of where or how wide the job runs";
+        let mut family = to.encode_descriptor("flow_job_attempt", help, None, MetricType::Gauge)?;
+        for (tally, summary) in self.with_checkpoints() {
+            let labels = [("pipeline", tally.job.name.as_str())];
+            ConstGauge::new(u64::from(summary.attempt)).encode(family.encode_family(&labels)?)?;
         }
         for (name, help, value) in CHECKPOINT {
             let mut family = to.encode_descriptor(name, help, None, MetricType::Gauge)?;
@@ -304,7 +318,7 @@ mod tests {
             ended: None,
             error: None,
         };
-        let text = render(vec![Tally { job, operators: vec![node], checkpoints: None, now: 1 }]);
+        let text = render(vec![Tally { job, operators: vec![node], checkpoints: None, now: 1 }], None);
         let of_source = r#"{pipeline="large",operator="in"}"#;
         assert!(text.contains(&format!("\nflow_source_lag_records{of_source} 4497\n")), "{text}");
         assert!(text.contains(&format!("\nflow_source_partitions{of_source} 1500\n")), "{text}");

@@ -8,6 +8,8 @@
 //! | `jobs.rs`, `submit.rs`, `logs.rs`, `checkpoints.rs`, `savepoints.rs` | the API |
 //! | `json.rs` | small JSON that clients send |
 //! | `metrics.rs`, `page.rs` | for Prometheus; for people |
+//! | `workers.rs`, `of_cluster.rs` | the workers of a cluster, for clients and for Prometheus |
+//! | `serving.rs` | whether this process answers, or another one |
 //! | `refusal.rs` | which error has which status |
 //!
 //! Must never hold up a job, whatever clients do.
@@ -16,7 +18,7 @@ use std::future::Future;
 use std::io;
 use std::sync::Arc;
 
-use axum::extract::DefaultBodyLimit;
+use axum::extract::{DefaultBodyLimit, State};
 use axum::routing::{delete, get, post};
 use axum::{Json, Router, middleware};
 use flow_model::api::{Health, Refusal, RefusalCode};
@@ -34,16 +36,20 @@ mod jobs;
 mod json;
 mod logs;
 mod metrics;
+mod of_cluster;
 mod page;
 mod pieces;
 mod refusal;
 mod savepoints;
+mod serving;
 mod submit;
 pub mod token;
+mod workers;
 
 use access::Access;
 pub use connections::{CONNECTIONS_MAX, Patience};
 use refusal::Refused;
+pub use serving::{Elected, Serving};
 pub use token::Token;
 
 /// The largest body unless it is set otherwise: a dozen components in Python, the largest there are.
@@ -72,7 +78,7 @@ impl Default for Options {
 /// What handlers share.
 #[derive(Clone)]
 struct Api {
-    jobs: Arc<Jobs>,
+    serving: Serving,
     options: Options,
     uploads: Arc<Semaphore>,
 }
@@ -84,7 +90,7 @@ impl Api {
         T: Send + 'static,
         E: Into<Refused> + Send + 'static,
     {
-        let jobs = self.jobs.clone();
+        let jobs = self.serving.jobs()?;
         match tokio::task::spawn_blocking(move || work(&jobs)).await {
             Ok(done) => done.map_err(Into::into),
             // It panicked or the runtime is going down.
@@ -99,20 +105,20 @@ impl Api {
 /// Those of the listener.
 pub async fn serve(
     listener: TcpListener,
-    jobs: Arc<Jobs>,
+    serving: impl Into<Serving>,
     options: Options,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
     let loopback = listener.local_addr()?.ip().is_loopback();
     let patience = options.patience;
-    connections::serve(listener, router(jobs, options, loopback), patience, shutdown).await;
+    connections::serve(listener, router(serving.into(), options, loopback), patience, shutdown).await;
     Ok(())
 }
 
-fn router(jobs: Arc<Jobs>, options: Options, loopback: bool) -> Router {
+fn router(serving: Serving, options: Options, loopback: bool) -> Router {
     let access = Arc::new(Access { loopback, token: options.token.clone() });
     let body_max = options.body_max;
-    let api = Api { jobs, options, uploads: Arc::new(Semaphore::new(UPLOADS_AT_ONCE)) };
+    let api = Api { serving, options, uploads: Arc::new(Semaphore::new(UPLOADS_AT_ONCE)) };
     let guarded = Router::new()
         .route("/jobs", get(jobs::list))
         .route("/jobs/submit", post(submit::submit))
@@ -128,8 +134,12 @@ fn router(jobs: Arc<Jobs>, options: Options, loopback: bool) -> Router {
         .route("/jobs/{job}/savepoints", post(savepoints::take))
         .route("/jobs/{job}/savepoints/{name}", get(savepoints::inspect))
         .route("/jobs/{job}/savepoints/{name}", delete(savepoints::remove))
+        .route("/jobs/{job}/scale", post(workers::scale))
+        .route("/workers", get(workers::list))
+        .route("/workers/{worker}/drain", post(workers::drain))
         .route("/metrics", get(metrics::metrics))
         .fallback(|| async { Refused(Refusal::new(RefusalCode::NotFound, "no such path").hint(PATHS)) })
+        .layer(middleware::from_fn_with_state(api.clone(), serving::forward))
         .layer(DefaultBodyLimit::max(body_max))
         .layer(middleware::from_fn_with_state(access.clone(), access::want_token));
     page::router()
@@ -146,8 +156,10 @@ fn router(jobs: Arc<Jobs>, options: Options, loopback: bool) -> Router {
 const PATHS: &str = "there are GET /jobs, POST /jobs/submit, POST /jobs/check, GET /jobs/{job}, GET /jobs/{job}/plan, \
                      GET /jobs/{job}/metrics, GET /jobs/{job}/logs, POST /jobs/{job}/cancel, \
                      GET and POST /jobs/{job}/checkpoints, GET and POST /jobs/{job}/savepoints, \
-                     GET and DELETE /jobs/{job}/savepoints/{name}, GET /metrics, GET /healthz, and the page at /";
+                     GET and DELETE /jobs/{job}/savepoints/{name}, POST /jobs/{job}/scale, GET /workers, POST /workers/{worker}/drain, \
+                     GET /metrics, GET /healthz, and the page at /";
 
-async fn healthz() -> Json<Health> {
-    Json(Health { status: "ok".into(), version: env!("CARGO_PKG_VERSION").into() })
+async fn healthz(State(api): State<Api>) -> Json<Health> {
+    let cluster = matches!(api.serving, Serving::Leaders(_));
+    Json(Health { status: "ok".into(), version: env!("CARGO_PKG_VERSION").into(), cluster })
 }

@@ -12,7 +12,7 @@ use axum::response::Response;
 use axum::routing::get;
 
 /// Path, type and content.
-const FILES: [(&str, &str, &str); 10] = [
+const FILES: [(&str, &str, &str); 11] = [
     ("/", HTML, include_str!("../../web/index.html")),
     ("/web/style.css", "text/css; charset=utf-8", include_str!("../../web/style.css")),
     ("/web/icon.svg", "image/svg+xml", include_str!("../../web/icon.svg")),
@@ -23,6 +23,7 @@ const FILES: [(&str, &str, &str); 10] = [
     ("/web/format.js", SCRIPT, include_str!("../../web/format.js")),
     ("/web/graph.js", SCRIPT, include_str!("../../web/graph.js")),
     ("/web/rates.js", SCRIPT, include_str!("../../web/rates.js")),
+    ("/web/workers.js", SCRIPT, include_str!("../../web/workers.js")),
 ];
 const HTML: &str = "text/html; charset=utf-8";
 const SCRIPT: &str = "text/javascript; charset=utf-8";

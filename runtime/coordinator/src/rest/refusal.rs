@@ -8,7 +8,7 @@ use axum::http::{HeaderValue, StatusCode};
 use axum::response::{IntoResponse, Response};
 use flow_model::api::{Refusal, RefusalCode};
 
-use crate::{jobs, keeper};
+use crate::{cluster, jobs, keeper};
 
 /// A refusal on its way out.
 pub struct Refused(pub Refusal);
@@ -75,10 +75,18 @@ impl From<jobs::Error> for Refused {
                     Beginning::Unfit { .. } | Beginning::Refused(_) => RefusalCode::Conflict,
                     // As where the pipeline has no checkpoints: a line of its file is to be changed.
                     Beginning::Output { .. } => RefusalCode::InvalidPipeline,
-                    Beginning::Start(_) | Beginning::NoCheckpoints => RefusalCode::BadRequest,
+                    Beginning::Start(_) | Beginning::NoCheckpoints | Beginning::WithoutCheckpoints => {
+                        RefusalCode::BadRequest
+                    }
                 };
                 Refusal::new(code, message)
             }
+            Error::Alone => Refusal::new(RefusalCode::Conflict, message)
+                .hint("`flowd coordinator` and `flowd worker` make a cluster"),
+            Error::Cluster(cluster::Error::Unknown(_)) => {
+                Refusal::new(RefusalCode::NotFound, message).hint("`flowctl workers` shows those that there are")
+            }
+            Error::Cluster(_) => Refusal::new(RefusalCode::Unavailable, message),
             Error::Stopping => Refusal::new(RefusalCode::Unavailable, message),
             Error::Directory { error, .. } => {
                 let hint = match error.kind() {

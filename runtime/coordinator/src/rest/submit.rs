@@ -71,7 +71,7 @@ async fn receive(api: &Api, request: Request) -> Result<(Submission, OwnedSemaph
         }
     };
     let mut submission = Submission::default();
-    let (mut has_pipeline, mut has_start) = (false, false);
+    let (mut has_pipeline, mut has_start, mut has_parallelism) = (false, false, false);
     while let Some(field) = form.next_field().await.map_err(failed)? {
         parsed.some();
         let Some(name) = field.name().map(str::to_owned).filter(|name| !name.is_empty()) else {
@@ -95,6 +95,13 @@ async fn receive(api: &Api, request: Request) -> Result<(Submission, OwnedSemaph
                 has_start = true;
                 let text = content(field, &name, JSON_MAX, &parsed, failed).await?;
                 submission.start = json::read(&text).map_err(|wrong| bad(format!("the part \"{name}\": {wrong}")))?;
+            }
+            part::PARALLELISM if has_parallelism => return Err(twice(&name)),
+            part::PARALLELISM => {
+                has_parallelism = true;
+                let text = content(field, &name, JSON_MAX, &parsed, failed).await?;
+                submission.parallelism =
+                    json::read(&text).map_err(|wrong| bad(format!("the part \"{name}\": {wrong}")))?;
             }
             part::DIRECTORY => submission.directory = Some(text(field, &name, &parsed, failed).await?.into()),
             _ if submission.components.len() == OPERATORS_MAX => {
@@ -188,7 +195,7 @@ mod tests {
         let jobs = Jobs::new(Worker::new(worker).expect("a worker"), data.path().to_owned(), "test".into())
             .expect("a registry");
         let uploads = Arc::new(Semaphore::new(1));
-        let api = Api { jobs: Arc::new(jobs), options: Default::default(), uploads: uploads.clone() };
+        let api = Api { serving: Arc::new(jobs).into(), options: Default::default(), uploads: uploads.clone() };
         let (begun, has_begun) = oneshot::channel();
         let (finish, may_finish) = mpsc::channel();
         let work = move |_: &Jobs, _| {
