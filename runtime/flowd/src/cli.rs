@@ -3,6 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
+use crate::tls;
 use clap::{Parser, Subcommand, ValueEnum};
 use flow_model::quantity::ByteSize;
 
@@ -26,6 +27,8 @@ pub struct Cli {
 #[derive(Debug, Subcommand)]
 pub enum Command {
     Standalone(Standalone),
+    Coordinator(Coordinator),
+    Worker(Worker),
     Check(Check),
     Run(Run),
     Trial(Trial),
@@ -63,6 +66,105 @@ pub struct Standalone {
     /// Listen beyond this machine without a token: whoever reaches the address can run code on it
     #[arg(long)]
     pub insecure: bool,
+
+    #[command(flatten)]
+    pub process: Process,
+}
+
+/// Lead a cluster of workers, or stand by to
+///
+/// Any number of them may run: the store says which one leads, and the others answer requests by asking it. What they know lies in the
+/// store alone. SIGTERM and Ctrl-C leave the jobs to the next leader; a second one ends the process at once.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  flowd coordinator --store s3://bucket/flow
+  flowd coordinator --store /mnt/shared/flow --listen 127.0.0.1:8082 --control 127.0.0.1:8092")]
+pub struct Coordinator {
+    /// Where the cluster keeps what it knows, and checkpoints of jobs that name no other place: s3://bucket/prefix, or a directory that
+    /// all nodes share. S3 is asked as the environment says (AWS_REGION, AWS_ENDPOINT_URL, AWS_ACCESS_KEY_ID, ...)
+    #[arg(long, value_name = "PLACE")]
+    pub store: String,
+
+    /// Where the REST API and the page listen; beyond this machine only with a token
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
+    pub listen: SocketAddr,
+
+    /// Where workers connect
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8091")]
+    pub control: SocketAddr,
+
+    /// Where other coordinators reach the REST API [default: where it listens]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub advertise: Option<String>,
+
+    /// Where workers reach --control [default: where it listens]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub advertise_control: Option<String>,
+
+    /// The largest pipeline with its components that a client may send
+    #[arg(long, value_name = "SIZE", default_value = "256Mi")]
+    pub body_max: ByteSize,
+
+    /// The file with the token that requests have to carry, 16 characters or more; or the variable FLOW_TOKEN_FILE
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+
+    /// Listen beyond this machine in plain text and without a token: whoever reaches an address can run code on all nodes
+    #[arg(long)]
+    pub insecure: bool,
+
+    #[command(flatten)]
+    pub tls: tls::Files,
+
+    #[command(flatten)]
+    pub process: Process,
+}
+
+/// Run what the coordinator that leads the cluster gives to it
+///
+/// SIGTERM and Ctrl-C let other workers go on with what it runs, then end the process; a second one ends it at once.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  flowd worker --coordinator 127.0.0.1:8091
+  flowd worker --coordinator a:8091 --coordinator b:8091 --slots 4 --exchange 10.0.0.7:8101 --insecure")]
+pub struct Worker {
+    /// Where a coordinator takes workers (its --control); once for each that there is
+    #[arg(long, value_name = "HOST:PORT", required = true)]
+    pub coordinator: Vec<String>,
+
+    /// How many threads step tasks: subtask I of every task of a job shares one
+    #[arg(long, value_name = "COUNT", default_value_t = std::thread::available_parallelism().map_or(1, |n| n.get() as u32), value_parser = clap::value_parser!(u32).range(1..=1024))]
+    pub slots: u32,
+
+    /// What it is called, also when it is started again; no two that live have the same [default: one for each start]
+    #[arg(long, value_name = "NAME")]
+    pub name: Option<String>,
+
+    /// Where jobs keep what they need while they run; a directory of flowd's own
+    /// [default: $XDG_STATE_HOME/flow/worker, else ~/.local/state/flow/worker]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+
+    /// Where other workers connect; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:0")]
+    pub exchange: SocketAddr,
+
+    /// Where other workers reach --exchange [default: where it listens]
+    #[arg(long, value_name = "HOST:PORT")]
+    pub advertise: Option<String>,
+
+    /// Where `GET /metrics` is answered, for Prometheus; without it nowhere
+    #[arg(long, value_name = "ADDRESS")]
+    pub metrics: Option<SocketAddr>,
+
+    /// Listen beyond this machine in plain text: whoever reaches the address can send records to its jobs
+    #[arg(long)]
+    pub insecure: bool,
+
+    #[command(flatten)]
+    pub tls: tls::Files,
 
     #[command(flatten)]
     pub process: Process,

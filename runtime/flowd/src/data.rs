@@ -104,7 +104,12 @@ fn make(path: &Path) -> io::Result<()> {
 
 /// Where a daemon keeps its data unless it is told otherwise.
 pub fn default_dir() -> Result<PathBuf> {
-    Ok(state_home()?.join("standalone"))
+    dir_of("standalone")
+}
+
+/// Where a daemon of another kind does.
+pub fn dir_of(kind: &str) -> Result<PathBuf> {
+    Ok(state_home()?.join(kind))
 }
 
 /// Where compiled components are kept, for all flowds of the user.

@@ -3,15 +3,19 @@
 
 mod check;
 mod cli;
+mod coordinator;
 mod data;
 mod logging;
+mod metrics;
 mod parent;
 mod run;
 mod say;
 mod signals;
 mod standalone;
+mod tls;
 mod token;
 mod trial;
+mod worker;
 
 use std::process::ExitCode;
 
@@ -34,6 +38,8 @@ mod exit {
 fn main() -> ExitCode {
     let done = match Cli::parse().command {
         Command::Standalone(args) => standalone::run(&args),
+        Command::Coordinator(args) => coordinator::run(&args),
+        Command::Worker(args) => worker::run(&args),
         Command::Check(args) => check::run(&args),
         Command::Run(args) => run::run(&args),
         Command::Trial(args) => trial::run(&args),

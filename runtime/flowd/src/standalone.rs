@@ -30,7 +30,7 @@ pub fn run(args: &Standalone) -> Result<ExitCode> {
         parent::die_with_it()?;
     }
     logging::start(&args.process, Quiet::Daemon, LogFormat::Text);
-    let token = match token::of(args) {
+    let token = match token::of(args.token_file.as_deref(), args.listen, args.insecure) {
         Ok(token) => token,
         Err(error) => {
             say::err(&format!("error: {error:#}"));
@@ -51,7 +51,7 @@ pub fn run(args: &Standalone) -> Result<ExitCode> {
 
 async fn serve(args: &Standalone, token: Option<Token>, data: &DataDir) -> Result<()> {
     let mut signals = Signals::catch()?;
-    let listener = TcpListener::bind(args.listen).await.map_err(|error| explain(args.listen, &error))?;
+    let listener = TcpListener::bind(args.listen).await.map_err(|error| explain(args.listen, &error, "--listen"))?;
     let address = listener.local_addr()?;
     let options = Options { data_dir: data.path().to_owned(), component_cache_dir: data::component_cache() };
     let (worker, path, leader) = (Worker::new(options)?, data.path().to_owned(), address.to_string());
@@ -85,20 +85,18 @@ async fn serve(args: &Standalone, token: Option<Token>, data: &DataDir) -> Resul
     Ok(())
 }
 
-fn explain(listen: SocketAddr, error: &std::io::Error) -> anyhow::Error {
+/// Why an address can't be listened on, and what to do; `flag` chooses another one.
+pub fn explain(listen: SocketAddr, error: &std::io::Error, flag: &str) -> anyhow::Error {
     let port = listen.port();
     match error.kind() {
         ErrorKind::AddrInUse => anyhow!(
-            "port {port} is taken on {}; choose another with --listen {}:PORT (0 takes a free one)",
+            "port {port} is taken on {}; choose another with {flag} {}:PORT (0 takes a free one)",
             listen.ip(),
             listen.ip()
         ),
         ErrorKind::PermissionDenied => {
-            anyhow!(
-                "port {port} is not allowed for this user; choose one above 1023 with --listen {}:PORT",
-                listen.ip()
-            )
+            anyhow!("port {port} is not allowed for this user; choose one above 1023 with {flag} {}:PORT", listen.ip())
         }
-        _ => anyhow!("can't listen on {listen}: {error}; choose another address with --listen"),
+        _ => anyhow!("can't listen on {listen}: {error}; choose another address with {flag}"),
     }
 }

@@ -2,13 +2,12 @@
 
 use std::fs::File;
 use std::io::Read;
+use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 
 use anyhow::{Context, Result, bail};
 use flow_coordinator::rest::Token;
-
-use crate::cli::Standalone;
 
 const VARIABLE: &str = "FLOW_TOKEN_FILE";
 /// No token is longer.
@@ -19,16 +18,16 @@ const FILE_MAX: u64 = 4096;
 ///
 /// # Errors
 /// The file can't be read or holds no token; there is none, and the address is one that others reach.
-pub fn of(args: &Standalone) -> Result<Option<Token>> {
+pub fn of(file: Option<&Path>, listen: SocketAddr, insecure: bool) -> Result<Option<Token>> {
     let from_environment = || std::env::var_os(VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
-    match args.token_file.clone().or_else(from_environment) {
+    match file.map(Path::to_owned).or_else(from_environment) {
         Some(path) => read(&path).map(Some),
-        None if args.listen.ip().is_loopback() || args.insecure => Ok(None),
+        None if listen.ip().is_loopback() || insecure => Ok(None),
         None => bail!(
             "{} can be reached from other machines, so requests need a token\n  \
              next: --token-file FILE; write one with `(umask 077; head -c 24 /dev/urandom | base64 > FILE)`\n  \
              or: --insecure, if nobody can reach the address whom you would not let run code here",
-            args.listen
+            listen
         ),
     }
 }
