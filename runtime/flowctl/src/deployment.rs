@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use flow_model::api::{Start, part};
 use flow_model::diagnostic::{Code, Diagnostic};
+use flow_model::ids::OperatorName;
 use flow_model::quantity::ByteSize;
 use flow_model::spec::{self, COMPONENT_MAX, Pipeline};
 
@@ -22,6 +23,8 @@ pub struct Deployment {
     /// Content by the path that the file gives; an operator used twice is sent once.
     components: BTreeMap<String, Vec<u8>>,
     warnings: Vec<Diagnostic>,
+    /// How many subtasks nodes have instead of what the file says.
+    parallelism: BTreeMap<OperatorName, u32>,
 }
 
 impl Deployment {
@@ -38,12 +41,18 @@ impl Deployment {
         let directory = std::path::absolute(if directory.as_os_str().is_empty() { ".".into() } else { directory })
             .map_err(|error| Failure::failed(format!("can't tell where {file} is: {error}")))?;
         let components = read_components(&pipeline, &directory)?;
-        Ok(Self { file, text, directory, components, warnings: pipeline.warnings })
+        let warnings = pipeline.warnings;
+        Ok(Self { file, text, directory, components, warnings, parallelism: BTreeMap::new() })
     }
 
     /// What looks wrong and does not keep it from running.
     pub fn warnings(&self) -> &[Diagnostic] {
         &self.warnings
+    }
+
+    /// The same with so many subtasks, whatever the file says.
+    pub fn with_parallelism(self, parallelism: BTreeMap<OperatorName, u32>) -> Self {
+        Self { parallelism, ..self }
     }
 
     /// The form to send; `name` replaces the pipeline's own, and it begins with what `start` says.
@@ -54,12 +63,15 @@ impl Deployment {
         })?;
         let start = if *start == Start::default() { None } else { Some(serde_json::to_vec(start)) };
         let start = start.transpose().map_err(Failure::failed)?;
+        let parallelism = Some(&self.parallelism).filter(|all| !all.is_empty()).map(serde_json::to_vec);
+        let parallelism = parallelism.transpose().map_err(Failure::failed)?;
         let mut fields = vec![
             Field { name: part::PIPELINE, file: Some(&self.file), bytes: &self.text },
             Field { name: part::DIRECTORY, file: None, bytes: directory.as_bytes() },
         ];
         fields.extend(name.map(|name| Field { name: part::NAME, file: None, bytes: name.as_bytes() }));
         fields.extend(start.iter().map(|start| Field { name: part::START, file: None, bytes: start }));
+        fields.extend(parallelism.iter().map(|all| Field { name: part::PARALLELISM, file: None, bytes: all }));
         fields.extend(self.components.iter().map(|(path, bytes)| Field { name: path, file: Some(path), bytes }));
         Upload::new(&fields, shows_progress)
     }

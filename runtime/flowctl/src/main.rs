@@ -1,6 +1,7 @@
 //! `flowctl`: checks, builds, deploys and watches pipelines. A client of flowd's REST API that links no engine: it must
 //! never load or run a component. Whether one fits its pipeline, the server or the `flowd` beside it says.
 
+mod authority;
 mod build;
 mod cli;
 mod codes;
@@ -12,6 +13,7 @@ mod drawing;
 mod exit;
 mod flowd;
 mod output;
+mod parallelism;
 mod patience;
 mod project;
 mod rates;

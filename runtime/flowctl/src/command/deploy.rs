@@ -1,15 +1,17 @@
 //! `flowctl deploy`: a pipeline with its components goes to the server and starts.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use flow_model::api::Job;
-use flow_model::ids::PipelineName;
+use flow_model::ids::{OperatorName, PipelineName};
 use flow_model::start::{self, From, Start};
 
 use crate::cli::Remote;
 use crate::deployment::Deployment;
 use crate::exit::{Exit, Failure};
 use crate::output::Output;
+use crate::parallelism::{self, Of};
 use crate::wait;
 
 /// Send a pipeline with its components to the server and start it
@@ -23,6 +25,7 @@ Examples:
   flowctl deploy pipeline.yaml
   flowctl deploy pipeline.yaml --wait            until its input ends; exit code 1 if it fails
   flowctl deploy pipeline.yaml --name orders-2   beside a running job of the same pipeline
+  flowctl deploy pipeline.yaml --parallelism counts=8 --parallelism out=2
   flowctl deploy pipeline.yaml --from-savepoint before-v2
   flowctl deploy pipeline.yaml --from-checkpoint latest        where a canceled or failed job was
   flowctl deploy copy.yaml --from-savepoint orders/before-v2   another job, with its state")]
@@ -33,6 +36,10 @@ pub struct Args {
     /// Name of the job instead of the pipeline's own
     #[arg(long)]
     name: Option<PipelineName>,
+
+    /// How many subtasks a source, operator or sink has instead of what the file says; may be repeated
+    #[arg(long, value_name = "NODE=N", value_parser = parallelism::of)]
+    parallelism: Vec<Of>,
 
     /// Wait until the job has come to its end
     #[arg(long)]
@@ -108,20 +115,21 @@ impl Beginning {
 
 /// Deploys and shows the job.
 pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
-    submit(&args.file, args.name.as_ref(), &args.beginning.start(), (args.wait, &args.remote), output)
+    let how = (&args.beginning.start(), parallelism::all(&args.parallelism)?);
+    submit(&args.file, args.name.as_ref(), how, (args.wait, &args.remote), output)
 }
 
-/// Sends a pipeline with what it begins with, and shows the job; waits for its end if that is wanted.
+/// Sends a pipeline with what it begins with and how many subtasks it has, and shows the job; waits for its end if that is wanted.
 pub fn submit(
     file: &Path,
     name: Option<&PipelineName>,
-    start: &Start,
+    (start, parallelism): (&Start, BTreeMap<OperatorName, u32>),
     (waits, remote): (bool, &Remote),
     output: &Output,
 ) -> Result<Exit, Failure> {
     start.check().map_err(refused)?;
     let server = remote.server(output)?.awaited();
-    let deployment = Deployment::read(file)?;
+    let deployment = Deployment::read(file)?.with_parallelism(parallelism);
     for warning in deployment.warnings() {
         output.note(&warning.to_string());
     }

@@ -2,6 +2,7 @@
 
 pub mod build;
 pub mod cancel;
+pub mod certs;
 pub mod check;
 pub mod checkpoint;
 pub mod completion;
@@ -9,6 +10,7 @@ pub mod context;
 pub mod deploy;
 pub mod describe;
 pub mod dev;
+pub mod drain;
 pub mod explain;
 pub mod graph;
 pub mod list;
@@ -17,11 +19,13 @@ pub mod new;
 pub mod plugin;
 pub mod run;
 pub mod savepoint;
+pub mod scale;
 pub mod schema;
 pub mod sink;
 pub mod stop;
 pub mod test;
 pub mod top;
+pub mod workers;
 
 use flow_model::ids::JobId;
 
@@ -44,6 +48,10 @@ pub fn run(cli: Cli, output: &Output) -> Result<Exit, Failure> {
         Command::Logs(args) => logs::run(&args, output),
         Command::Stop(args) => stop::run(&args, output),
         Command::Cancel(args) => cancel::run(&args, output),
+        Command::Scale(args) => scale::run(&args, output),
+        Command::Workers(args) => workers::run(&args, output),
+        Command::Drain(args) => drain::run(&args, output),
+        Command::Certs(args) => certs::run(&args, output),
         Command::Checkpoint(args) => checkpoint::run(&args, output),
         Command::Savepoint(args) => savepoint::run(&args, output),
         Command::Sink(args) => sink::run(&args, output),

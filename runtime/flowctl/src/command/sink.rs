@@ -69,5 +69,5 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
     let What::Settle { file, name, dead_letter, reset_progress, wait, remote } = &args.what;
     let settle = Some(Settle { dead_letter: dead_letter.clone() });
     let start = Start { settle, reset_progress: *reset_progress, ..Start::default() };
-    deploy::submit(file, name.as_ref(), &start, (*wait, remote), output)
+    deploy::submit(file, name.as_ref(), (&start, Default::default()), (*wait, remote), output)
 }

@@ -2,7 +2,9 @@
 //! coordinator in this process, on a free port.
 
 mod build;
+mod certs;
 mod checkpoints;
+mod cluster;
 mod contexts;
 mod cut;
 mod dev;

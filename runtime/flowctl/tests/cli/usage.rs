@@ -2,7 +2,7 @@
 
 use crate::run;
 
-const COMMANDS: [&str; 21] = [
+const COMMANDS: [&str; 25] = [
     "dev",
     "top",
     "graph",
@@ -22,6 +22,10 @@ const COMMANDS: [&str; 21] = [
     "stop",
     "savepoint",
     "sink",
+    "scale",
+    "workers",
+    "drain",
+    "certs",
     "build",
     "completion",
 ];
@@ -66,6 +70,10 @@ fn wrong_usage_ends_with_2() {
     }
     check(&["stop", "orders", "--savepoint=A"], "\"A\" is no valid name");
     check(&["savepoint", "create", "orders", "--name", "A"], "\"A\" is no valid name");
+    check(&["scale", "orders"], "write JOB/NODE=N, such as orders/counts=4, or JOB=N for all that it has");
+    check(&["scale", "orders/counts=0"], "it needs 1 subtask at least");
+    check(&["deploy", "p.yaml", "--parallelism", "counts"], "write NODE=N, such as counts=4");
+    check(&["deploy", "p.yaml", "--parallelism", "a=1", "--parallelism", "a=2"], "error: a is given twice");
     check(&["build", ".", "--module", "x.wasm"], "cannot be used with");
     check(&["describe", "../healthz"], "\"../healthz\" is no valid name");
     check(&["list", "--server", "localhost:8081"], "has no http:// or https:// in front");
