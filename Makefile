@@ -1,6 +1,6 @@
 # One line a target; the work is in deployment/. `make` alone lists them.
 .DEFAULT_GOAL := help
-.PHONY: help demo demo-kafka test test-all sim verify advisories bench bench-kafka build plugins book setup clean
+.PHONY: help demo demo-kafka cluster-demo test test-all sim verify advisories bench bench-kafka build plugins book setup clean
 
 help: ## this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -8,13 +8,15 @@ demo: ## count the words of real texts (TEXT=dir for your own) and compare with 
 	@deployment/demo.sh files
 demo-kafka: ## the same through a real Kafka (KAFKA=host:port for your own)
 	@deployment/demo.sh kafka
+cluster-demo: ## a cluster with Kafka and MinIO: kill its nodes, cut a link, scale the job, and compare the result
+	@deployment/cluster-demo.sh
 test: setup ## all tests: unit, golden, contract, end to end with a real Kafka
 	@deployment/test.sh
 test-all: setup ## the tests and the long ones
 	@deployment/test.sh all
 sim: ## whole jobs in one thread under faults (SEEDS=1000; SEED=7 for one, with its trace)
 	@SEEDS=$(SEEDS) SEED=$(SEED) FROM=$(FROM) deployment/sim.sh
-chaos: ## kill everything again and again and count what is lost (ROUNDS=300 SEED=7 MODE=naive)
+chaos: ## kill everything again and again and count what is lost (ROUNDS=300 SEED=7 MODE=cluster|naive)
 	@deployment/chaos.sh $(or $(ROUNDS),50) $(or $(SEED),1) $(MODE)
 verify: setup ## format, lints, doctests, tidiness, licences
 	@deployment/verify.sh

@@ -4,7 +4,7 @@
 #   deployment/minio.sh run DIR PORT   becomes the server (exec), in the foreground, with its data in DIR/data
 #
 # Each directory in DIR/data is a bucket. The keys are MINIO_ROOT_USER and MINIO_ROOT_PASSWORD, `flow` and `flow-secret`
-# without them. `run` keeps a parent-death signal set by its parent, since it ends in exec.
+# without them. MINIO_HOST takes the place of 127.0.0.1. `run` keeps a parent-death signal set by its parent, since it ends in exec.
 set -euo pipefail
 
 # shellcheck source=deployment/paths.sh
@@ -22,7 +22,7 @@ run() {
   # No page and no look for updates; a small directory for tests is no disk of its own.
   MINIO_ROOT_USER=${MINIO_ROOT_USER:-flow} MINIO_ROOT_PASSWORD=${MINIO_ROOT_PASSWORD:-flow-secret} \
     MINIO_BROWSER=off MINIO_UPDATE=off MINIO_CI_CD=1 \
-    exec minio server --quiet --certs-dir "$dir/certs" --address "127.0.0.1:$port" "$dir/data"
+    exec minio server --quiet --certs-dir "$dir/certs" --address "${MINIO_HOST:-127.0.0.1}:$port" "$dir/data"
 }
 
 case "${1:-}:$#" in

@@ -30,6 +30,12 @@ impl Authority {
         Authority { certificate: builder.build(), key }
     }
 
+    /// The one of a certificate and a key that somebody else made, PEM.
+    pub fn of(certificate: &[u8], key: &[u8]) -> Authority {
+        let certificate = X509::from_pem(certificate).expect("a certificate");
+        Authority { certificate, key: PKey::private_key_from_pem(key).expect("a key") }
+    }
+
     /// Its certificate, for who is to trust it.
     pub fn pem(&self) -> Vec<u8> {
         self.certificate.to_pem().expect("encoded")

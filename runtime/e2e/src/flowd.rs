@@ -1,4 +1,4 @@
-//! The real `flowd standalone`, and `flowctl` against it, in a directory of their own. Both are those that lie beside the
+//! The real `flowd standalone`, or a node of a cluster, and `flowctl` against it, in a directory of their own. Both are those that lie beside the
 //! test program's directory, where Cargo puts them. The daemon ends with the thread that started it.
 
 use std::io::{BufRead, BufReader, Read, Write};
@@ -44,10 +44,25 @@ pub struct Flowd {
 /// How it is started.
 #[derive(Clone, Default)]
 struct Setting {
+    role: Role,
     options: Vec<String>,
     environment: Vec<(String, String)>,
     /// The bytes that its data directory has room for, where that is a file system of its own.
     room: Option<u64>,
+    /// The command that becomes it.
+    within: Vec<String>,
+}
+
+/// What a daemon is.
+#[derive(Clone, Copy, Default, PartialEq, Eq)]
+pub enum Role {
+    /// Coordinator and worker in one.
+    #[default]
+    Standalone,
+    /// It leads workers, or stands by.
+    Coordinator,
+    /// It runs what it is given.
+    Worker,
 }
 
 /// A directory, and who removes it.
@@ -62,15 +77,26 @@ fn directory() -> (PathBuf, Child) {
 fn spawn(directory: &Path, setting: &Setting) -> (Child, BufReader<ChildStdout>) {
     let data = directory.join("data");
     let mut command = match setting.room {
-        None => Command::new(binary("flowd")),
+        None => match setting.within.split_first() {
+            None => Command::new(binary("flowd")),
+            Some((program, arguments)) => {
+                let mut command = Command::new(program);
+                command.args(arguments).arg(binary("flowd"));
+                command
+            }
+        },
         Some(room) => {
             let mut command = Command::new("unshare");
             command.args(NAMESPACES).args(["sh", "-c", SMALL, "sh", &room.to_string()]).arg(&data).arg(binary("flowd"));
             command
         }
     };
-    command.args(["standalone", "--listen", "127.0.0.1:0", "--die-with-parent", "--data"]);
-    command.arg(data).args(&setting.options).current_dir(directory);
+    match setting.role {
+        Role::Standalone => command.args(["standalone", "--listen", "127.0.0.1:0", "--data"]).arg(data),
+        Role::Coordinator => command.arg("coordinator"),
+        Role::Worker => command.args(["worker", "--data"]).arg(data),
+    };
+    command.arg("--die-with-parent").args(&setting.options).current_dir(directory);
     command.envs(setting.environment.iter().map(|(name, value)| (name, value)));
     let log = fs::OpenOptions::new().create(true).append(true).open(directory.join("flowd.log")).expect("a file");
     let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(log).spawn().expect("flowd starts");
@@ -84,8 +110,10 @@ fn launch(directory: &Path, setting: &Setting) -> (Child, BufReader<ChildStdout>
     let (child, mut stdout) = spawn(directory, setting);
     let mut line = String::new();
     stdout.read_line(&mut line).expect("text");
-    let url = line.trim_end().strip_prefix("flowd listens on ").expect("the line that says where").to_owned();
-    (child, stdout, url)
+    let url = line.trim_end().strip_prefix("flowd listens on ").and_then(|rest| rest.split(',').next());
+    let log = || fs::read_to_string(directory.join("flowd.log")).unwrap_or_default();
+    assert!(url.is_some() || setting.role == Role::Worker, "no line that says where: {line}{}", log());
+    (child, stdout, url.unwrap_or_default().to_owned())
 }
 
 /// What a call of flowctl did.
@@ -97,6 +125,17 @@ pub struct Called {
     pub stdout: String,
     /// What it had to say.
     pub stderr: String,
+}
+
+fn output(command: &mut Command) -> Called {
+    let Output { status, stdout, stderr } = command.output().expect("it starts");
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    Called { code: status.code().expect("it exits by itself"), stdout: text(stdout), stderr: text(stderr) }
+}
+
+/// Calls a program in a directory.
+pub fn called(directory: &Path, program: &str, arguments: &[&str]) -> Called {
+    output(Command::new(binary(program)).args(arguments).current_dir(directory).stdin(Stdio::null()))
 }
 
 impl Flowd {
@@ -119,7 +158,19 @@ impl Flowd {
     fn start(options: &[&str], environment: &[(&str, &str)]) -> Flowd {
         let options = options.iter().map(|option| (*option).to_owned()).collect();
         let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        Flowd::begin(Setting { options, environment, room: None })
+        Flowd::begin(Setting { options, environment, ..Setting::default() })
+    }
+
+    /// Starts a node of a cluster.
+    pub fn node(role: Role, options: &[String], environment: &[(&str, &str)]) -> Flowd {
+        Flowd::node_within(&[], role, options, environment)
+    }
+
+    /// The same by a command that becomes the daemon, whose words follow its own.
+    pub fn node_within(within: &[String], role: Role, options: &[String], environment: &[(&str, &str)]) -> Flowd {
+        let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
+        let (options, within) = (options.to_vec(), within.to_vec());
+        Flowd::begin(Setting { role, options, environment, room: None, within })
     }
 
     /// Starts one whose data directory has room for so many bytes. None, and a line that says why, where that may not be.
@@ -247,9 +298,12 @@ impl Flowd {
         let mut command = Command::new(binary("flowctl"));
         command.args(arguments).current_dir(&self.directory).env_remove("FLOW_SERVER");
         command.envs(environment.iter().copied());
-        let Output { status, stdout, stderr } = command.output().expect("flowctl starts");
-        let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
-        Called { code: status.code().expect("it exits by itself"), stdout: text(stdout), stderr: text(stderr) }
+        output(&mut command)
+    }
+
+    /// Calls it with arguments by which it can't begin.
+    pub fn refused(arguments: &[&str]) -> Called {
+        output(Command::new(binary("flowd")).args(arguments).stdin(Stdio::null()))
     }
 
     /// Calls flowctl, which has to succeed, and reads its JSON.
@@ -334,9 +388,28 @@ impl Flowd {
 
     /// The most memory that was resident at once, in bytes.
     pub fn peak_rss(&self) -> u64 {
+        self.memory("VmHWM:")
+    }
+
+    /// The memory that is resident now, in bytes.
+    pub fn resident(&self) -> u64 {
+        self.memory("VmRSS:")
+    }
+
+    fn memory(&self, what: &str) -> u64 {
         let status = fs::read_to_string(format!("/proc/{}/status", self.child.id())).expect("it runs");
-        let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:")).expect("Linux says so");
+        let line = status.lines().find_map(|line| line.strip_prefix(what)).expect("Linux says so");
         line.trim().trim_end_matches(" kB").parse::<u64>().expect("a number") << 10
+    }
+
+    /// The CPU time that it has used, in hundredths of a second.
+    pub fn cpu(&self) -> Duration {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.child.id())).expect("it runs");
+        // The name of the program may have spaces; behind it come the fields from the third on.
+        let fields = stat.rsplit_once(')').expect("a name in parentheses").1;
+        let ticks =
+            |field: usize| fields.split_whitespace().nth(field).and_then(|n| n.parse::<u64>().ok()).unwrap_or(0);
+        Duration::from_millis(10 * (ticks(11) + ticks(12)))
     }
 
     /// What it logged.

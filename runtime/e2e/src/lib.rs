@@ -5,15 +5,20 @@ pub mod authority;
 pub mod broker;
 pub mod chaos;
 pub mod chromium;
+pub mod cluster;
+pub mod counting;
 pub mod flowd;
 mod keeper;
 pub mod minio;
 pub mod names;
+pub mod node;
+pub mod probe;
 pub mod rest;
 pub mod secure;
 pub mod topic;
 pub mod toxic;
 pub mod transactions;
+pub mod ways;
 
 /// The code in Rust that the book's pages show, each block as a documentation test.
 #[cfg(doctest)]

@@ -51,6 +51,13 @@ impl Flowd {
         self.submit("/jobs/check", name, pipeline, start)
     }
 
+    /// Submits a pipeline without components as it is, and returns the job's id.
+    pub fn submit_text(&self, name: &str, pipeline: &str) -> Result<String, Refused> {
+        let form = Form::new().part("pipeline", Part::text(pipeline).file_name(name));
+        let job = answer(agent().post(format!("{}/jobs/submit", self.url)).send(form))?;
+        Ok(job["id"].as_str().expect("an id").to_owned())
+    }
+
     fn submit(&self, path: &str, name: &str, pipeline: &str, start: &Value) -> Result<Value, Refused> {
         let file = self.pipeline(name, pipeline);
         let (text, start) = (fs::read_to_string(self.path(&file)).expect("a file"), start.to_string());
@@ -111,5 +118,7 @@ fn answer(response: Result<Response<Body>, ureq::Error>) -> Result<Value, Refuse
     if status.is_success() {
         return Ok(json);
     }
-    Err(Refused { status: status.as_u16(), message: json["message"].as_str().unwrap_or_default().to_owned() })
+    let wrong = json["diagnostics"].as_array().into_iter().flatten().filter_map(|one| one["message"].as_str());
+    let message = json["message"].as_str().into_iter().chain(wrong).collect::<Vec<&str>>().join("; ");
+    Err(Refused { status: status.as_u16(), message })
 }

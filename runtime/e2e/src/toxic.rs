@@ -1,5 +1,5 @@
 //! A bad way to a server, for tests: a TCP proxy that delays, stalls, refuses, cuts, or answers in the server's place. For HTTP in
-//! plain, where a client waits for the answer before it asks again.
+//! plain, where a client waits for the answer before it asks again; to be cut off is for all that goes over TCP.
 
 use std::io::{Read, Write};
 use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
@@ -27,6 +27,34 @@ pub enum Toxin {
     Cut(usize),
 }
 
+/// Whose bytes get lost, both ways. A connection that has lost some is never of use again: what follows would not fit.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Whom {
+    /// All that comes.
+    All,
+    /// Whoever says a name at the beginning of a connection: the first that begins with `kind` ends with `own`.
+    Named {
+        /// What all names begin with, and nothing else does that is said.
+        kind: &'static str,
+        /// One character.
+        own: char,
+    },
+}
+
+/// That far into a connection it is seen who it is.
+const BEGINNING: usize = 4096;
+
+/// One connection.
+#[derive(Default)]
+struct Connection {
+    /// A request is under way.
+    asked: AtomicBool,
+    /// What the client has said first.
+    beginning: Mutex<Vec<u8>>,
+    /// Some of it got lost.
+    torn: AtomicBool,
+}
+
 /// A proxy. It ends with the process.
 #[derive(Clone)]
 pub struct Toxic {
@@ -38,6 +66,7 @@ pub struct Toxic {
 struct Way {
     server: SocketAddr,
     toxin: Mutex<Toxin>,
+    cut_off: Mutex<Option<Whom>>,
     /// How many requests came from clients.
     calls: AtomicU32,
 }
@@ -48,7 +77,8 @@ impl Toxic {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
         let address = listener.local_addr().expect("it is bound").to_string();
         let server = server.parse().expect("an address");
-        let way = Arc::new(Way { server, toxin: Mutex::new(Toxin::None), calls: AtomicU32::new(0) });
+        let (toxin, cut_off) = (Mutex::new(Toxin::None), Mutex::new(None));
+        let way = Arc::new(Way { server, toxin, cut_off, calls: AtomicU32::new(0) });
         let of_all = way.clone();
         spawn(move || {
             for client in listener.incoming().flatten() {
@@ -62,6 +92,11 @@ impl Toxic {
     /// What it does from now on.
     pub fn set(&self, toxin: Toxin) {
         *self.way.toxin.lock().expect("nobody panics with it") = toxin;
+    }
+
+    /// Who is cut off from now on; nobody if none.
+    pub fn cut_off(&self, whom: Option<Whom>) {
+        *self.way.cut_off.lock().expect("nobody panics with it") = whom;
     }
 
     /// How many requests came so far.
@@ -81,18 +116,37 @@ impl Way {
             return;
         }
         let Ok(server) = TcpStream::connect(self.server) else { return };
-        let asked = Arc::new(AtomicBool::new(false));
+        let connection = Arc::<Connection>::default();
         let (Ok(client_too), Ok(server_too)) = (client.try_clone(), server.try_clone()) else { return };
-        let (way, asked_too) = (self.clone(), asked.clone());
-        spawn(move || way.there(client_too, server_too, &asked_too));
-        self.back(server, client, &asked);
+        let (way, connection_too) = (self.clone(), connection.clone());
+        spawn(move || way.there(client_too, server_too, &connection_too));
+        self.back(server, client, &connection);
+    }
+
+    /// Whether what has just come gets lost, or none if the connection is to end.
+    fn loses(&self, connection: &Connection) -> Option<bool> {
+        let is_cut_off = match *self.cut_off.lock().expect("nobody panics with it") {
+            None => false,
+            Some(Whom::All) => true,
+            Some(Whom::Named { kind, own }) => connection.said(kind).is_some_and(|said| char::from(said) == own),
+        };
+        match (is_cut_off, connection.torn.fetch_or(is_cut_off, SeqCst)) {
+            (false, true) => None,
+            (is_cut_off, _) => Some(is_cut_off),
+        }
     }
 
     /// From the client to the server, until either ends.
-    fn there(&self, mut client: TcpStream, mut server: TcpStream, asked: &AtomicBool) {
+    fn there(&self, mut client: TcpStream, mut server: TcpStream, connection: &Connection) {
         let mut buffer = vec![0; 1 << 16];
         while let Ok(length @ 1..) = client.read(&mut buffer) {
-            if !asked.swap(true, SeqCst) {
+            connection.hear(&buffer[..length]);
+            match self.loses(connection) {
+                None => break,
+                Some(true) => continue,
+                Some(false) => (),
+            }
+            if !connection.asked.swap(true, SeqCst) {
                 self.calls.fetch_add(1, SeqCst);
             }
             match self.toxin() {
@@ -112,11 +166,16 @@ impl Way {
     }
 
     /// From the server to the client, until either ends.
-    fn back(&self, mut server: TcpStream, mut client: TcpStream, asked: &AtomicBool) {
+    fn back(&self, mut server: TcpStream, mut client: TcpStream, connection: &Connection) {
         let mut buffer = vec![0; 1 << 16];
         let mut sent = 0;
         while let Ok(mut length @ 1..) = server.read(&mut buffer) {
-            let first = asked.swap(false, SeqCst);
+            match self.loses(connection) {
+                None => break,
+                Some(true) => continue,
+                Some(false) => (),
+            }
+            let first = connection.asked.swap(false, SeqCst);
             sent = if first { 0 } else { sent };
             match self.toxin() {
                 Toxin::Delay(delay) if first => sleep(delay),
@@ -134,6 +193,21 @@ impl Way {
             sent += length;
         }
         end(&client, &server);
+    }
+}
+
+impl Connection {
+    fn hear(&self, said: &[u8]) {
+        let mut beginning = self.beginning.lock().expect("nobody panics with it");
+        let room = BEGINNING - beginning.len();
+        beginning.extend_from_slice(&said[..said.len().min(room)]);
+    }
+
+    /// The byte that stands behind this first.
+    fn said(&self, kind: &str) -> Option<u8> {
+        let beginning = self.beginning.lock().expect("nobody panics with it");
+        let at = beginning.windows(kind.len()).position(|said| said == kind.as_bytes())?;
+        beginning.get(at + kind.len()).copied()
     }
 }
 

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use fastrand::Rng;
 
+use super::Tally;
 use super::input::{Input, PARTITIONS};
 use super::oracle::Oracle;
 use crate::broker::Broker;
@@ -48,15 +49,18 @@ fn setting(random: &mut Rng) -> String {
 }
 
 impl Job {
-    /// Deploys it.
-    pub fn deploy(flowd: &Flowd, broker: &Broker, place: &Place<'_>, input: &Input, random: &mut Rng) -> Job {
+    /// Deploys it. Without a place it has its checkpoints where the cluster does.
+    pub fn deploy(flowd: &Flowd, broker: &Broker, place: Option<Place<'_>>, input: &Input, random: &mut Rng) -> Job {
         let (ids, counts, dead) = (topic(broker), topic(broker), topic(broker));
         let (brokers, timeout) = (&broker.address, TRANSACTION.as_millis());
         let exactly =
             format!("brokers: '{brokers}', delivery: exactly-once, properties: {{transaction.timeout.ms: {timeout}}}");
-        let (setting, Place { bucket, endpoint }, from) = (setting(random), place, &input.topic);
+        let to = place.map_or_else(String::new, |Place { bucket, endpoint }| {
+            format!(", to: 's3://{bucket}/flow', endpoint: '{endpoint}', region: us-east-1")
+        });
+        let (setting, from) = (setting(random), &input.topic);
         let pipeline = format!(
-            "{setting}, to: 's3://{bucket}/flow', endpoint: '{endpoint}', region: us-east-1}}\n\
+            "{setting}{to}}}\n\
              sources:\n  in: {{kafka: {{brokers: '{brokers}', topic: {from}}}}}\n\
              operators:\n  as-it-came: {{component: '{{plugins}}/identity.wasm', from: in, on-error: dead-letter}}\n  \
              counted: {{component: '{{plugins}}/counter.wasm', from: as-it-came, key: $key, config: {{format: number}}, \
@@ -69,9 +73,29 @@ impl Job {
         Job { id, ids: Oracle::open(broker, &ids, 0), counts: Oracle::open(broker, &counts, 1), dead }
     }
 
-    /// Waits until all that was fed has come out. False when for so long nothing came.
-    pub fn settled(&mut self, fed: u64, patience: Duration) -> bool {
-        self.ids.until(fed, patience) && self.counts.until(fed, patience)
+    /// Waits until all that was fed has come out. Says how much did when for so long nothing came.
+    pub fn settled(&mut self, fed: u64, patience: Duration) -> Result<(), String> {
+        if self.ids.until(fed, patience) && self.counts.until(fed, patience) {
+            return Ok(());
+        }
+        let (ids, counts) = (self.ids.reached(), self.counts.reached());
+        Err(format!("of {fed} records only {ids} came out, and {counts} updates of counts"))
+    }
+
+    /// What was found so far, and what else was wrong.
+    pub fn tally(&self, rounds: u32, fed: u64, wrong: Option<&String>) -> Tally {
+        let Job { ids, counts, .. } = self;
+        let strange = ids.wrong + counts.wrong;
+        let strange = (strange > 0).then(|| format!("{strange} values are no numbers"));
+        // What never came is missing too, if the job was to come to its end.
+        let never = wrong.map_or(0, |_| fed.saturating_sub(ids.reached().min(counts.reached())));
+        Tally {
+            rounds,
+            records: fed,
+            missing: ids.missing + counts.missing + never,
+            duplicated: ids.duplicated + counts.duplicated,
+            wrong: wrong.cloned().or(strange),
+        }
     }
 
     /// The life that [`GO_ON`] was to begin takes the place of this one, whose topics it has. It begins now if the daemon died before it

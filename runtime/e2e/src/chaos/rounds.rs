@@ -2,37 +2,74 @@
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::{Arc, Mutex, MutexGuard};
 use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use fastrand::Rng;
 
-use super::Tally;
-use super::input::Input;
+use super::input::{Input, fed};
 use super::job::{GO_ON, Job, Place, TRANSACTION};
-use super::trouble::{Trouble, Way};
+use super::trouble::{Trouble, Troubles, Way};
+use super::{Arena, Tally};
 use crate::broker::{Broker, free_port};
 use crate::flowd::{Flowd, state};
 use crate::minio::Minio;
 use crate::toxic::{Toxic, Toxin};
 
 /// So long a daemon has time to reach a place; a quiet job does not reach each.
-const REACH: Duration = Duration::from_secs(8);
+pub(super) const REACH: Duration = Duration::from_secs(8);
 /// So long nothing may come out of a job that has nothing to bear any more.
-const PATIENCE: Duration = Duration::from_secs(40);
+pub(super) const PATIENCE: Duration = Duration::from_secs(40);
 /// What has a process harm itself.
-const VARIABLE: &str = "FLOW_FAILPOINT";
+pub(super) const VARIABLE: &str = "FLOW_FAILPOINT";
 /// What makes a recovered lane naive.
 const NAIVE: &str = "replay=fail:always";
 /// Of the largest input: reading it again by the next life takes seconds.
 const LARGEST: u64 = 60_000;
 /// Late aborts of transactions that took too long.
-const BROKER: &str = "transaction.abort.timed.out.transaction.cleanup.interval.ms=500\n";
+pub(super) const BROKER: &str = "transaction.abort.timed.out.transaction.cleanup.interval.ms=500\n";
+
+/// A daemon that is coordinator and worker in one, and what it has to bear.
+pub struct Daemon {
+    troubles: Troubles,
+    field: Field,
+}
+
+impl Daemon {
+    /// With a first life of the job.
+    pub fn open(seed: u64, naive: bool) -> Daemon {
+        let mut troubles = Troubles::new(seed);
+        let field = Field::open(naive, &mut troubles.random);
+        Daemon { troubles, field }
+    }
+}
+
+impl Arena for Daemon {
+    fn round(&mut self) -> (String, Result<(), String>) {
+        let Daemon { troubles, field } = self;
+        let naive = || Trouble::Deaths(vec!["confirmed=kill:3".to_owned()], false);
+        let trouble = if field.naive { naive() } else { troubles.draw() };
+        let done = field.round(&trouble, &mut troubles.random);
+        let missed = if field.missed > 0 { ", not reached" } else { "" };
+        (format!("{trouble}{missed}"), done)
+    }
+
+    fn close(&mut self) -> Result<(), String> {
+        self.field.job.end(&self.field.flowd, &self.field.broker)
+    }
+
+    fn tally(&self, rounds: u32, wrong: Option<&String>) -> Tally {
+        self.field.tally(rounds, wrong)
+    }
+
+    fn keep(&self) -> PathBuf {
+        self.field.keep()
+    }
+}
 
 /// All that takes part.
-pub struct Arena {
+struct Field {
     broker: Broker,
     minio: Minio,
     way: Toxic,
@@ -42,61 +79,42 @@ pub struct Arena {
     job: Job,
     naive: bool,
     /// Places that were not reached in this round.
-    pub missed: u32,
+    missed: u32,
     /// Records of inputs that are done with.
     before: u64,
     /// What was found in output that is done with: missing, duplicated, no numbers.
     found: (u64, u64, u64),
 }
 
-/// Has the feeding stop, however the round ends.
-struct Stop<'a>(&'a AtomicBool);
-
-impl Drop for Stop<'_> {
-    fn drop(&mut self) {
-        self.0.store(true, SeqCst);
-    }
-}
-
-fn keys(random: &mut Rng) -> u64 {
+pub(super) fn keys(random: &mut Rng) -> u64 {
     [5, 100, 3000][random.usize(0..3)]
 }
 
-impl Arena {
+impl Field {
     /// With a first life of the job.
-    pub fn open(naive: bool, random: &mut Rng) -> Arena {
+    fn open(naive: bool, random: &mut Rng) -> Field {
         let broker = Broker::with(free_port(), |_| BROKER.to_owned());
         let minio = Minio::start();
         let (way, bucket) = (Toxic::before(&minio.address), minio.bucket());
         let flowd = Flowd::with_env(&Minio::environment());
         let input = Input::new(&broker, keys(random));
         let endpoint = format!("http://{}", way.address);
-        let place = Place { bucket: &bucket, endpoint: &endpoint };
-        let job = Job::deploy(&flowd, &broker, &place, &input, random);
+        let place = Some(Place { bucket: &bucket, endpoint: &endpoint });
+        let job = Job::deploy(&flowd, &broker, place, &input, random);
         let input = Arc::new(Mutex::new(input));
-        Arena { broker, minio, way, bucket, flowd, input, job, naive, missed: 0, before: 0, found: (0, 0, 0) }
+        Field { broker, minio, way, bucket, flowd, input, job, naive, missed: 0, before: 0, found: (0, 0, 0) }
     }
 
     /// Feeds the job, does it harm, and waits until it has come to an end with all that it was fed.
-    pub fn round(&mut self, trouble: &Trouble, random: &mut Rng) -> Result<(), String> {
+    fn round(&mut self, trouble: &Trouble, random: &mut Rng) -> Result<(), String> {
         self.missed = 0;
-        let (stop, seed) = (AtomicBool::new(false), random.u64(..));
-        let input = self.input.clone();
-        std::thread::scope(|scope| {
-            scope.spawn(|| input.lock().expect("it does not panic").feed(&stop, Rng::with_seed(seed)));
-            let _stop = Stop(&stop);
-            sleep(Duration::from_millis(100));
-            self.harm(trouble, random)
-        })?;
+        let (seed, input) = (random.u64(..), self.input.clone());
+        fed(&input, seed, || self.harm(trouble, random))?;
         if *trouble == Trouble::Redeploy {
             self.deploy_again(random)?;
         }
-        let fed = self.input().fed;
-        if self.job.settled(fed, PATIENCE) {
-            return Ok(());
-        }
-        let (ids, counts) = (self.job.ids.reached(), self.job.counts.reached());
-        Err(format!("of {fed} records only {ids} came out, and {counts} updates of counts"))
+        let fed = self.input().fed();
+        self.job.settled(fed, PATIENCE)
     }
 
     /// Nobody holds it for long but who feeds it.
@@ -104,30 +122,22 @@ impl Arena {
         self.input.lock().expect("feeding does not panic")
     }
 
-    /// Ends the job.
-    pub fn close(&mut self) -> Result<(), String> {
-        self.job.end(&self.flowd, &self.broker)
-    }
-
     /// What was found so far.
-    pub fn tally(&self, rounds: u32, wrong: Option<&String>) -> Tally {
-        let (ids, counts, fed) = (&self.job.ids, &self.job.counts, self.input().fed);
+    fn tally(&self, rounds: u32, wrong: Option<&String>) -> Tally {
+        let of_job = self.job.tally(rounds, self.input().fed(), wrong);
         let (missing, duplicated, strange) = self.found;
-        let strange = strange + ids.wrong + counts.wrong;
         let strange = (strange > 0).then(|| format!("{strange} values are no numbers"));
-        // What never came is missing too, if the job was to come to its end.
-        let never = wrong.map_or(0, |_| fed.saturating_sub(ids.reached().min(counts.reached())));
         Tally {
-            rounds,
-            records: self.before + fed,
-            missing: missing + ids.missing + counts.missing + never,
-            duplicated: duplicated + ids.duplicated + counts.duplicated,
-            wrong: wrong.cloned().or(strange),
+            records: self.before + of_job.records,
+            missing: missing + of_job.missing,
+            duplicated: duplicated + of_job.duplicated,
+            wrong: of_job.wrong.or(strange),
+            ..of_job
         }
     }
 
     /// Keeps the logs.
-    pub fn keep(&self) -> PathBuf {
+    fn keep(&self) -> PathBuf {
         let dir = tempfile::tempdir().expect("a directory").keep();
         let told = self.flowd.ctl(&["logs", &self.job.id]).stdout;
         let described = self.flowd.ctl(&["describe", &self.job.id]).stdout;
@@ -282,20 +292,20 @@ impl Arena {
         self.found.0 += ids.missing + counts.missing;
         self.found.1 += ids.duplicated + counts.duplicated;
         self.found.2 += ids.wrong + counts.wrong;
-        let fed = self.input().fed;
+        let fed = self.input().fed();
         if fed > LARGEST || random.bool() {
             self.before += fed;
             self.input = Arc::new(Mutex::new(Input::new(&self.broker, keys(random))));
         }
         let endpoint = format!("http://{}", self.way.address);
-        let place = Place { bucket: &self.bucket, endpoint: &endpoint };
-        let job = Job::deploy(&self.flowd, &self.broker, &place, &self.input(), random);
+        let place = Some(Place { bucket: &self.bucket, endpoint: &endpoint });
+        let job = Job::deploy(&self.flowd, &self.broker, place, &self.input(), random);
         self.job = job;
         Ok(())
     }
 }
 
-fn until(patience: Duration, mut is: impl FnMut() -> bool) -> bool {
+pub(super) fn until(patience: Duration, mut is: impl FnMut() -> bool) -> bool {
     let begun = Instant::now();
     while !is() {
         if begun.elapsed() > patience {

@@ -125,17 +125,17 @@ impl fmt::Display for Trouble {
 }
 
 /// Places by turns, in an order of the seed, all of them before one comes again.
-struct Bag {
+pub(super) struct Bag {
     all: &'static [&'static str],
     left: Vec<&'static str>,
 }
 
 impl Bag {
-    fn new(all: &'static [&'static str]) -> Bag {
+    pub(super) fn new(all: &'static [&'static str]) -> Bag {
         Bag { all, left: Vec::new() }
     }
 
-    fn next(&mut self, random: &mut Rng) -> String {
+    pub(super) fn next(&mut self, random: &mut Rng) -> String {
         if self.left.is_empty() {
             self.left = self.all.to_vec();
             random.shuffle(&mut self.left);

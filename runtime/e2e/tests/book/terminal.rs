@@ -17,6 +17,8 @@ use crate::page::{Block, Mark, Page};
 const KAFKA: &str = "localhost:9092";
 const FLOWD: &str = "127.0.0.1:8081";
 const PLUGINS: &str = "~/.cache/flow/plugins";
+/// What more nodes of a cluster listen on.
+const NODES: [&str; 3] = ["127.0.0.1:8082", "127.0.0.1:8091", "127.0.0.1:8092"];
 
 /// What every page begins with. What it leaves running ends with it.
 const BEGIN: &str = r#"set -euo pipefail
@@ -62,6 +64,7 @@ pub fn run(page: &Page, checkout: &Path) -> Vec<String> {
         Place { page: FLOWD, here: format!("127.0.0.1:{}", free_port()) },
         Place { page: PLUGINS, here: plugins().display().to_string() },
     ];
+    places.extend(NODES.map(|page| Place { page, here: format!("127.0.0.1:{}", free_port()) }));
     // Of its own: other pages make topics of the same names.
     let broker = script.contains(KAFKA).then(|| Broker::start(free_port()));
     places.extend(broker.as_ref().map(|broker| Place { page: KAFKA, here: broker.address.clone() }));

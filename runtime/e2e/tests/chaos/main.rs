@@ -3,18 +3,18 @@
 
 use std::process::Command;
 
-use flow_e2e::chaos::{self, Options, Tally};
+use flow_e2e::chaos::{self, Mode, Options, Tally};
 use flow_e2e::flowd::binary;
 
-fn play(rounds: u32, seed: u64, naive: bool) -> Tally {
-    let tally = chaos::run(Options { rounds, seed, naive }, &mut |line| println!("{line}"));
+fn play(rounds: u32, seed: u64, mode: Mode) -> Tally {
+    let tally = chaos::run(Options { rounds, seed, mode }, &mut |line| println!("{line}"));
     println!("{tally}");
     tally
 }
 
 #[test]
 fn ten_rounds_lose_nothing() {
-    let tally = play(10, 1, false);
+    let tally = play(10, 1, Mode::Standalone);
     assert!(tally.is_good() && tally.rounds == 10 && tally.records > 1000, "{tally}: {:?}", tally.wrong);
 }
 
@@ -22,14 +22,28 @@ fn ten_rounds_lose_nothing() {
 #[test]
 #[ignore = "half an hour"]
 fn three_hundred_rounds_lose_nothing() {
-    let tally = play(300, fastrand::u64(..), false);
+    let tally = play(300, fastrand::u64(..), Mode::Standalone);
     assert!(tally.is_good() && tally.rounds == 300, "{tally}: {:?}", tally.wrong);
+}
+
+#[test]
+fn five_rounds_of_a_cluster_lose_nothing() {
+    let tally = play(5, 1, Mode::Cluster);
+    assert!(tally.is_good() && tally.rounds == 5 && tally.records > 1000, "{tally}: {:?}", tally.wrong);
+}
+
+/// Another seed each time.
+#[test]
+#[ignore = "a quarter of an hour"]
+fn a_hundred_rounds_of_a_cluster_lose_nothing() {
+    let tally = play(100, fastrand::u64(..), Mode::Cluster);
+    assert!(tally.is_good() && tally.rounds == 100, "{tally}: {:?}", tally.wrong);
 }
 
 /// A sink that leaves its transaction open across the commit point loses it when the process dies there.
 #[test]
 fn a_naive_sink_loses_output() {
-    let tally = play(3, 1, true);
+    let tally = play(3, 1, Mode::Naive);
     assert!(tally.missing > 0, "{tally}: the judge has not seen it");
     assert_eq!(tally.duplicated, 0, "{tally}");
 }

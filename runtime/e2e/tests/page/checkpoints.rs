@@ -5,7 +5,7 @@ use flow_e2e::flowd::Flowd;
 
 use crate::keep;
 
-const TAKING: &str = "
+pub const TAKING: &str = "
 checkpoint: {interval: 500ms}
 sources:
   in: {generator: {rate: 1000, keys: 50}}

@@ -2,6 +2,7 @@
 
 mod checkpoints;
 mod cut;
+mod workers;
 
 use std::path::PathBuf;
 

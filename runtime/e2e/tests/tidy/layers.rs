@@ -35,12 +35,12 @@ pub const RUNTIME: &[Layer] = &[
     layer("flow-store", &[], &["rdkafka", "rocksdb", "wasmtime", "axum", "ureq", "libc"]),
     layer(
         "flow-worker",
-        &["flow-dataflow", "flow-frame", "flow-model", "flow-plugin", "flow-rpc", "flow-store"],
+        &["flow-dataflow", "flow-frame", "flow-model", "flow-plugin", "flow-protocol", "flow-rpc", "flow-store"],
         &["wasmtime", "axum", "ureq"],
     ),
     layer(
         "flow-coordinator",
-        &["flow-model", "flow-protocol", "flow-store", "flow-worker"],
+        &["flow-model", "flow-protocol", "flow-rpc", "flow-store", "flow-worker"],
         &["rdkafka", "rocksdb", "wasmtime", "ureq"],
     ),
     layer(

@@ -31,6 +31,17 @@ impl Tree {
         self.paths.iter().any(|known| known == path)
     }
 
+    /// Whether it is a file, or a folder that has one.
+    pub fn has_below(&self, path: &str) -> bool {
+        let folder = format!("{}/", path.trim_end_matches('/'));
+        self.paths.iter().any(|known| known == path || known.starts_with(&folder))
+    }
+
+    /// The text of one file; empty if it is not there.
+    pub fn read(&self, path: &str) -> String {
+        std::fs::read_to_string(self.root.join(path)).unwrap_or_default()
+    }
+
     /// Path and text of each Rust file.
     pub fn rust(&self) -> Vec<(String, String)> {
         self.text().into_iter().filter(|(path, _)| path.ends_with(".rs")).collect()

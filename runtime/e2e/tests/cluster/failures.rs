@@ -1,0 +1,238 @@
+//! How long a job stands still when a node fails, by the clock of who waits for its output: a record that is written at the moment of
+//! the failure has to come out. Under load, and exactly once whatever happens. The bounds are those of a loaded machine; what was
+//! measured is printed.
+
+use std::sync::Mutex;
+use std::thread::sleep;
+use std::time::{Duration, Instant};
+
+use flow_e2e::broker::Broker;
+use flow_e2e::chaos::input::{Input, PARTITIONS, fed};
+use flow_e2e::chaos::oracle::Oracle;
+use flow_e2e::cluster::Cluster;
+use flow_e2e::flowd::Flowd;
+use flow_e2e::minio::Minio;
+use flow_e2e::probe::Probe;
+use flow_e2e::toxic::Toxin;
+use flow_e2e::ways::Ways;
+
+use crate::{PATIENCE, until};
+
+/// Between the failure of a node and new output, where nobody else uses the machine it is half of this.
+const LONG: Duration = Duration::from_secs(10);
+/// What is written at least once is not to wait for a leader: so long it may take on a loaded machine.
+const SHORT: Duration = Duration::from_secs(2);
+
+/// A job that carries what it is fed to one topic exactly once, with a checkpoint a second, and to another one as soon as it can.
+struct Line<'a> {
+    broker: &'a Broker,
+    /// Whoever feeds it has it meanwhile.
+    input: Option<Mutex<Input>>,
+    /// Exactly once, and at least once.
+    to: [String; 2],
+    probe: Probe<2>,
+    /// At least once alone.
+    at_once: Probe<1>,
+}
+
+impl Line<'_> {
+    fn start<'a>(broker: &'a Broker, coordinator: &Flowd) -> Line<'a> {
+        let input = Input::new(broker, 500);
+        let (from, to) = (input.topic.clone(), [broker.topic(PARTITIONS, &[]), broker.topic(PARTITIONS, &[])]);
+        let (brokers, [exact, fast]) = (&broker.address, &to);
+        let pipeline = format!(
+            "parallelism: 4\ncheckpoint: {{interval: 1s}}\nrestart: {{pause: 50ms, longest: 500ms, attempts: 100}}\n\
+             sources:\n  in: {{kafka: {{brokers: '{brokers}', topic: {from}}}}}\n\
+             operators:\n  same: {{component: '{{plugins}}/identity.wasm', from: in}}\n\
+             sinks:\n  exact: {{kafka: {{brokers: '{brokers}', topic: {exact}, delivery: exactly-once}}, from: same}}\n  \
+             fast: {{kafka: {{brokers: '{brokers}', topic: {fast}, delivery: at-least-once}}, from: same}}\n"
+        );
+        coordinator.deploy("line", &pipeline);
+        let (probe, at_once) = (Probe::new(broker, &from, [exact, fast]), Probe::new(broker, &from, [fast]));
+        Line { broker, input: Some(Mutex::new(input)), to, probe, at_once }
+    }
+
+    /// Writes a record and says after how long it has come out exactly once, and how long one took at the most meanwhile to come out at
+    /// least once.
+    #[track_caller]
+    fn probe(&mut self, cluster: &Cluster) -> [Duration; 2] {
+        let Line { probe, at_once, .. } = self;
+        let mut longest = Some(Duration::ZERO);
+        let [exact, fast] = probe.send(PATIENCE, || {
+            let [took] = at_once.send(PATIENCE, || ());
+            longest = longest.zip(took).map(|(longest, took)| longest.max(took));
+        });
+        let came = exact.zip(fast).zip(longest).map(|((exact, fast), longest)| [exact, fast.max(longest)]);
+        came.unwrap_or_else(|| panic!("no output: {exact:?}, {fast:?}, {longest:?}\n{}", cluster.logs()))
+    }
+
+    /// Does something while the job is fed.
+    fn under_load<T>(&mut self, what: impl FnOnce(&mut Self) -> T) -> T {
+        let input = self.input.take().expect("nobody feeds it yet");
+        let done = fed(&input, 1, || what(self));
+        self.input = Some(input);
+        done
+    }
+
+    /// Holds that all that it was fed has come out, and exactly once where that is promised.
+    #[track_caller]
+    fn until_all(&self, cluster: &Cluster) {
+        let input = self.input.as_ref().expect("nobody feeds it any more");
+        let all = input.lock().expect("feeding does not panic").fed() + self.probe.sent() + self.at_once.sent();
+        for (to, is_exact) in self.to.iter().zip([true, false]) {
+            let mut oracle = Oracle::open(self.broker, to, 0);
+            let reached = oracle.until(all, PATIENCE);
+            oracle.rest();
+            let Oracle { missing, duplicated, wrong, .. } = oracle;
+            let is_right = reached && missing == 0 && wrong == 0 && (duplicated == 0 || !is_exact);
+            let found = format!("{missing} missing, {duplicated} twice, {} of {all}", oracle.reached());
+            assert!(is_right, "{to}: {found}\n{}", cluster.logs());
+            println!("{}: {found}", if is_exact { "exactly once" } else { "at least once" });
+        }
+    }
+}
+
+#[test]
+fn a_killed_worker_costs_seconds() {
+    let (broker, minio) = (Broker::shared(), Minio::shared());
+    let mut cluster = Cluster::new(minio, 1, &[2, 2, 2]);
+    let mut line = Line::start(broker, &cluster.coordinators[0]);
+    line.under_load(|line| {
+        line.probe(&cluster);
+        for _ in 0..2 {
+            let at = cluster.busy().expect("somebody runs it");
+            cluster.workers[at].kill();
+            let [exact, fast] = line.probe(&cluster);
+            println!("kill -9 of a worker: first new output after {exact:.1?} (at least once {fast:.1?})");
+            assert!(exact < LONG, "{}", cluster.logs());
+            cluster.workers[at].start_again();
+            cluster.until_there(3);
+        }
+    });
+    line.until_all(&cluster);
+}
+
+#[test]
+fn a_killed_leader_costs_seconds_and_what_needs_none_goes_on() {
+    let (broker, minio) = (Broker::shared(), Minio::shared());
+    let mut cluster = Cluster::new(minio, 2, &[2, 2]);
+    let mut line = Line::start(broker, &cluster.coordinators[0]);
+    line.under_load(|line| {
+        line.probe(&cluster);
+        for _ in 0..2 {
+            let leader = cluster.leader().expect("somebody leads");
+            cluster.coordinators[leader].kill();
+            let [exact, fast] = line.probe(&cluster);
+            println!("kill -9 of the leader: first new output after {exact:.1?} (at least once {fast:.1?})");
+            assert!(exact < LONG && fast < SHORT, "{}", cluster.logs());
+            cluster.coordinators[leader].start_again();
+            cluster.until_there(2);
+        }
+    });
+    line.until_all(&cluster);
+}
+
+#[test]
+fn a_worker_that_hangs_is_given_up_and_comes_back() {
+    let (broker, minio) = (Broker::shared(), Minio::shared());
+    let cluster = Cluster::new(minio, 1, &[2, 2, 2]);
+    let mut line = Line::start(broker, &cluster.coordinators[0]);
+    line.under_load(|line| {
+        line.probe(&cluster);
+        let at = cluster.busy().expect("somebody runs it");
+        cluster.workers[at].signal("STOP");
+        let [exact, fast] = line.probe(&cluster);
+        println!("SIGSTOP of a worker: first new output after {exact:.1?} (at least once {fast:.1?})");
+        assert!(exact < LONG, "{}", cluster.logs());
+        cluster.workers[at].signal("CONT");
+        cluster.until_there(3);
+        line.probe(&cluster);
+    });
+    line.until_all(&cluster);
+}
+
+/// It reaches Kafka all the time: what it writes there must not count, and must not keep others from writing.
+#[test]
+fn a_worker_that_is_cut_off_is_given_up_and_comes_back() {
+    let (broker, minio) = (Broker::shared(), Minio::shared());
+    let (cluster, ways) = Ways::cluster(minio, 1, &[2, 2, 2]);
+    let mut line = Line::start(broker, &cluster.coordinators[0]);
+    line.under_load(|line| {
+        line.probe(&cluster);
+        ways.cut_off(cluster.busy().expect("somebody runs it"), true);
+        let [exact, fast] = line.probe(&cluster);
+        println!("a worker cut off: first new output after {exact:.1?} (at least once {fast:.1?})");
+        assert!(exact < LONG, "{}", cluster.logs());
+        ways.mend();
+        cluster.until_there(3);
+        line.probe(&cluster);
+    });
+    line.until_all(&cluster);
+}
+
+#[test]
+fn a_leader_that_hangs_is_replaced_and_follows() {
+    let (broker, minio) = (Broker::shared(), Minio::shared());
+    let cluster = Cluster::new(minio, 2, &[2, 2]);
+    let mut line = Line::start(broker, &cluster.coordinators[0]);
+    line.under_load(|line| {
+        line.probe(&cluster);
+        let leader = cluster.leader().expect("somebody leads");
+        cluster.coordinators[leader].signal("STOP");
+        let [exact, fast] = line.probe(&cluster);
+        println!("SIGSTOP of the leader: first new output after {exact:.1?} (at least once {fast:.1?})");
+        assert!(exact < LONG, "{}", cluster.logs());
+        cluster.coordinators[leader].signal("CONT");
+        let said = "leads no more in term 1";
+        until(&cluster, || cluster.coordinators[leader].log().contains(said));
+        line.probe(&cluster);
+    });
+    line.until_all(&cluster);
+}
+
+/// A request whose answer never comes is not waited for: another one leads meanwhile.
+#[test]
+fn a_store_that_has_swallowed_requests_is_asked_again() {
+    let minio = Minio::shared();
+    let (mut cluster, ways) = Ways::cluster(minio, 2, &[1]);
+    let leader = cluster.leader().expect("somebody leads");
+    ways.to_store(Toxin::Stall);
+    sleep(Duration::from_millis(1500));
+    ways.to_store(Toxin::None);
+    cluster.coordinators[leader].kill();
+    let begun = Instant::now();
+    until(&cluster, || cluster.leader() == Some(1 - leader));
+    println!("kill -9 of the leader after a while without a store: another one leads after {:.1?}", begun.elapsed());
+    assert!(begun.elapsed() < LONG, "{}", cluster.logs());
+}
+
+/// Node by node, as an upgrade does it.
+#[test]
+fn a_rolling_restart_loses_nothing() {
+    let (broker, minio) = (Broker::shared(), Minio::shared());
+    let mut cluster = Cluster::new(minio, 2, &[2, 2, 2]);
+    let mut line = Line::start(broker, &cluster.coordinators[0]);
+    line.under_load(|line| {
+        line.probe(&cluster);
+        let nodes = cluster.coordinators.len() + cluster.workers.len();
+        for node in 0..nodes {
+            let Cluster { coordinators, workers, .. } = &mut cluster;
+            let (restarted, kind) = match node.checked_sub(coordinators.len()) {
+                Some(worker) => (&mut workers[worker], "worker"),
+                None => (&mut coordinators[node], "coordinator"),
+            };
+            let begun = Instant::now();
+            restarted.signal("TERM");
+            while !restarted.is_dead() {
+                assert!(begun.elapsed() < PATIENCE, "{}", restarted.log());
+                sleep(Duration::from_millis(10));
+            }
+            let ended = begun.elapsed();
+            restarted.start_again();
+            let [exact, fast] = line.probe(&cluster);
+            cluster.until_there(cluster.workers.len());
+            println!("restart of a {kind}: it ends after {ended:.1?}, output {exact:.1?} (at least once {fast:.1?})");
+        }
+    });
+    line.until_all(&cluster);
+}
