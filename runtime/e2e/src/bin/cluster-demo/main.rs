@@ -195,11 +195,12 @@ impl Demo {
         line(&format!("{} records were fed; slots in use: {}", count.load(SeqCst), running.join(", ")));
     }
 
-    /// Has the job go on with so many subtasks of each operator.
+    /// Has the job go on with so many subtasks of all that it has: where one node hands over to more or fewer subtasks of the next,
+    /// other than by key, records overtake each other, and whoever judges takes that for a loss.
     fn scale(&mut self, parallelism: u32) -> Result<(), String> {
-        let asked = [format!("{}/as-it-came={parallelism}", self.job), format!("{}/counts={parallelism}", self.job)];
-        let step = Step::begin(&format!("flowctl scale {}", asked.join(" ")));
-        let called = self.cluster.coordinators[COORDINATORS - 1].ctl(&["scale", &asked[0], &asked[1]]);
+        let asked = format!("{}={parallelism}", self.job);
+        let step = Step::begin(&format!("flowctl scale {asked}"));
+        let called = self.cluster.coordinators[COORDINATORS - 1].ctl(&["scale", &asked]);
         if called.stderr.contains("unrecognized subcommand") {
             step.end("not done: this flowctl can't");
             return Ok(());
