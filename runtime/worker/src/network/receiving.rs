@@ -204,6 +204,10 @@ impl Receiving {
         match self.streams.get(&stream).and_then(|stream| stream.channels.get(&number)) {
             None => Err(Error::Unknown(number)),
             Some(Announced::Waiting(id)) => Err(Error::Credit(id.clone())),
+            // Its first piece already: nobody has this worker keep what it did not ask for.
+            Some(Announced::Open { id, entry, .. }) if bytes > 0 && self.books.standing(*entry).granted <= 0 => {
+                Err(Error::Credit(id.clone()))
+            }
             Some(Announced::Open { counters, .. }) => {
                 counters.iter().for_each(|counters| _ = counters.received_bytes.fetch_add(bytes as u64, Relaxed));
                 Ok(())

@@ -240,6 +240,18 @@ fn what_no_worker_says_ends_the_stream_and_fails_the_attempts_on_it_alone() {
     check(true, "more credit came back than there was", &|channel| {
         vec![x(), announce(0, channel), forward::Message::GiveBack(GiveBack { number: 0, bytes: 1 << 40 })]
     });
+    // All its credit is used by a batch that is larger: of another one it takes no piece.
+    let Element::Batch(large) = batch(&"x".repeat(100_000)) else { panic!("it is a batch") };
+    let (ids, mut frame) = (large.columns().iter().map(|column| column.id).collect::<Vec<u16>>(), Vec::new());
+    large.to_frame(&ids, &mut frame);
+    let whole = Content::Piece(Piece { bytes: frame.into(), more: false, unpacked: 0 });
+    let begun = Content::Piece(Piece { bytes: vec![0; 1000].into(), more: true, unpacked: 0 });
+    let channel = id(&attempt(50), 0, 0, 0);
+    let reader = b.network.open_receiver(&channel, "x", quiet()).unwrap();
+    let answer = impostor.says(&b, vec![x(), announce(0, &channel), data(0, 0, whole), data(0, 1, begun)]);
+    assert!(answer.contains("credit"), "{answer}");
+    drop(reader);
+    b.failure();
     good.push(batch("still good")).unwrap();
     assert_eq!(pop(&good_reader), "still good");
     assert!(b.is_well(), "nobody else has failed");
