@@ -162,6 +162,5 @@ impl Cluster {
 /// The last term in which a coordinator has led. Of others it says their address before that.
 fn term(coordinator: &Flowd) -> Option<u64> {
     let log = coordinator.log();
-    let terms = log.lines().filter_map(|line| line.split_once(": leads in term ")?.1.trim().parse().ok());
-    terms.last()
+    log.lines().rev().find_map(|line| line.split_once(": leads in term ")?.1.trim().parse().ok())
 }
