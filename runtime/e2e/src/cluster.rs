@@ -87,7 +87,7 @@ impl Cluster {
         let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
         let mut cluster = Cluster { coordinators, workers: Vec::new(), controls, certificates, environment };
         for (number, slots) in workers.iter().enumerate() {
-            cluster.start_worker(&format!("w{number}"), *slots);
+            cluster.start_worker(&format!("w{number}"), *slots, &[]);
         }
         cluster.until_there(workers.len());
         cluster
@@ -110,14 +110,21 @@ impl Cluster {
     /// Starts one more worker, and waits until it is led.
     #[track_caller]
     pub fn add_worker(&mut self, name: &str, slots: u32) {
-        self.start_worker(name, slots);
+        self.add_worker_with(name, slots, &[]);
+    }
+
+    /// The same with more options.
+    #[track_caller]
+    pub fn add_worker_with(&mut self, name: &str, slots: u32, more: &[&str]) {
+        self.start_worker(name, slots, more);
         self.until_there(self.workers.len());
     }
 
-    fn start_worker(&mut self, name: &str, slots: u32) {
+    fn start_worker(&mut self, name: &str, slots: u32, more: &[&str]) {
         let mut options = vec!["--name".to_owned(), name.to_owned(), "--slots".to_owned(), slots.to_string()];
         options.extend(self.controls.iter().flat_map(|control| ["--coordinator".to_owned(), control.clone()]));
         options.extend(self.certificates.iter().flat_map(|all| all.of(name)));
+        options.extend(more.iter().map(|option| (*option).to_owned()));
         let environment: Vec<(&str, &str)> = self.environment.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
         self.workers.push(Flowd::node(Role::Worker, &options, &environment));
     }

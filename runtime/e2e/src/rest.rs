@@ -106,6 +106,12 @@ impl Flowd {
     }
 }
 
+/// The text of an answer.
+#[track_caller]
+pub fn text(url: &str) -> String {
+    agent().get(url).call().expect("it answers").body_mut().read_to_string().expect("text")
+}
+
 fn agent() -> Agent {
     Agent::config_builder().http_status_as_error(false).timeout_global(Some(PATIENCE)).build().new_agent()
 }

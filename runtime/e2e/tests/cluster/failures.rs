@@ -24,7 +24,7 @@ const LONG: Duration = Duration::from_secs(10);
 const SHORT: Duration = Duration::from_secs(2);
 
 /// A job that carries what it is fed to one topic exactly once, with a checkpoint a second, and to another one as soon as it can.
-struct Line<'a> {
+pub struct Line<'a> {
     broker: &'a Broker,
     /// Whoever feeds it has it meanwhile.
     input: Option<Mutex<Input>>,
@@ -36,7 +36,7 @@ struct Line<'a> {
 }
 
 impl Line<'_> {
-    fn start<'a>(broker: &'a Broker, coordinator: &Flowd) -> Line<'a> {
+    pub fn start<'a>(broker: &'a Broker, coordinator: &Flowd) -> Line<'a> {
         let input = Input::new(broker, 500);
         let (from, to) = (input.topic.clone(), [broker.topic(PARTITIONS, &[]), broker.topic(PARTITIONS, &[])]);
         let (brokers, [exact, fast]) = (&broker.address, &to);
@@ -55,7 +55,7 @@ impl Line<'_> {
     /// Writes a record and says after how long it has come out exactly once, and how long one took at the most meanwhile to come out at
     /// least once.
     #[track_caller]
-    fn probe(&mut self, cluster: &Cluster) -> [Duration; 2] {
+    pub fn probe(&mut self, cluster: &Cluster) -> [Duration; 2] {
         let Line { probe, at_once, .. } = self;
         let mut longest = Some(Duration::ZERO);
         let [exact, fast] = probe.send(PATIENCE, || {
@@ -67,7 +67,7 @@ impl Line<'_> {
     }
 
     /// Does something while the job is fed.
-    fn under_load<T>(&mut self, what: impl FnOnce(&mut Self) -> T) -> T {
+    pub fn under_load<T>(&mut self, what: impl FnOnce(&mut Self) -> T) -> T {
         let input = self.input.take().expect("nobody feeds it yet");
         let done = fed(&input, 1, || what(self));
         self.input = Some(input);
@@ -76,7 +76,7 @@ impl Line<'_> {
 
     /// Holds that all that it was fed has come out, and exactly once where that is promised.
     #[track_caller]
-    fn until_all(&self, cluster: &Cluster) {
+    pub fn until_all(&self, cluster: &Cluster) {
         let input = self.input.as_ref().expect("nobody feeds it any more");
         let all = input.lock().expect("feeding does not panic").fed() + self.probe.sent() + self.at_once.sent();
         for (to, is_exact) in self.to.iter().zip([true, false]) {

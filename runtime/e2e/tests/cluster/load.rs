@@ -112,6 +112,34 @@ fn an_idle_worker_takes_little() {
 }
 
 #[test]
+fn each_node_tells_prometheus_of_itself() {
+    let mut cluster = Cluster::new(Minio::shared(), 1, &[1]);
+    let metrics = format!("127.0.0.1:{}", flow_e2e::broker::free_port());
+    cluster.add_worker_with("told", 2, &["--metrics", &metrics]);
+    let job = cluster.coordinators[0].submit_text("spread", &shuffled()).expect("it is accepted");
+    until(&cluster, || completed(&cluster.coordinators[0], &job) > 0);
+    let of_leader = cluster.coordinators[0].get("/metrics");
+    for line in [
+        "flow_coordinator_leads 1",
+        r#"flow_worker_slots{worker="told",state="used"} 2"#,
+        r#"flow_job_attempt{pipeline="shuffled"} 1"#,
+    ] {
+        assert!(of_leader.lines().any(|found| found == line), "{line} in {of_leader}");
+    }
+    let of_worker = flow_e2e::rest::text(&format!("http://{metrics}/metrics"));
+    let sent = of_worker.lines().find_map(|line| line.strip_prefix(r#"flow_exchange_sent_bytes_total{peer="w0"} "#));
+    assert!(sent.is_some_and(|sent| sent.parse::<f64>().is_ok_and(|sent| sent > 0.0)), "{of_worker}");
+    assert!(of_worker.contains(r#"flow_exchange_credit_bytes{peer="w0"}"#), "{of_worker}");
+}
+
+/// Each of three subtasks sends to each of three others.
+fn shuffled() -> String {
+    "apiVersion: flow/v1\nkind: Pipeline\nmetadata: {name: shuffled}\nparallelism: 3\ncheckpoint: {interval: 200ms}\nsources:\n  \
+     in: {generator: {rate: 1000}, parallelism: 2}\nsinks:\n  out: {blackhole: {}, from: in}\n"
+        .to_owned()
+}
+
+#[test]
 fn a_cluster_says_no_in_words() {
     let cluster = Cluster::new(Minio::shared(), 1, &[1]);
     let coordinator = &cluster.coordinators[0];

@@ -3,6 +3,7 @@
 
 mod failures;
 mod load;
+mod outages;
 mod secure;
 
 use std::collections::BTreeMap;
