@@ -173,6 +173,9 @@ impl Shared {
     /// # Errors
     /// Something has its name that this checkpoint knows nothing of; the file system's.
     fn clean(&self) -> Result<(), Error> {
+        // Those of other workers' lanes they have not given their names yet.
+        let outputs = self.laying.node.subtasks.iter().filter_map(|snapshot| snapshot.output.as_ref());
+        let named: BTreeSet<&str> = outputs.flat_map(|output| &output.files).map(|file| file.name.as_str()).collect();
         let failed = |e| disk::failure(&e, "listing", &self.laying.directory);
         for entry in fs::read_dir(&self.laying.directory).map_err(failed)? {
             let entry = entry.map_err(failed)?;
@@ -189,9 +192,14 @@ impl Shared {
                     self.laying.restored
                 )));
             }
-            let pending = name.strip_prefix('.').and_then(|name| name.strip_suffix(PENDING)).and_then(begun);
-            if pending.is_some_and(|begun| begun.attempt() < self.laying.attempt) {
-                fs::remove_file(entry.path()).map_err(|e| disk::failure(&e, "removing", &entry.path()))?;
+            let pending = name.strip_prefix('.').and_then(|name| name.strip_suffix(PENDING));
+            let pending = pending.filter(|name| !named.contains(name)).and_then(begun);
+            if pending.is_some_and(|begun| begun.attempt() < self.laying.attempt)
+                && let Err(e) = fs::remove_file(entry.path())
+                // Another worker may have removed it.
+                && e.kind() != ErrorKind::NotFound
+            {
+                return Err(disk::failure(&e, "removing", &entry.path()));
             }
         }
         Ok(())
@@ -352,6 +360,11 @@ mod tests {
 
         fn try_start(&mut self) -> Result<Running, Error> {
             self.attempt = Attempt(self.attempt.0 + 1);
+            self.try_start_as(0)
+        }
+
+        /// The part of an attempt that writes by this lane.
+        fn try_start_as(&self, lane: u32) -> Result<Running, Error> {
             let (tell, told) = channel();
             let laying = Laying {
                 directory: self.directory.path().to_owned(),
@@ -361,14 +374,14 @@ mod tests {
                 attempt: self.attempt,
                 restored: self.confirmed.0,
                 node: self.confirmed.1.clone(),
-                lanes: BTreeSet::from([0]),
-                lane: Some(0),
+                lanes: BTreeSet::from([lane]),
+                lane: Some(lane),
                 listener: Arc::new(move |event| _ = tell.send(event)),
             };
             let warnings = self.warnings.clone();
             let warn: Warn = Arc::new(move |text| warnings.lock().expect("no panic").push(text.to_owned()));
             let output = PendingOutput::restore(laying, &warn)?;
-            let sink = output.part(0, Arc::new(|| {}))?;
+            let sink = output.part(lane, Arc::new(|| {}))?;
             Ok(Running { output, sink, told, next: CheckpointId::new(self.attempt, 1) })
         }
 
@@ -472,6 +485,31 @@ mod tests {
         job.start();
         assert_eq!(job.read(), ["first\n", "second\n"]);
         assert_eq!(*job.warnings.lock().expect("no panic"), Vec::<String>::new());
+    }
+
+    #[test]
+    fn a_worker_leaves_alone_what_another_one_has_to_name() {
+        let mut job = Job::new();
+        job.attempt = Attempt(1);
+        let mut parts: Vec<Running> = (0..2).map(|lane| job.try_start_as(lane).expect("it starts")).collect();
+        let mut sealed = parts.iter_mut().zip(["a", "b"]).map(|(part, value)| {
+            part.take(&[value]);
+            part.barrier()
+        });
+        let (checkpoint, outputs): (Vec<CheckpointId>, Vec<Output>) = sealed.by_ref().unzip();
+        // It counts, and neither hears of that.
+        let snapshot = |output| Snapshot { output: Some(output), ..Snapshot::default() };
+        let subtasks = outputs.into_iter().map(snapshot).collect();
+        job.confirmed = (checkpoint[0], Node { subtasks, ..Node::default() });
+        drop(sealed);
+        drop(parts);
+        job.attempt = Attempt(2);
+        let first = job.try_start_as(0).expect("it starts");
+        assert_eq!(job.read(), ["a\n"]);
+        let second = job.try_start_as(1).expect("it starts");
+        assert_eq!(job.read(), ["a\n", "b\n"]);
+        assert_eq!(*job.warnings.lock().expect("no panic"), Vec::<String>::new());
+        drop((first, second));
     }
 
     #[test]
