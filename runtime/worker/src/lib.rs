@@ -15,7 +15,6 @@
 //! - [`secrets`]: what a pipeline file refers to
 //! - [`paths`]: which spellings of a path are one
 //! - [`reads`]: what sources read, for who holds a checkpoint against it; [`outputs`]: where sinks of files write
-//! - [`network`]: the exchange with other workers
 //! - [`objects`]: what checkpoints are made of, on its way to the store and back
 //! - [`rocks`]: keyed state on disk
 #![deny(missing_docs)]

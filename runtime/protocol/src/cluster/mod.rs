@@ -338,7 +338,11 @@ impl Cluster {
 
     fn told(&mut self, worker: &WorkerId, job: &JobId, event: job::Event) {
         let Some(entry) = self.jobs.get_mut(job) else { return };
-        entry.awaited(worker, &event);
+        if entry.awaited(worker, &event)
+            && let Some(attempt) = event.attempt()
+        {
+            self.actions.push(Action::Cancel(worker.clone(), job.clone(), attempt));
+        }
         let Placement::Placed(placed) = &mut entry.placement else { return };
         if event.attempt() != Some(placed.attempt) || !placed.is_on(worker) {
             return;

@@ -79,10 +79,11 @@ impl Entry {
     }
 
     /// A worker says something of a part that it has reported and that nobody has asked for yet: it counts as if it had stood there.
-    pub(super) fn awaited(&mut self, worker: &WorkerId, event: &Event) {
-        let Some(part) = self.reported.get_mut(worker) else { return };
+    /// True if it can't go on: it is to be cancelled.
+    pub(super) fn awaited(&mut self, worker: &WorkerId, event: &Event) -> bool {
+        let Some(part) = self.reported.get_mut(worker) else { return false };
         if event.attempt() != Some(part.attempt) {
-            return;
+            return false;
         }
         match event {
             Event::Started { .. } => part.stage = part.stage.max(Stage::Started),
@@ -91,9 +92,11 @@ impl Entry {
                 part.progress.entry(sink.clone()).or_default().insert(*lane, *progress);
             }
             // It is not awaited any more: the attempt is not whole.
-            Event::Failed { .. } | Event::Stopped { .. } => _ = self.reported.remove(worker),
+            Event::Failed { .. } => return self.reported.remove(worker).is_some(),
+            Event::Stopped { .. } => _ = self.reported.remove(worker),
             _ => {}
         }
+        false
     }
 }
 

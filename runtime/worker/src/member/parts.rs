@@ -44,8 +44,8 @@ enum State {
     Making { unwanted: bool },
     /// It runs.
     Running(JobHandle),
-    /// It only writes what is owed.
-    Settling(#[expect(dead_code, reason = "it works as long as it is kept")] Arc<Settling>),
+    /// It only writes what is owed, and has this log.
+    Settling(Arc<Settling>, Arc<JobLog>),
 }
 
 /// A part that runs, with what a leader that comes after has to know of it.
@@ -58,6 +58,8 @@ struct Running {
     /// The highest barrier that it was told of.
     highest: CheckpointId,
     progress: BTreeMap<OperatorName, BTreeMap<u32, Progress>>,
+    /// It can't go on: why.
+    failed: Option<Event>,
     /// What begins when it is gone.
     next: Option<Next>,
 }
@@ -79,6 +81,7 @@ impl Running {
             restored,
             highest: CheckpointId::NONE,
             progress: BTreeMap::new(),
+            failed: None,
             next: None,
         }
     }
@@ -123,9 +126,15 @@ impl Parts {
     /// Says hello, with what runs here and whether it is to go; what happens from then on is said behind that.
     pub(super) fn register(&self, say: &Say, hello: impl FnOnce(Vec<cluster::Part>, bool) -> FromWorker) {
         // Held, so that nothing happens in between.
-        let running = self.running();
+        let mut running = self.running();
+        // What waits no leader that comes after can know of.
+        running.values_mut().for_each(|running| running.next = None);
         let parts = running.values().map(Running::reported).collect();
         _ = say.send(hello(parts, self.draining.load(Relaxed)));
+        // That was perhaps told nobody.
+        for (part, failed) in running.values().filter_map(|running| Some((&running.part, running.failed.clone()?))) {
+            _ = say.send(message(happened(part, failed)));
+        }
         *self.say.lock().unwrap_or_else(PoisonError::into_inner) = Some(say.clone());
     }
 
@@ -155,14 +164,14 @@ impl Parts {
     }
 
     fn tell(&self, part: &Part, event: Event) {
-        self.say(Said::Event(Happened { part: Some(part.message()), event: Some(event) }));
+        self.say(happened(part, event));
     }
 
     /// A connection of an attempt to another worker is broken.
     pub(super) fn broken(&self, attempt: &AttemptId, why: String) {
         let part = self.running().values().find(|it| it.part.id == *attempt).map(|it| it.part.clone());
         if let Some(part) = part {
-            self.tell(&part, wire::failed(&TaskError::Retryable(why)));
+            self.happened(&part, Told::Failed(TaskError::Retryable(why)));
         }
     }
 
@@ -262,13 +271,16 @@ impl Parts {
                 drop(running);
                 job.cancel();
             }
-            State::Settling(_) => {
+            State::Settling(..) => {
                 drop(running);
                 let (parts, part) = (self.clone(), part.clone());
                 // What it has open may take a while to go.
                 let work = move || {
-                    let gone = parts.gone(&part);
-                    drop(gone);
+                    let gone = parts.gone(&part).map(|gone| gone.state);
+                    if let Some(State::Settling(settling, log)) = gone {
+                        drop(settling);
+                        log.close();
+                    }
                     parts.stopped(&part, None);
                 };
                 if let Err(error) = std::thread::Builder::new().name("settled".into()).spawn(work) {
@@ -309,7 +321,12 @@ impl Parts {
                 Told::Declined { .. } | Told::Failed(_) | Told::Fenced(_) => {}
             }
         }
-        self.tell(part, wire::event(told));
+        let failed = matches!(told, Told::Failed(_) | Told::Fenced(_));
+        let event = wire::event(told);
+        if failed && let Some(running) = self.running().get_mut(&part.job).filter(|running| running.part == *part) {
+            running.failed.get_or_insert_with(|| event.clone());
+        }
+        self.tell(part, event);
     }
 
     fn stopped(&self, part: &Part, job: Option<&JobHandle>) {
@@ -353,14 +370,16 @@ impl Parts {
             let log = attempt.log.clone();
             self.forward(part, log.clone());
             if !whole {
-                return Ok((State::Settling(Arc::new(self.worker.settle(&checked, &attempt)?)), log));
+                let settling = self.worker.settle(&checked, &attempt).inspect_err(|_| log.close())?;
+                return Ok(State::Settling(Arc::new(settling), log));
             }
             let (parts, of_end, to_close) = (self.clone(), part.clone(), log.clone());
             let on_end = move |status: &JobStatus| parts.ended(&of_end, status, &to_close);
-            Ok((State::Running(self.worker.start_attempt(part.job.as_str(), &checked, attempt, on_end)?), log))
+            let started = self.worker.start_attempt(part.job.as_str(), &checked, attempt, on_end);
+            Ok(State::Running(started.inspect_err(|_| log.close())?))
         });
-        let (state, log) = match made {
-            Ok(made) => made,
+        let state = match made {
+            Ok(state) => state,
             Err(error) => return self.failed_to_begin(part, &error),
         };
         let mut running = self.running();
@@ -371,10 +390,7 @@ impl Parts {
         match (&state, unwanted) {
             (_, true) => self.cancel(part),
             (State::Running(_), false) => self.tell(part, Event::Started(Nothing {})),
-            (State::Settling(_) | State::Making { .. }, false) => {}
-        }
-        if let State::Settling(_) = state {
-            log.close();
+            (State::Settling(..) | State::Making { .. }, false) => {}
         }
     }
 
@@ -485,6 +501,10 @@ fn metrics(job: &JobHandle) -> Vec<api::OperatorMetrics> {
         Some(api::OperatorMetrics { operator: operator.parse().ok()?, subtasks, partitions })
     });
     named.collect()
+}
+
+fn happened(part: &Part, event: Event) -> Said {
+    Said::Event(Happened { part: Some(part.message()), event: Some(event) })
 }
 
 /// A line of a part in this process's log.
