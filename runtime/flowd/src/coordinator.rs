@@ -127,8 +127,11 @@ async fn lead_when_elected(
         while outcome.is_empty() {
             match jobs_of(begin(term)).await {
                 Ok((cluster, jobs)) => {
-                    role.lead(cluster);
                     elected.set(Some(Arc::new(jobs)));
+                    // What has come meanwhile is looked at next.
+                    if !role.lead(cluster) {
+                        leave(&elected).await;
+                    }
                     break;
                 }
                 Err(error) => {

@@ -18,8 +18,11 @@ use tokio::net::TcpListener;
 
 const OPEN_METRICS: &str = "application/openmetrics-text; version=1.0.0; charset=utf-8";
 
+/// Name, help, and the figure.
+type Metric<Of, Figure> = (&'static str, &'static str, fn(&Of) -> Figure);
+
 /// Name, help, and the count of what has gone between this worker and another one.
-const COUNTS: [(&str, &str, fn(&Traffic) -> f64); 5] = [
+const COUNTS: [Metric<Traffic, f64>; 5] = [
     ("flow_exchange_sent_bytes", "Bytes of batches sent, as they travel", |t| t.sent_bytes as f64),
     ("flow_exchange_sent_batches", "Batches sent", |t| t.sent_batches as f64),
     ("flow_exchange_received_bytes", "Bytes of batches that came, as they travel", |t| t.received_bytes as f64),
@@ -76,7 +79,7 @@ impl Collector for Node {
             standing.granted += exchange.granted;
             standing.unread += exchange.unread;
         }
-        let gauges: [(&str, &str, fn(&Standing) -> i64); 3] = [
+        let gauges: [Metric<Standing, i64>; 3] = [
             (
                 "flow_exchange_credit_bytes",
                 "Bytes that this worker may send now; below zero behind large batches",

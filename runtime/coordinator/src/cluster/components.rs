@@ -2,6 +2,7 @@
 //! never delete one that somebody is about to deploy.
 
 use std::collections::BTreeSet;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::{Arc, PoisonError};
 
 use bytes::Bytes;
@@ -45,13 +46,16 @@ impl Cluster {
         Ok(held)
     }
 
-    /// Deletes those of these that nobody needs.
+    /// Deletes those of these that nobody needs; none where that is not known: another process leads, or a job could not be read.
     pub fn collect<'a>(&self, candidates: impl IntoIterator<Item = &'a Digest>) {
-        let needed = self.needed();
         // Who puts one there waits until it is gone.
         let held = self.held();
+        let needed = self.needed();
         let garbage: BTreeSet<&Digest> =
             candidates.into_iter().filter(|digest| !needed.contains(*digest) && !held.contains(digest)).collect();
+        if garbage.is_empty() || !self.knows_all.load(SeqCst) || !self.is_last() {
+            return;
+        }
         let deleted = self.store.block_on(self.store.delete(garbage.iter().map(|digest| component(digest))));
         if let Err(error) = deleted {
             tracing::warn!("components that no job needs stay behind: {error}");

@@ -33,6 +33,8 @@ const IDLE: Duration = Duration::from_secs(60);
 const SILENT: &str = "the store does not answer";
 
 enum Standing {
+    /// It is to lead in that term, as soon as it knows the jobs.
+    Begins(u64),
     Leads(Arc<Cluster>),
     Follows(Option<Leader>),
 }
@@ -53,16 +55,21 @@ impl Role {
         *self.0.write().unwrap_or_else(PoisonError::into_inner) = standing;
     }
 
-    /// It leads these workers from now on.
-    pub fn lead(&self, cluster: Arc<Cluster>) {
-        self.set(Standing::Leads(cluster));
+    /// It leads these workers from now on. False if another one is to lead by now.
+    pub fn lead(&self, cluster: Arc<Cluster>) -> bool {
+        let mut standing = self.0.write().unwrap_or_else(PoisonError::into_inner);
+        let is_due = matches!(*standing, Standing::Begins(term) if term == cluster.term());
+        if is_due {
+            *standing = Standing::Leads(cluster);
+        }
+        is_due
     }
 
     /// The workers that it leads, if it leads.
     pub(super) fn cluster(&self) -> Option<Arc<Cluster>> {
         match &*self.0.read().unwrap_or_else(PoisonError::into_inner) {
             Standing::Leads(cluster) => Some(cluster.clone()),
-            Standing::Follows(_) => None,
+            Standing::Follows(_) | Standing::Begins(_) => None,
         }
     }
 
@@ -71,6 +78,7 @@ impl Role {
         match &*self.0.read().unwrap_or_else(PoisonError::into_inner) {
             Standing::Leads(cluster) => Some((cluster.term(), cluster.address().to_owned())),
             Standing::Follows(leader) => leader.as_ref().map(|leader| (leader.term, leader.address.clone())),
+            Standing::Begins(_) => None,
         }
     }
 
@@ -82,7 +90,7 @@ impl Role {
     /// Where the leader answers REST, if it is another one and known.
     pub fn rest_of_leader(&self) -> Option<String> {
         match &*self.0.read().unwrap_or_else(PoisonError::into_inner) {
-            Standing::Leads(_) => None,
+            Standing::Leads(_) | Standing::Begins(_) => None,
             Standing::Follows(leader) => leader.as_ref().map(|leader| leader.rest.clone()),
         }
     }
@@ -130,7 +138,7 @@ impl Campaign {
                     }
                     Action::Lead(term) => {
                         tracing::info!("leads in term {term}");
-                        role.set(Standing::Follows(None));
+                        role.set(Standing::Begins(term));
                         _ = outcomes.send(Outcome::Elected(term));
                     }
                     Action::Follow(leader) => {
@@ -181,6 +189,11 @@ pub(super) async fn term(store: &Store) -> u64 {
         }
         sleep(AGAIN).await;
     }
+}
+
+/// Whether a term is the last one that stands in a cluster's root; not where that is not known.
+pub(super) async fn is_last(store: &Store, term: u64) -> bool {
+    found(store).await.is_ok_and(|found| found.is_some_and(|(leader, _)| leader.term == term))
 }
 
 async fn found(store: &Store) -> Result<Option<(Leader, String)>, String> {

@@ -14,6 +14,7 @@ mod spread;
 mod wire;
 
 use std::collections::{BTreeMap, HashMap};
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
@@ -138,6 +139,8 @@ pub struct Cluster {
     state: Mutex<State>,
     /// Components that somebody is about to deploy, as often as somebody is.
     held: Mutex<Vec<Digest>>,
+    /// It leads, and knows all jobs that there are.
+    knows_all: AtomicBool,
 }
 
 impl Cluster {
@@ -167,6 +170,7 @@ impl Cluster {
             started: (Instant::now(), now),
             state,
             held: Mutex::default(),
+            knows_all: AtomicBool::new(false),
         });
         let weak = Arc::downgrade(&cluster);
         tokio::spawn(async move {
@@ -184,6 +188,16 @@ impl Cluster {
     /// The term in which this process leads it.
     pub fn term(&self) -> u64 {
         self.term
+    }
+
+    /// All jobs that there are are known, or are not any more: another process may lead.
+    pub fn knows_all(&self, all: bool) {
+        self.knows_all.store(all, SeqCst);
+    }
+
+    /// Whether its leader is the one that stands in the store; not where the store does not answer.
+    pub fn is_last(&self) -> bool {
+        self.store.block_on(leader::is_last(&self.store, self.term))
     }
 
     /// Whether no later leader stands in the store. It asks until it is answered.

@@ -87,7 +87,7 @@ pub(super) fn begun(beginning: &Beginning) -> Begun {
 }
 
 /// How a job of that name begins, in the store where all jobs have their roots. `here` is how HEAD names this process, if that does
-/// not run the job.
+/// not run the job; `outputs` whether what it writes to is looked at here.
 ///
 /// # Errors
 /// All of [`Error`].
@@ -95,7 +95,7 @@ pub(super) fn beginning(
     outline: &Outline,
     root: &Store,
     start: &Start,
-    here: Option<&str>,
+    (here, outputs): (Option<&str>, bool),
 ) -> Result<Beginning, Error> {
     start.check()?;
     let name = &outline.pipeline().name;
@@ -129,7 +129,7 @@ pub(super) fn beginning(
         None if start.take_over => taken_over(outline, root, mine, start)?,
         None => None,
     };
-    if origin.is_none() && is_free {
+    if outputs && origin.is_none() && is_free {
         flow_worker::check_outputs(outline.pipeline())
             .map_err(|error| Error::Output { error: Box::new(error), last })?;
     }

@@ -267,7 +267,9 @@ impl Jobs {
             Some(checkpointing) => {
                 let root = self.stores.of(checkpointing, &pipeline.directory)?;
                 let here = self.running(&pipeline.name).is_none().then_some(self.leader.as_str());
-                let beginning = beginning::beginning(outline, &root, start, here);
+                // Where outputs of a cluster lie its workers look.
+                let outputs = matches!(self.home, Home::Here(..));
+                let beginning = beginning::beginning(outline, &root, start, (here, outputs));
                 beginning.map(Some).map_err(|error| match error {
                     BeginningError::Output { error, last } => {
                         // What may have been meant.
@@ -430,6 +432,9 @@ impl Jobs {
             self.stopping.store(true, Relaxed);
             entries.known.clone()
         };
+        if let Home::Spread(cluster) = &self.home {
+            cluster.knows_all(false);
+        }
         let running: Vec<&Entry> = entries.iter().filter(|entry| !entry.job().state.is_terminal()).collect();
         running.iter().for_each(|entry| entry.handle.leave());
         for entry in running {
@@ -500,7 +505,7 @@ impl Jobs {
     fn enter(&self, entry: Entry) {
         let mut entries = self.lock();
         if self.stopping.load(Relaxed) {
-            entry.handle.cancel();
+            entry.handle.leave();
         }
         entries.known.push(entry);
         let known = entries.known.clone();

@@ -13,7 +13,7 @@ use flow_model::outline::Outline;
 use flow_model::spec::Pipeline;
 use flow_model::workers::{WorkerStatus, Workers};
 use flow_protocol::job::Beginning;
-use flow_store::Store;
+use flow_store::{Store, Swap};
 use flow_worker::JobHandle;
 
 use super::beginning::{Error as BeginningError, begun, life, owed};
@@ -47,7 +47,11 @@ impl Jobs {
         let mut found: Vec<Result<Vec<Deployment>, (JobId, Error)>> = Vec::new();
         for (job, revisions) in deployments(cluster.store(), None)? {
             let all = revisions.iter().rev().map(|revision| read(cluster.store(), &job, *revision));
-            found.push(all.collect::<Result<_, _>>().map_err(|error| (job, error)));
+            match all.collect::<Result<Vec<Option<Deployment>>, Error>>() {
+                // It goes on when that can be read, before any of them does.
+                Err(Error::Store(error)) if error.is_retryable() => return Err(error.into()),
+                all => found.push(all.map(|all| all.into_iter().flatten().collect()).map_err(|error| (job, error))),
+            }
         }
         let submitted = |all: &Vec<Deployment>| all.first().map_or(0, |latest| latest.submitted);
         found.sort_by_key(|found| found.as_ref().map_or(0, submitted));
@@ -63,8 +67,9 @@ impl Jobs {
             }
         }
         // What a job needs that can't be read is not known.
-        if is_whole {
-            cluster.collect_all()?;
+        cluster.knows_all(is_whole);
+        if let Err(error) = cluster.collect_all() {
+            tracing::warn!("components that no job needs stay behind: {error}");
         }
         Ok(jobs)
     }
@@ -156,12 +161,18 @@ impl Jobs {
         if let Runner::Spread { deployment, .. } = &runner {
             store.block_on(store.put(&document, deployment.to_bytes()))?;
         }
+        // If it does, each leader that comes after finds the job.
+        if !cluster.is_last() {
+            remove(store, &id);
+            return Err(Error::Stopping);
+        }
         tracing::info!(job = %id, "starts");
         let kept = self.to_keep(&id, runner, beginning, settle);
         let handle = match self.keep(kept, on_end(cluster, id.clone(), submitted, digests)) {
             Ok(handle) => handle,
             Err(error) => {
                 tracing::info!(job = %id, "did not start: {error}");
+                cluster.forget(&id);
                 remove(store, &id);
                 return Err(error);
             }
@@ -213,17 +224,14 @@ impl Jobs {
         next.findings = Some(scaled.findings.clone());
         let runner = self.runner(cluster, scaled, next)?;
         let Runner::Spread { deployment: next, .. } = &runner else { return Err(Error::Alone) };
-        let next = next.clone();
-        // Before HEAD names it.
-        store.block_on(store.put(&document, next.to_bytes()))?;
-        let redeployed = keeper.redeploy(runner);
-        let forgotten: Vec<String> = match redeployed {
-            Ok(()) => revisions.iter().map(|revision| deployment::name(&entry.id, *revision)).collect(),
-            Err(_) => vec![document],
-        };
-        // What stays behind names nothing that counts, and goes with the job.
-        _ = store.block_on(store.delete(forgotten));
-        redeployed.map_err(|why| Error::NotNow(entry.id.to_string(), why))?;
+        // Before HEAD names it, and by one who scales.
+        if !matches!(store.block_on(store.swap(&document, None, next.to_bytes()))?, Swap::Done(_)) {
+            let why = "somebody else is scaling it; try again".to_owned();
+            return Err(Error::NotNow(entry.id.to_string(), why));
+        }
+        // Where it is not done HEAD may name it still: what stays behind goes with the job.
+        keeper.redeploy(runner).map_err(|why| Error::NotNow(entry.id.to_string(), why))?;
+        _ = store.block_on(store.delete(revisions.iter().map(|revision| deployment::name(&entry.id, *revision))));
         Ok(entry.job())
     }
 
@@ -272,10 +280,11 @@ impl Entry {
     }
 }
 
-fn read(store: &Store, job: &JobId, revision: u64) -> Result<Deployment, Error> {
+/// A revision of a job; none if it is gone by now.
+fn read(store: &Store, job: &JobId, revision: u64) -> Result<Option<Deployment>, Error> {
     let document = deployment::name(job, revision);
-    let bytes = store.block_on(store.get(&document))?;
-    Deployment::from_bytes(&bytes).map_err(|error| {
+    let Some((bytes, _)) = store.block_on(store.read(&document))? else { return Ok(None) };
+    Deployment::from_bytes(&bytes).map(Some).map_err(|error| {
         let (place, cause) = (format!("{}/{document}", store.place()), error.to_string());
         Error::Cluster(cluster::Error::Document { place, cause })
     })

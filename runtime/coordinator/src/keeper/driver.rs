@@ -401,6 +401,12 @@ impl Driver {
 
     fn reread(&mut self, reread: Result<Option<Found>, String>) {
         match reread {
+            Ok(Some(Some((head, _)))) if head.revision != self.shared.runner().revision() => {
+                self.give_up(format!(
+                    "HEAD names revision {} of the job by now, which another leader has made; restart this coordinator",
+                    head.revision
+                ));
+            }
             Ok(Some(head)) if !self.leaving => {
                 let beginning = match self.kept.beginning.clone() {
                     Beginning::Deployed(life) | Beginning::Resumed(life) => Beginning::Continued(life),
@@ -414,12 +420,15 @@ impl Driver {
                 self.leaving = true;
                 self.left();
             }
-            Err(why) => {
-                self.over = true;
-                self.leaving = true;
-                self.end(JobState::Failed, Some(TaskError::Fatal(why)));
-            }
+            Err(why) => self.give_up(why),
         }
+    }
+
+    /// This process can't keep the job. What there is of it stays, for the next one.
+    fn give_up(&mut self, why: String) {
+        self.over = true;
+        self.leaving = true;
+        self.end(JobState::Failed, Some(TaskError::Fatal(why)));
     }
 
     /// What users have to know of a job that was stopped: that readers do not have all of its output.

@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use flow_model::api::JobState;
 use flow_model::ids::PipelineName;
-use flow_protocol::job::Event;
+use flow_protocol::job::{Beginning, Event};
 use flow_store::Store;
 use flow_worker::TaskError;
 use flow_worker::log::Level;
@@ -121,19 +121,22 @@ impl Waiting {
 
     fn found(mut self, root: Store, store: Store, head: head::Found, inbox: &Receiver<Message>) {
         // It may be put back, or be where nobody looked: on a disk that is not mounted.
-        let Some(head) = head else {
+        if head.is_none() && !self.never_began(&store) {
             return self.fail(&format!("there is no {}", documents::head_place(&store)));
-        };
-        if !self.describe(head.0.revision) {
-            let why = format!("HEAD names revision {} of it, which is not there", head.0.revision);
+        }
+        if let Some((head, _)) = &head
+            && !self.describe(head.revision)
+        {
+            let why = format!("HEAD names revision {} of it, which is not there", head.revision);
             return self.fail(&why);
         }
         _ = self.shared.store.set(store.clone());
         self.shared.status().error = None;
         // They are the first that are handled: no attempt begins before.
         if let Some(Stop { savepoint: name, .. }) = &self.kept.stop {
-            self.tell(match head.0.savepoint(name) {
-                Some(known) if known.incarnation == head.0.incarnation => Message::Event(Event::Cancel),
+            let known = head.as_ref().and_then(|(head, _)| Some((head, head.savepoint(name)?)));
+            self.tell(match known {
+                Some((head, known)) if known.incarnation == head.incarnation => Message::Event(Event::Cancel),
                 _ => Message::Savepoint(name.clone(), true, channel().0),
             });
             let text = format!("stops with the savepoint \"{name}\", as was asked before flowd ended");
@@ -143,7 +146,14 @@ impl Waiting {
             self.tell(Message::Event(Event::Cancel));
         }
         std::mem::take(&mut self.asked).into_iter().for_each(|message| self.tell(message));
-        Driver::new(self.kept, (root, store), Some(head), self.shared, self.messages, self.on_end).run(inbox);
+        Driver::new(self.kept, (root, store), head, self.shared, self.messages, self.on_end).run(inbox);
+    }
+
+    /// Whether a leader died between what a job was deployed with and the job's first HEAD: nothing was written of its life then.
+    fn never_began(&self, store: &Store) -> bool {
+        let Beginning::Continued(life) = &self.kept.beginning else { return false };
+        let prefix = format!("{}/", life.incarnation);
+        documents::in_time(store, store.list(&prefix, None)).is_ok_and(|page| page.objects.is_empty())
     }
 
     /// It runs by the revision that HEAD names. False if that is not known.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use axum::body::Body;
 use axum::extract::{Request, State};
 use axum::http::Uri;
-use axum::http::header::{HOST, HeaderValue, ORIGIN};
+use axum::http::header::{HOST, HeaderName, HeaderValue, ORIGIN};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use flow_model::api::{Refusal, RefusalCode};
@@ -20,6 +20,8 @@ use super::refusal::Refused;
 use crate::cluster::Role;
 use crate::jobs::Jobs;
 
+/// What a request has that was handed on: it is not handed on again.
+const HANDED_ON: HeaderName = HeaderName::from_static("flow-handed-on");
 /// How often it is looked whether who was asked still leads.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -43,13 +45,13 @@ impl From<Arc<Jobs>> for Serving {
 pub struct Elected {
     role: Role,
     jobs: Arc<RwLock<Option<Arc<Jobs>>>>,
-    client: Client<HttpConnector, Body>,
+    client: Arc<Client<HttpConnector, Body>>,
 }
 
 impl Elected {
     /// It leads nothing yet.
     pub fn new(role: Role) -> Elected {
-        let client = Client::builder(TokioExecutor::new()).build_http();
+        let client = Arc::new(Client::builder(TokioExecutor::new()).build_http());
         Elected { role, jobs: Arc::default(), client }
     }
 
@@ -106,6 +108,9 @@ async fn hand_on(elected: &Elected, leader: &str, request: Request) -> Result<Re
     // Whether a page of another site sent it was looked at here, where it came to.
     parts.headers.insert(HOST, HeaderValue::from_static("localhost"));
     parts.headers.remove(ORIGIN);
+    if parts.headers.insert(HANDED_ON, HeaderValue::from_static("1")).is_some() {
+        return Err("it was handed on already: is --advertise of a coordinator the address of another one?".to_owned());
+    }
     let mut look = tokio::time::interval(LOOK);
     let answered = elected.client.request(Request::from_parts(parts, body));
     tokio::pin!(answered);
