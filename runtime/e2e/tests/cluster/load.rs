@@ -126,9 +126,15 @@ fn each_node_tells_prometheus_of_itself() {
     ] {
         assert!(of_leader.lines().any(|found| found == line), "{line} in {of_leader}");
     }
-    let of_worker = flow_e2e::rest::text(&format!("http://{metrics}/metrics"));
-    let sent = of_worker.lines().find_map(|line| line.strip_prefix(r#"flow_exchange_sent_bytes_total{peer="w0"} "#));
-    assert!(sent.is_some_and(|sent| sent.parse::<f64>().is_ok_and(|sent| sent > 0.0)), "{of_worker}");
+    let of_worker = || flow_e2e::rest::text(&format!("http://{metrics}/metrics"));
+    // One of them has the subtask that gives to the other's.
+    let moved = |line: &str| {
+        let line = line.strip_prefix("flow_exchange_sent_bytes").or(line.strip_prefix("flow_exchange_received_bytes"));
+        let bytes = line.and_then(|line| line.strip_prefix(r#"_total{peer="w0"} "#)?.parse::<f64>().ok());
+        bytes.is_some_and(|bytes| bytes > 0.0)
+    };
+    until(&cluster, || of_worker().lines().any(moved));
+    let of_worker = of_worker();
     assert!(of_worker.contains(r#"flow_exchange_credit_bytes{peer="w0"}"#), "{of_worker}");
 }
 

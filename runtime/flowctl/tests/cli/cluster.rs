@@ -94,7 +94,7 @@ fn draining_is_told_and_waited_for() {
     assert_eq!(stand.asked(), ["POST /workers/w%2F1/drain"]);
 
     let waits = |last: (u16, Value)| {
-        let stand = Stand::new(vec![(200, draining.clone()), workers(&[draining.clone()]), last]);
+        let stand = Stand::new(vec![(200, draining.clone()), workers(std::slice::from_ref(&draining)), last]);
         stand.call("drain w/1 --wait")
     };
     for last in [workers(&[worker("drained", &[])]), workers(&[])] {
