@@ -153,7 +153,7 @@ fn the_ends_of_jobs_are_logged() {
     for name in ["endless", "finite"] {
         let lines: Vec<&str> = log.lines().filter(|line| line.contains(&format!(" job={name}-"))).collect();
         let end = if name == "finite" { "finished" } else { "canceled" };
-        assert!(lines[0].contains(" INFO flow_coordinator::jobs: starts "), "{log}");
+        assert!(lines[0].contains(" INFO flow_coordinator::jobs::here: starts "), "{log}");
         assert!(lines[1].contains(&format!(" INFO flow_coordinator::jobs::end: {end} after ")), "{log}");
         assert_eq!(lines.len(), 2, "{log}");
     }
@@ -183,7 +183,7 @@ fn a_killed_daemon_says_what_it_lost() {
     submit(&url, &text, "/");
     running.signal("TERM");
     let log = running.log();
-    let line = format!(" WARN flow_coordinator::jobs: lost: {lost} job={}\n", id.as_str().expect("an id"));
+    let line = format!(" WARN flow_coordinator::jobs::here: lost: {lost} job={}\n", id.as_str().expect("an id"));
     assert_eq!(log.matches(&line).count(), 1, "{log}");
 
     // It is told once; and a job that ended because its daemon did is told by the next one.
