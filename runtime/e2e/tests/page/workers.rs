@@ -37,7 +37,7 @@ fn a_daemon_alone_has_none() {
     let flowd = Flowd::new();
     let mut browser = Chromium::new(900, 700);
     browser.open(&flowd.url);
-    browser.until("!document.getElementById('no-jobs').hidden");
+    browser.until("document.getElementById('no-jobs')?.hidden === false");
     assert_eq!(browser.value("document.getElementById('cluster').hidden"), true);
     assert_eq!(browser.complaints(), [""; 0], "it is not asked for any");
 }
