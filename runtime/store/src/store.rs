@@ -152,6 +152,22 @@ impl Store {
         Ok(page)
     }
 
+    /// The names of all objects that begin with a prefix, in order; see [`Store::list`].
+    ///
+    /// # Errors
+    /// Those of a page.
+    pub async fn names(&self, prefix: &str) -> Result<Vec<String>, Error> {
+        let (mut names, mut after): (Vec<String>, Option<String>) = (Vec::new(), None);
+        loop {
+            let page = self.list(prefix, after.as_deref()).await?;
+            after = page.objects.last().map(|last| last.name.clone()).filter(|_| page.more);
+            names.extend(page.objects.into_iter().map(|object| object.name));
+            if after.is_none() {
+                return Ok(names);
+            }
+        }
+    }
+
     /// Deletes objects, any number. Those that do not exist are deleted, so it may be done again after an error.
     pub async fn delete<N: AsRef<str>>(&self, names: impl IntoIterator<Item = N>) -> Result<(), Error> {
         let keys: Result<Vec<String>, Error> = names.into_iter().map(|name| self.key(name.as_ref())).collect();

@@ -67,15 +67,8 @@ impl Cluster {
     /// # Errors
     /// The store's.
     pub fn collect_all(&self) -> Result<(), flow_store::Error> {
-        let (mut found, mut after): (Vec<Digest>, Option<String>) = (Vec::new(), None);
-        loop {
-            let page = self.store.block_on(self.store.list(deployment::COMPONENTS, after.as_deref()))?;
-            after = page.objects.last().map(|last| last.name.clone()).filter(|_| page.more);
-            found.extend(page.objects.iter().filter_map(|object| deployment::of_component(&object.name)));
-            if after.is_none() {
-                break;
-            }
-        }
+        let names = self.store.block_on(self.store.names(deployment::COMPONENTS))?;
+        let found: Vec<Digest> = names.iter().filter_map(|name| deployment::of_component(name)).collect();
         self.collect(&found);
         Ok(())
     }

@@ -305,15 +305,7 @@ fn deployments(store: &Store, job: Option<&JobId>) -> Result<BTreeMap<JobId, Vec
 /// The names of all that is kept of jobs, or of one.
 fn names(store: &Store, job: Option<&JobId>) -> Result<Vec<String>, Error> {
     let prefix = job.map_or_else(|| deployment::JOBS.to_owned(), |job| format!("{}{job}/", deployment::JOBS));
-    let (mut found, mut after): (Vec<String>, Option<String>) = (Vec::new(), None);
-    loop {
-        let page = store.block_on(store.list(&prefix, after.as_deref()))?;
-        after = page.objects.last().map(|last| last.name.clone()).filter(|_| page.more);
-        found.extend(page.objects.into_iter().map(|object| object.name));
-        if after.is_none() {
-            return Ok(found);
-        }
-    }
+    Ok(store.block_on(store.names(&prefix))?)
 }
 
 /// A job has ended: the next leader need not know of it.
