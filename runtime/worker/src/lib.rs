@@ -54,6 +54,7 @@ mod text_sink;
 use std::path::PathBuf;
 
 use flow_model::ids::OperatorName;
+use flow_protocol::restart::Kind;
 
 pub use check::{Checked, Components, digest};
 pub use flow_dataflow::Error as TaskError;
@@ -88,6 +89,27 @@ pub enum Error {
     /// The worker can't start.
     #[error("{0}")]
     Start(String),
+}
+
+impl Error {
+    /// What kind of failure it is for a job that could not begin.
+    pub fn kind(&self) -> Kind {
+        match self {
+            Error::Connector(_, error) | Error::Output(_, error) => kind(error),
+            Error::Pipeline(_) | Error::Operator(..) | Error::Plan(_) => Kind::Fatal,
+            Error::Start(_) => Kind::Retryable,
+        }
+    }
+}
+
+/// What kind of failure an error of a task is.
+pub fn kind(error: &TaskError) -> Kind {
+    match error {
+        TaskError::Plugin(_) => Kind::Plugin,
+        TaskError::Retryable(_) => Kind::Retryable,
+        TaskError::Fatal(_) => Kind::Fatal,
+        TaskError::Closed(_) => Kind::Closed,
+    }
 }
 
 /// How a worker runs.

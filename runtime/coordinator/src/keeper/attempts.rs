@@ -11,7 +11,7 @@ use flow_protocol::restart::Kind;
 use flow_worker::attempt::Told;
 use flow_worker::failpoint::{self, Point};
 use flow_worker::part::Part;
-use flow_worker::{JobHandle, JobStatus, Settling, TaskError, attempt};
+use flow_worker::{JobHandle, JobStatus, Settling, attempt, kind};
 
 use super::driver::{Driver, Message};
 use super::{Runner, Running};
@@ -43,14 +43,7 @@ impl Driver {
         if self.leaving {
             return self.left();
         }
-        let kind = match error {
-            flow_worker::Error::Connector(_, error) | flow_worker::Error::Output(_, error) => kind(error),
-            flow_worker::Error::Pipeline(_) | flow_worker::Error::Operator(..) | flow_worker::Error::Plan(_) => {
-                Kind::Fatal
-            }
-            flow_worker::Error::Start(_) => Kind::Retryable,
-        };
-        self.handle(Event::Failed { attempt, failure: Failure { kind, reason: error.to_string() } });
+        self.handle(Event::Failed { attempt, failure: Failure { kind: error.kind(), reason: error.to_string() } });
         self.handle(Event::Stopped { attempt });
     }
 
@@ -173,13 +166,4 @@ fn ended(attempt: Attempt, status: &JobStatus, messages: &Sender<Message>) {
         _ = messages.send(Message::Event(Event::Failed { attempt, failure }));
     }
     _ = messages.send(Message::Event(Event::Stopped { attempt }));
-}
-
-fn kind(error: &TaskError) -> Kind {
-    match error {
-        TaskError::Plugin(_) => Kind::Plugin,
-        TaskError::Retryable(_) => Kind::Retryable,
-        TaskError::Fatal(_) => Kind::Fatal,
-        TaskError::Closed(_) => Kind::Closed,
-    }
 }

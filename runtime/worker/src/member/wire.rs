@@ -4,6 +4,7 @@ use flow_model::channel::AttemptId;
 use flow_model::checkpoint::snapshot::Piece;
 use flow_model::checkpoint::{Attempt, Incarnation};
 use flow_model::ids::JobId;
+use flow_protocol::restart;
 use flow_rpc::control::{
     self, Acknowledged, Declined, Failed, Kind, Nothing, Passed, Progressed, acknowledged::Piece as WirePiece,
     event::Event,
@@ -69,24 +70,21 @@ pub(super) fn event(told: Told) -> Event {
 
 /// A failure, as a message.
 pub(super) fn failed(error: &TaskError) -> Event {
-    Event::Failed(Failed { kind: kind(error).into(), reason: error.to_string() })
+    Event::Failed(Failed { kind: sent(crate::kind(error)).into(), reason: error.to_string() })
 }
 
 /// Why a part could not begin, as a message.
 pub(super) fn not_begun(error: &crate::Error) -> Event {
-    let kind = match error {
-        crate::Error::Connector(_, error) | crate::Error::Output(_, error) => kind(error),
-        crate::Error::Start(_) => Kind::Retryable,
-        crate::Error::Pipeline(_) | crate::Error::Operator(..) | crate::Error::Plan(_) => Kind::Fatal,
-    };
-    Event::Failed(Failed { kind: kind.into(), reason: error.to_string() })
+    Event::Failed(Failed { kind: sent(error.kind()).into(), reason: error.to_string() })
 }
 
-fn kind(error: &TaskError) -> Kind {
-    match error {
-        TaskError::Plugin(_) => Kind::Plugin,
-        TaskError::Retryable(_) => Kind::Retryable,
-        TaskError::Fatal(_) => Kind::Fatal,
-        TaskError::Closed(_) => Kind::Closed,
+/// A kind of failure, as it is sent.
+fn sent(kind: restart::Kind) -> Kind {
+    match kind {
+        restart::Kind::Plugin => Kind::Plugin,
+        restart::Kind::Retryable => Kind::Retryable,
+        restart::Kind::Fatal => Kind::Fatal,
+        restart::Kind::Closed => Kind::Closed,
+        restart::Kind::Fenced => Kind::Fenced,
     }
 }
