@@ -119,10 +119,6 @@ impl Driver {
         }
     }
 
-    fn begin(&mut self, beginning: Beginning, head: Found) {
-        (self.job, self.begun) = begin((&self.kept, &self.shared.runner()), &self.store, beginning, head);
-    }
-
     /// What the job is doing.
     pub(super) fn state(&self) -> State {
         self.job.state()
@@ -412,8 +408,8 @@ impl Driver {
                     Beginning::Deployed(life) | Beginning::Resumed(life) => Beginning::Continued(life),
                     other => other,
                 };
-                self.begin(beginning, head);
-                let begun = std::mem::take(&mut self.begun);
+                let (job, begun) = begin((&self.kept, &self.shared.runner()), &self.store, beginning, head);
+                self.job = job;
                 self.perform(begun);
             }
             Ok(_) => {
