@@ -72,11 +72,13 @@ pub(crate) struct Meter {
     /// When it was looked at last.
     at: u64,
     pause: Pause,
+    /// How long the task has worked or had no room, since [`Meter::take_spent`].
+    spent: u64,
 }
 
 impl Meter {
     pub(crate) fn new(stopwatch: Stopwatch, nodes: Vec<Arc<Counters>>) -> Meter {
-        Meter { stopwatch, nodes, at: 0, pause: Pause::Ready }
+        Meter { stopwatch, nodes, at: 0, pause: Pause::Ready, spent: 0 }
     }
 
     pub(crate) fn nodes(&self) -> &[Arc<Counters>] {
@@ -86,6 +88,9 @@ impl Meter {
     /// A step begins: what has passed since the last one was a pause of all nodes.
     pub(crate) fn resume(&mut self) {
         let passed = self.passed();
+        if self.pause == Pause::Blocked {
+            self.spent += passed;
+        }
         for node in &self.nodes {
             match self.pause {
                 Pause::Ready => {}
@@ -97,12 +102,15 @@ impl Meter {
 
     /// What has passed since the clock was last looked at was this node's.
     pub(crate) fn lap(&mut self, node: &Counters) {
-        node.busy_ns.fetch_add(self.passed(), Relaxed);
+        let passed = self.passed();
+        self.spent += passed;
+        node.busy_ns.fetch_add(passed, Relaxed);
     }
 
     /// The same of the last node, which also passes on what leaves the task.
     pub(crate) fn lap_of_last(&mut self) {
         let passed = self.passed();
+        self.spent += passed;
         if let Some(last) = self.nodes.last() {
             last.busy_ns.fetch_add(passed, Relaxed);
         }
@@ -112,6 +120,15 @@ impl Meter {
     pub(crate) fn pause(&mut self, pause: Pause) {
         self.lap_of_last();
         self.pause = pause;
+    }
+
+    /// True, and it counts anew, if the task has worked or had no room for so many nanoseconds since it counted anew.
+    pub(crate) fn take_spent(&mut self, nanos: u64) -> bool {
+        let enough = self.spent >= nanos;
+        if enough {
+            self.spent = 0;
+        }
+        enough
     }
 
     fn passed(&mut self) -> u64 {

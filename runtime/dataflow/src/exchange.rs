@@ -102,6 +102,11 @@ impl Writer {
         self.0.append(queue, element, size);
         Ok(())
     }
+
+    /// Whether its reader has taken all.
+    pub fn is_empty(&self) -> bool {
+        self.0.lock().elements.is_empty()
+    }
 }
 
 impl Inlet {

@@ -1,6 +1,7 @@
-//! A subtask's outputs: for each edge one channel to each subtask downstream that it may reach. What a full channel does not
-//! take stays here as the edge's unsent tail, and later rows are appended to it, so that wide jobs keep large batches; while
-//! there is a tail, the task takes no input.
+//! A subtask's outputs: for each edge one channel to each subtask downstream that it may reach. Rows of an exchange by key are
+//! collected in a tail for each channel, so that wide jobs keep large batches: a tail is closed when it is large, when the task
+//! has nothing else to do ([`OutputGate::close`]), and after a while of work if its reader has nothing else to read
+//! ([`OutputGate::close_awaited`]). While a full channel does not take what is closed, the task takes no input.
 
 use std::collections::VecDeque;
 
@@ -23,8 +24,12 @@ pub enum Partitioner {
     Rebalance,
 }
 
-/// Rows of one batch on an exchange, at most; what is cut smaller costs more a row than it saves in latency.
+/// Rows of one tail, about: one more batch may come on top. What is cut smaller costs more a row than it saves in latency.
 const TAIL_ROWS: usize = 1024;
+/// Bytes of one tail, about.
+const TAIL_BYTES: usize = 256 << 10;
+/// Bytes of all tails of an edge, about, however many channels it has.
+const EDGE_BYTES: usize = 2 << 20;
 
 struct Channel {
     writer: Writer,
@@ -38,36 +43,36 @@ impl Channel {
         if rows.is_empty() {
             return;
         }
-        if self.tail.as_ref().is_some_and(|tail| tail.rows() + rows.len() > TAIL_ROWS || !tail.fits(batch)) {
-            self.close_tail();
+        if self.tail.as_ref().is_some_and(|tail| !tail.fits(batch)) {
+            self.close();
         }
-        self.tail.get_or_insert_with(|| Gather::like(batch)).append(batch, rows);
+        let tail = self.tail.get_or_insert_with(|| Gather::like(batch));
+        tail.append(batch, rows);
+        if tail.rows() >= TAIL_ROWS || tail.size() >= TAIL_BYTES {
+            self.close();
+        }
     }
 
-    fn close_tail(&mut self) {
-        if let Some(tail) = self.tail.take() {
-            self.pending.push_back(Element::Batch(tail.finish()));
-        }
+    /// True if there was a tail.
+    fn close(&mut self) -> bool {
+        let tail = self.tail.take().map(|tail| Element::Batch(tail.finish()));
+        let any = tail.is_some();
+        self.pending.extend(tail);
+        any
     }
 
     fn enqueue(&mut self, element: Element) {
-        self.close_tail();
+        self.close();
         self.pending.push_back(element);
     }
 
-    /// True when nothing is left.
+    /// True when nothing that is closed is left.
     fn flush(&mut self) -> bool {
         while let Some(element) = self.pending.pop_front() {
             if let Err(element) = self.writer.push(element) {
                 self.pending.push_front(element);
                 return false;
             }
-        }
-        if let Some(tail) = self.tail.take()
-            && let Err(element) = self.writer.push(Element::Batch(tail.finish()))
-        {
-            self.pending.push_front(element);
-            return false;
         }
         true
     }
@@ -80,6 +85,8 @@ pub struct Edge {
     next: usize,
     /// For each channel the rows of the batch at hand.
     rows: Vec<Vec<u32>>,
+    /// Bytes that have come since all tails were closed.
+    collected: usize,
 }
 
 impl Edge {
@@ -87,7 +94,7 @@ impl Edge {
     pub fn new(partitioner: Partitioner, writers: Vec<Writer>) -> Edge {
         let rows = writers.iter().map(|_| Vec::new()).collect();
         let channel = |writer| Channel { writer, pending: VecDeque::new(), tail: None };
-        Edge { partitioner, channels: writers.into_iter().map(channel).collect(), next: 0, rows }
+        Edge { partitioner, channels: writers.into_iter().map(channel).collect(), next: 0, rows, collected: 0 }
     }
 
     fn push(&mut self, batch: &Batch) -> Result<(), Error> {
@@ -108,6 +115,10 @@ impl Edge {
                 for (channel, rows) in self.channels.iter_mut().zip(&self.rows) {
                     channel.append(&batch, rows);
                 }
+                self.collected += batch.size();
+                if self.collected >= EDGE_BYTES {
+                    self.close();
+                }
             }
             Partitioner::Rebalance | Partitioner::Forward => {
                 self.next = (self.next + 1) % width;
@@ -115,6 +126,11 @@ impl Edge {
             }
         }
         Ok(())
+    }
+
+    fn close(&mut self) -> bool {
+        self.collected = 0;
+        self.channels.iter_mut().fold(false, |any, channel| any | channel.close())
     }
 }
 
@@ -140,12 +156,24 @@ impl OutputGate {
         Ok(())
     }
 
-    /// Passes on what it can. True when nothing is left.
+    /// No more rows are coming now: closes all tails. True if there were any.
+    pub fn close(&mut self) -> bool {
+        self.edges.iter_mut().fold(false, |any, edge| any | edge.close())
+    }
+
+    /// Closes the tails whose readers have nothing else to read: behind what they have, these rows would only wait. True if there
+    /// were any.
+    pub fn close_awaited(&mut self) -> bool {
+        let awaited = self.channels().filter(|channel| channel.writer.is_empty());
+        awaited.fold(false, |any, channel| any | channel.close())
+    }
+
+    /// Passes on what is closed, as far as there is room. True when nothing of it is left.
     pub fn flush(&mut self) -> bool {
-        let mut done = true;
-        for channel in self.edges.iter_mut().flat_map(|e| &mut e.channels) {
-            done &= channel.flush();
-        }
-        done
+        self.channels().fold(true, |done, channel| done & channel.flush())
+    }
+
+    fn channels(&mut self) -> impl Iterator<Item = &mut Channel> {
+        self.edges.iter_mut().flat_map(|edge| &mut edge.channels)
     }
 }

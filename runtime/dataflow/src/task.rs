@@ -21,6 +21,9 @@ use crate::{Batch, Element, Error, Operator, Sink, Source};
 pub const BATCH_ROWS: usize = 1024;
 /// Bytes that a source is asked for at once.
 pub const BATCH_BYTES: usize = 1 << 20;
+/// After so many nanoseconds of work, or of having no room, rows that wait for a batch to fill go to readers who have nothing else.
+/// Time in which others of the machine work does not count: with many tasks a processor, all batches were small then.
+const LINGER: u64 = 10_000_000;
 
 /// Where a task's rows come from.
 pub enum Head {
@@ -242,7 +245,16 @@ impl Task {
     /// the Unix epoch.
     pub fn step(&mut self, now: Timestamp) -> Result<Step, Error> {
         self.meter.resume();
-        let step = self.advance(now);
+        let step = self.advance(now).and_then(|step| {
+            let closed = match step {
+                Step::Starved | Step::Waiting | Step::Resting => self.close(OutputGate::close),
+                _ => self.meter.take_spent(LINGER) && self.close(OutputGate::close_awaited),
+            };
+            if closed {
+                self.flush()?;
+            }
+            Ok(step)
+        });
         self.meter.pause(match step {
             Ok(Step::Starved | Step::Waiting | Step::Resting) => Pause::Starved,
             Ok(Step::Blocked) => Pause::Blocked,
@@ -449,6 +461,13 @@ impl Task {
             }
         }
         Ok(())
+    }
+
+    /// Closes tails of all gates. True if there were any.
+    fn close(&mut self, tails: impl Fn(&mut OutputGate) -> bool) -> bool {
+        let of_tail = if let Tail::Gate(gate) = &mut self.tail { Some(gate) } else { None };
+        let of_exits = self.exits.iter_mut().chain(&mut self.exit_of_sink).map(|exit| &mut exit.gate);
+        of_tail.into_iter().chain(of_exits).fold(false, |any, gate| any | tails(gate))
     }
 
     /// Passes on pending output. True when nothing is left.

@@ -5,7 +5,7 @@ mod native;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering::Relaxed};
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use flow_dataflow::call::{Blame, OnError};
 use flow_dataflow::counters::Counters;
@@ -56,13 +56,14 @@ fn run(tasks: &mut [Task]) -> Result<(), Error> {
 fn a_slow_sink_holds_back_the_source_and_nothing_is_lost() {
     let (edge, readers) = by_value(2, 64);
     let batches: Vec<Batch> =
-        (0..200).map(|i| records(&[(None, &format!("a{i}")), (None, &format!("b{i}"))])).collect();
+        (0..9000).map(|i| records(&[(None, &format!("a{i}")), (None, &format!("b{i}"))])).collect();
     let mut upstream = Task::new(source(batches), vec![], Tail::Gate(OutputGate::new(vec![edge])), || 0);
     let mut steps = 0;
     while upstream.step(0).unwrap() == Step::Progress {
         steps += 1;
     }
-    assert!(steps < 20, "{steps} batches went into queues of 64 bytes");
+    // A full batch in the queue, one before it, and what is left open.
+    assert!((1024..3000).contains(&steps), "{steps} batches went into queues of 64 bytes");
     assert_eq!(upstream.step(0).unwrap(), Step::Blocked);
 
     let collected: Vec<Collected> = (0..2).map(|_| Collected { slow: 3, ..Collected::default() }).collect();
@@ -72,8 +73,8 @@ fn a_slow_sink_holds_back_the_source_and_nothing_is_lost() {
     }
     run(&mut tasks).unwrap();
     let found: Vec<Vec<String>> = collected.iter().map(|c| c.values.lock().unwrap().clone()).collect();
-    assert!(found.iter().all(|f| f.len() > 100), "both subtasks get their share");
-    assert_eq!(found.concat().len(), 400);
+    assert!(found.iter().all(|f| f.len() > 5000), "both subtasks get their share");
+    assert_eq!(found.concat().len(), 18_000);
     for (subtask, values) in found.iter().enumerate() {
         let mut last = BTreeMap::new();
         for value in values {
@@ -198,4 +199,84 @@ fn edges_of_one_task_get_everything_each() {
     for collected in &collected {
         assert_eq!(*collected.values.lock().unwrap(), ["x", "y"]);
     }
+}
+
+/// Batches that came out, and their rows.
+fn rows(readers: &[Reader]) -> Vec<usize> {
+    let popped = readers.iter().flat_map(|reader| std::iter::from_fn(|| reader.pop()));
+    popped.filter_map(|element| if let Element::Batch(batch) = element { Some(batch.rows()) } else { None }).collect()
+}
+
+fn numbers(count: usize) -> Batch {
+    let texts: Vec<String> = (0..count).map(|n| format!("{n:0100}")).collect();
+    records(&texts.iter().map(|text| (None, text.as_str())).collect::<Vec<_>>())
+}
+
+#[test]
+fn a_wide_exchange_keeps_large_batches_and_little_of_them() {
+    let (edge, readers) = by_value(64, 1 << 30);
+    let batches = vec![numbers(1024); 60];
+    let size = batches[0].size();
+    let mut task = Task::new(source(batches), vec![], Tail::Gate(OutputGate::new(vec![edge])), || 0);
+    let (mut taken, mut given, mut most, mut all) = (0, 0, 0, Vec::new());
+    while task.step(0).unwrap() == Step::Progress {
+        taken += 1024;
+        let came = rows(&readers);
+        given += came.iter().sum::<usize>();
+        most = most.max(taken.min(60 * 1024) - given);
+        all.extend(came);
+    }
+    assert_eq!(given, 60 * 1024, "the end of input leaves nothing behind");
+    assert!(all.len() * 100 < given, "{} batches of {given} rows", all.len());
+    assert!(most * size / 1024 < (2 << 20) + size, "{most} rows were kept back");
+}
+
+#[test]
+fn large_rows_fill_a_batch_before_there_are_many() {
+    let (edge, readers) = by_value(2, 1 << 30);
+    let text = "x".repeat(100_000);
+    let batches = vec![records(&[(None, &text)]); 20];
+    let mut task = Task::new(source(batches), vec![], Tail::Gate(OutputGate::new(vec![edge])), || 0);
+    for _ in 0..6 {
+        task.step(0).unwrap();
+    }
+    assert_eq!(rows(&readers), [2, 2, 2], "two keys and values pass 256 KiB");
+}
+
+#[test]
+fn rows_wait_for_no_batch_to_fill_when_nothing_more_comes() {
+    let (edge, readers) = by_value(8, 1 << 20);
+    let (writer, reader) = channel(1 << 20, quiet(), quiet());
+    let head = Head::Gate(InputGate::new(vec![reader]));
+    let mut task = Task::new(head, vec![], Tail::Gate(OutputGate::new(vec![edge])), || 0);
+    for _ in 0..3 {
+        assert!(writer.push(Element::Batch(numbers(40))).is_ok());
+    }
+    while task.step(0).unwrap() == Step::Progress {
+        assert_eq!(rows(&readers), [0; 0], "there may be more");
+    }
+    let came = rows(&readers);
+    assert_eq!((came.len(), came.iter().sum::<usize>()), (8, 120));
+}
+
+#[test]
+fn a_reader_with_nothing_else_does_not_wait_long_for_a_batch_to_fill() {
+    // A millisecond a look.
+    static CLOCK: AtomicU64 = AtomicU64::new(0);
+    let stopwatch = || CLOCK.fetch_add(1_000_000, Relaxed);
+    let (edge, readers) = by_value(2, 1 << 20);
+    let batches: Vec<Batch> = (0..1000).map(|_| numbers(10)).collect();
+    let mut task = Task::new(source(batches), vec![], Tail::Gate(OutputGate::new(vec![edge])), stopwatch);
+    let mut steps = 0;
+    while readers.iter().any(Reader::is_empty) {
+        assert_eq!(task.step(0).unwrap(), Step::Progress);
+        steps += 1;
+        assert!(steps < 12, "10 ms are over");
+    }
+    // While they have something to read, their batches fill.
+    for _ in 0..60 {
+        assert_eq!(task.step(0).unwrap(), Step::Progress);
+    }
+    let came = rows(&readers);
+    assert_eq!(came.len(), 2, "{came:?}");
 }

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
+use std::ops::RangeInclusive;
 use std::path::Path;
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
@@ -40,8 +41,10 @@ use crate::rocks::SharedRocks;
 use crate::rocks::runs::{Checkpoints, Restored};
 use crate::slot::{Outside, Placed};
 
-/// Bytes that a queue between two subtasks holds before its writer has to wait.
-const QUEUE_BYTES: usize = 256 << 10;
+/// Bytes that a queue between two subtasks holds before its writer has to wait: of few, and of however many.
+const QUEUE_BYTES: RangeInclusive<usize> = 32 << 10..=256 << 10;
+/// Bytes that the queues of one exchange into a subtask hold together, while each has at least the least.
+const QUEUES_BYTES: usize = 4 << 20;
 
 /// The two ends of one exchange: `[sender][receiver]`.
 struct Queues {
@@ -126,6 +129,7 @@ fn queues(plan: &Plan, id: ExchangeId, outside: &BTreeMap<u32, Outside>, part: &
     let exchange = plan.exchange(id);
     let (senders, receivers) = (plan.task(exchange.from).parallelism, plan.task(exchange.to).parallelism);
     let mut queues = Queues { writers: Vec::new(), readers: (0..receivers).map(|_| Vec::new()).collect() };
+    let capacity = (QUEUES_BYTES / senders.max(1) as usize).clamp(*QUEUE_BYTES.start(), *QUEUE_BYTES.end());
     for from in 0..senders {
         let mut writers = Vec::new();
         for (to, readers) in (0..).zip(&mut queues.readers) {
@@ -136,7 +140,7 @@ fn queues(plan: &Plan, id: ExchangeId, outside: &BTreeMap<u32, Outside>, part: &
             let way = (id, from, to);
             let (writer, reader) = match (outside.get(&from), outside.get(&to)) {
                 (Some(from), Some(to)) => {
-                    let (writer, reader) = channel(QUEUE_BYTES, to.alarm.wake(), from.alarm.wake());
+                    let (writer, reader) = channel(capacity, to.alarm.wake(), from.alarm.wake());
                     (Some(writer), Some(reader))
                 }
                 (Some(from), None) => (part.writer(way, from.alarm.wake())?, None),
