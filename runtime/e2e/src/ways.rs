@@ -41,7 +41,7 @@ impl Ways {
         let endpoint = |way: &Toxic| format!("http://{}", way.address);
         let coordinator = |n: usize| {
             let node = Node::coordinator(&store, &free(), &listened[n], &endpoint(&ways.coordinators[n]));
-            node.with(&["--advertise-control", &controls[n]]).start()
+            node.with(&["--advertise", &controls[n]]).start()
         };
         let worker = |(n, slots): (usize, &u32)| {
             let node = Node::worker(&name(n), *slots, &controls, &endpoint(&ways.workers[n]));

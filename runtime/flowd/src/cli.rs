@@ -90,17 +90,13 @@ pub struct Coordinator {
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
     pub listen: SocketAddr,
 
-    /// Where workers connect
+    /// Where other nodes connect: workers, and coordinators with requests that the leader has to answer
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8091")]
     pub control: SocketAddr,
 
-    /// Where other coordinators reach the REST API [default: where it listens]
+    /// Where other nodes reach --control [default: where it listens]
     #[arg(long, value_name = "HOST:PORT")]
     pub advertise: Option<String>,
-
-    /// Where workers reach --control [default: where it listens]
-    #[arg(long, value_name = "HOST:PORT")]
-    pub advertise_control: Option<String>,
 
     /// The largest pipeline with its components that a client may send
     #[arg(long, value_name = "SIZE", default_value = "256Mi")]

@@ -65,7 +65,7 @@ async fn serve(args: &Standalone, token: Option<Token>, data: &DataDir) -> Resul
     let options = rest::Options { body_max, token, ..Default::default() };
     let (stop, stopped) = oneshot::channel::<()>();
     let shutdown = async move { _ = stopped.await };
-    let mut server = tokio::spawn(rest::serve(listener, jobs.clone(), options, shutdown));
+    let mut server = tokio::spawn(rest::serve(listener, rest::Api::new(jobs.clone(), options), shutdown));
     data.write_address(&address.to_string())?;
     say::out(&format!("flowd listens on http://{address}"))?;
     tokio::select! {

@@ -16,8 +16,6 @@ pub struct Settings {
     pub cluster: ClusterId,
     /// Where other nodes reach this coordinator.
     pub address: String,
-    /// Where it answers REST.
-    pub rest: String,
     /// From one swap of the leader to the next, and from one read of a standby to the next.
     pub beat: Time,
     /// A standby that sees no change for so long takes over.
@@ -223,8 +221,7 @@ impl Leadership {
 
     fn claim(&mut self) {
         let cluster = self.register.current().map_or(&self.settings.cluster, |leader| &leader.cluster).clone();
-        let mut leader = Leader::new(cluster, self.term.saturating_add(1), self.settings.address.clone());
-        leader.rest.clone_from(&self.settings.rest);
+        let leader = Leader::new(cluster, self.term.saturating_add(1), self.settings.address.clone());
         self.state = State::Claiming;
         (self.seen, self.followed) = (None, None);
         self.propose(leader);

@@ -65,14 +65,7 @@ impl World {
     fn begin(&mut self, address: String) {
         self.unique += 1;
         let cluster = ClusterId::of(self.unique);
-        let settings = Settings {
-            cluster,
-            address: address.clone(),
-            rest: String::new(),
-            beat: BEAT,
-            silence: SILENCE,
-            spread: SPREAD,
-        };
+        let settings = Settings { cluster, address: address.clone(), beat: BEAT, silence: SILENCE, spread: SPREAD };
         let (it, actions) = Leadership::new(settings, self.unique);
         self.nodes.push(Node { it, address, asleep: false, inbox: vec![], leads: None, resigned: false });
         self.perform(self.nodes.len() - 1, actions, false);

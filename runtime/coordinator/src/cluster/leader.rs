@@ -87,11 +87,11 @@ impl Role {
         self.leader().map_or(0, |(term, _)| term)
     }
 
-    /// Where the leader answers REST, if it is another one and known.
-    pub fn rest_of_leader(&self) -> Option<String> {
+    /// Where the leader is reached, if it is another one and known.
+    pub(crate) fn other_leader(&self) -> Option<String> {
         match &*self.0.read().unwrap_or_else(PoisonError::into_inner) {
             Standing::Leads(_) | Standing::Begins(_) => None,
-            Standing::Follows(leader) => leader.as_ref().map(|leader| leader.rest.clone()),
+            Standing::Follows(leader) => leader.as_ref().map(|leader| leader.address.clone()),
         }
     }
 }
@@ -109,10 +109,8 @@ pub enum Outcome {
 pub struct Campaign {
     /// The cluster's root.
     pub store: Store,
-    /// Where workers reach it.
+    /// Where other nodes reach it.
     pub control: String,
-    /// Where it answers REST.
-    pub rest: String,
     /// What it is.
     pub role: Role,
 }
@@ -121,9 +119,9 @@ impl Campaign {
     /// Competes until `resign` is ready, and tells what comes of it. It ends when others know that it leads no more, or when the store
     /// does not answer for long.
     pub async fn run(self, outcomes: UnboundedSender<Outcome>, mut resign: oneshot::Receiver<()>) {
-        let Campaign { store, control, rest, role } = self;
+        let Campaign { store, control, role } = self;
         let cluster = ClusterId::of(fastrand::u128(..));
-        let settings = Settings { cluster, address: control, rest, beat: BEAT, silence: SILENCE, spread: SPREAD };
+        let settings = Settings { cluster, address: control, beat: BEAT, silence: SILENCE, spread: SPREAD };
         let began = Instant::now();
         let now = || (began.elapsed().as_millis() as u64, fastrand::u64(..));
         let (answers, mut answered): (_, UnboundedReceiver<Event>) = unbounded_channel();

@@ -19,12 +19,14 @@ use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::{MissedTickBehavior, interval, timeout};
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_stream::{Stream, once};
+use tonic::service::Routes;
 use tonic::transport::Server;
 use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::leader::Role;
 use super::{Cluster, wire};
+use crate::rest;
 
 /// How often it is looked whether this process still leads.
 const LOOK: Duration = Duration::from_millis(500);
@@ -37,13 +39,14 @@ const MESSAGE_MAX: usize = 256 << 20;
 
 type Answers = Pin<Box<dyn Stream<Item = Result<ToWorker, Status>> + Send>>;
 
-/// Answers workers on `listener` until `shutdown` is ready; `role` says whether this process leads, and whom.
+/// Answers workers on `listener` until `shutdown` is ready, and other coordinators what they hand on; `role` says whether this process
+/// leads, and whom.
 ///
 /// # Errors
 /// Those of the listener.
 pub async fn serve(
     listener: TcpListener,
-    (role, tls): (Role, Option<Tls>),
+    (role, tls, api): (Role, Option<Tls>, rest::Api),
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), tonic::transport::Error> {
     let service = ControlServer::new(Service { role }).max_decoding_message_size(MESSAGE_MAX);
@@ -52,7 +55,8 @@ pub async fn serve(
     if let Some(tls) = tls {
         server = server.tls_config(tls.server().timeout(HELLO))?;
     }
-    server.serve_with_incoming_shutdown(service, incoming, shutdown).await
+    let routes = Routes::from(rest::handed_on(api)).add_service(service);
+    server.add_routes(routes).serve_with_incoming_shutdown(incoming, shutdown).await
 }
 
 struct Service {

@@ -20,7 +20,7 @@ const BYTES_A_SECOND: u64 = 64 << 10;
 /// The most seconds that it earns: others wait for their turn meanwhile.
 const EARNED_MAX: u64 = 300;
 /// How long what nobody wants is read.
-const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
+pub const DRAIN_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The client is slower than anybody should be.
 #[derive(Debug, thiserror::Error)]

@@ -75,15 +75,20 @@ impl Default for Options {
     }
 }
 
-/// What handlers share.
+/// The API, as any number of servers answer it.
 #[derive(Clone)]
-struct Api {
+pub struct Api {
     serving: Serving,
     options: Options,
     uploads: Arc<Semaphore>,
 }
 
 impl Api {
+    /// Over these jobs.
+    pub fn new(serving: impl Into<Serving>, options: Options) -> Api {
+        Api { serving: serving.into(), options, uploads: Arc::new(Semaphore::new(UPLOADS_AT_ONCE)) }
+    }
+
     /// Calls what blocks, on a thread that may.
     async fn call<T, E>(&self, work: impl FnOnce(&Jobs) -> Result<T, E> + Send + 'static) -> Result<T, Refused>
     where
@@ -105,21 +110,40 @@ impl Api {
 /// Those of the listener.
 pub async fn serve(
     listener: TcpListener,
-    serving: impl Into<Serving>,
-    options: Options,
+    api: Api,
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> io::Result<()> {
-    let loopback = listener.local_addr()?.ip().is_loopback();
-    let patience = options.patience;
-    connections::serve(listener, router(serving.into(), options, loopback), patience, shutdown).await;
+    let access =
+        Arc::new(Access { loopback: listener.local_addr()?.ip().is_loopback(), token: api.options.token.clone() });
+    let patience = api.options.patience;
+    let guarded = router()
+        .layer(middleware::from_fn_with_state(api.clone(), serving::forward))
+        .layer(DefaultBodyLimit::max(api.options.body_max))
+        .layer(middleware::from_fn_with_state(access.clone(), access::want_token));
+    let whole = page::router()
+        .route("/healthz", get(healthz))
+        .merge(guarded)
+        .method_not_allowed_fallback(other_method)
+        .layer(middleware::from_fn_with_state(access, access::keep_pages_out))
+        .layer(middleware::from_fn(page::with_headers))
+        .with_state(api);
+    connections::serve(listener, whole, patience, shutdown).await;
     Ok(())
 }
 
-fn router(serving: Serving, options: Options, loopback: bool) -> Router {
-    let access = Arc::new(Access { loopback, token: options.token.clone() });
-    let body_max = options.body_max;
-    let api = Api { serving, options, uploads: Arc::new(Semaphore::new(UPLOADS_AT_ONCE)) };
-    let guarded = Router::new()
+/// What other coordinators are asked and hand on to this one, because it leads. They have looked already whether a page of
+/// another site sent it, and this process answers itself or nobody does.
+pub(crate) fn handed_on(api: Api) -> Router {
+    let access = Arc::new(Access { loopback: false, token: api.options.token.clone() });
+    router()
+        .method_not_allowed_fallback(other_method)
+        .layer(DefaultBodyLimit::max(api.options.body_max))
+        .layer(middleware::from_fn_with_state(access, access::want_token))
+        .with_state(api)
+}
+
+fn router() -> Router<Api> {
+    Router::new()
         .route("/jobs", get(jobs::list))
         .route("/jobs/submit", post(submit::submit))
         .route("/jobs/check", post(submit::check))
@@ -139,18 +163,10 @@ fn router(serving: Serving, options: Options, loopback: bool) -> Router {
         .route("/workers/{worker}/drain", post(workers::drain))
         .route("/metrics", get(metrics::metrics))
         .fallback(|| async { Refused(Refusal::new(RefusalCode::NotFound, "no such path").hint(PATHS)) })
-        .layer(middleware::from_fn_with_state(api.clone(), serving::forward))
-        .layer(DefaultBodyLimit::max(body_max))
-        .layer(middleware::from_fn_with_state(access.clone(), access::want_token));
-    page::router()
-        .route("/healthz", get(healthz))
-        .merge(guarded)
-        .method_not_allowed_fallback(|| async {
-            Refused(Refusal::new(RefusalCode::MethodNotAllowed, "the path takes another method").hint(PATHS))
-        })
-        .layer(middleware::from_fn_with_state(access, access::keep_pages_out))
-        .layer(middleware::from_fn(page::with_headers))
-        .with_state(api)
+}
+
+async fn other_method() -> Refused {
+    Refused(Refusal::new(RefusalCode::MethodNotAllowed, "the path takes another method").hint(PATHS))
 }
 
 const PATHS: &str = "there are GET /jobs, POST /jobs/submit, POST /jobs/check, GET /jobs/{job}, GET /jobs/{job}/plan, \

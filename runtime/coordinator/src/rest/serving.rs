@@ -1,27 +1,29 @@
 //! Whose jobs requests are about: this process's, or the leader's. A coordinator that does not lead hands what it is asked on to the one
-//! that does; it must never answer by itself.
+//! that does, where workers connect too and by the same certificates; it must never answer by itself.
 
+use std::future::poll_fn;
 use std::sync::{Arc, PoisonError, RwLock};
 use std::time::Duration;
 
 use axum::body::Body;
 use axum::extract::{Request, State};
-use axum::http::Uri;
-use axum::http::header::{HOST, HeaderName, HeaderValue, ORIGIN};
+use axum::http::{Uri, Version};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use flow_model::api::{Refusal, RefusalCode};
-use hyper_util::client::legacy::Client;
-use hyper_util::client::legacy::connect::HttpConnector;
-use hyper_util::rt::TokioExecutor;
+use flow_worker::network::{self, Tls};
+use tonic::client::GrpcService;
+use tonic::transport::Channel;
 
-use super::Api;
 use super::refusal::Refused;
+use super::{Api, body};
 use crate::cluster::Role;
 use crate::jobs::Jobs;
 
-/// What a request has that was handed on: it is not handed on again.
-const HANDED_ON: HeaderName = HeaderName::from_static("flow-handed-on");
+/// What is about one connection, and not about what is asked on it.
+const HOP: [&str; 7] = ["connection", "expect", "host", "keep-alive", "te", "transfer-encoding", "upgrade"];
+/// A leader that does not answer a connection for so long is not there.
+const PATIENCE: Duration = Duration::from_secs(2);
 /// How often it is looked whether who was asked still leads.
 const LOOK: Duration = Duration::from_millis(500);
 
@@ -45,14 +47,13 @@ impl From<Arc<Jobs>> for Serving {
 pub struct Elected {
     role: Role,
     jobs: Arc<RwLock<Option<Arc<Jobs>>>>,
-    client: Arc<Client<HttpConnector, Body>>,
+    tls: Option<Tls>,
 }
 
 impl Elected {
-    /// It leads nothing yet.
-    pub fn new(role: Role) -> Elected {
-        let client = Arc::new(Client::builder(TokioExecutor::new()).build_http());
-        Elected { role, jobs: Arc::default(), client }
+    /// It leads nothing yet. The certificates are those by which it connects to the leader.
+    pub fn new(role: Role, tls: Option<Tls>) -> Elected {
+        Elected { role, jobs: Arc::default(), tls }
     }
 
     /// The term of the leader that is known; 0 if none is.
@@ -90,7 +91,7 @@ pub(super) async fn forward(State(api): State<Api>, request: Request, next: Next
     if api.serving.jobs().is_ok() || request.uri().path() == "/metrics" {
         return next.run(request).await;
     }
-    let Some(leader) = elected.role.rest_of_leader().filter(|leader| !leader.is_empty()) else {
+    let Some(leader) = elected.role.other_leader() else {
         return unavailable("no coordinator leads the cluster now").into_response();
     };
     match hand_on(elected, &leader, request).await {
@@ -102,25 +103,33 @@ pub(super) async fn forward(State(api): State<Api>, request: Request, next: Next
 }
 
 async fn hand_on(elected: &Elected, leader: &str, request: Request) -> Result<Response, String> {
-    let (mut parts, body) = request.into_parts();
-    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
-    parts.uri = format!("http://{leader}{path}").parse::<Uri>().map_err(|error| error.to_string())?;
-    // Whether a page of another site sent it was looked at here, where it came to.
-    parts.headers.insert(HOST, HeaderValue::from_static("localhost"));
-    parts.headers.remove(ORIGIN);
-    if parts.headers.insert(HANDED_ON, HeaderValue::from_static("1")).is_some() {
-        return Err("it was handed on already: is --advertise of a coordinator the address of another one?".to_owned());
-    }
+    // A connection for each: what one client does not read holds up nobody else.
+    let endpoint = network::endpoint(leader, elected.tls.as_ref(), (PATIENCE, PATIENCE));
+    let connected = async { endpoint?.connect().await };
+    let channel = connected.await.map_err(|error: tonic::transport::Error| network::cause(&error))?;
     let mut look = tokio::time::interval(LOOK);
-    let answered = elected.client.request(Request::from_parts(parts, body));
+    let answered = ask(channel, request);
     tokio::pin!(answered);
     loop {
         tokio::select! {
-            response = &mut answered => return Ok(response.map_err(|error| error.to_string())?.map(Body::new)),
+            response = &mut answered => return response,
             // One that hangs is replaced after a while, and never answers.
-            _ = look.tick() => if elected.role.rest_of_leader().as_deref() != Some(leader) {
+            _ = look.tick() => if elected.role.other_leader().as_deref() != Some(leader) {
                 return Err("another one leads now".to_owned());
             }
         }
     }
+}
+
+async fn ask(mut channel: Channel, request: Request) -> Result<Response, String> {
+    // The leader may refuse it before it was sent: what is left is read then, or the client would not hear of it.
+    let (mut parts, body) = body::patient(request, body::DRAIN_PATIENCE).into_parts();
+    parts.version = Version::HTTP_2;
+    let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
+    parts.uri = path.parse::<Uri>().map_err(|error| error.to_string())?;
+    HOP.iter().for_each(|name| _ = parts.headers.remove(*name));
+    let request = Request::from_parts(parts, tonic::body::Body::new(body));
+    poll_fn(|context| channel.poll_ready(context)).await.map_err(|error| network::cause(&error))?;
+    let response = channel.call(request).await.map_err(|error| network::cause(&error))?;
+    Ok(response.map(Body::new))
 }

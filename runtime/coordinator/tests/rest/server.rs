@@ -82,9 +82,9 @@ impl Server {
         let port = listener.local_addr().expect("it is bound").port();
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async move { _ = stopped.await };
-        let served = jobs.clone();
+        let api = rest::Api::new(jobs.clone(), options);
         let thread = thread::spawn(move || {
-            runtime.block_on(rest::serve(listener, served, options, shutdown)).expect("it serves");
+            runtime.block_on(rest::serve(listener, api, shutdown)).expect("it serves");
         });
         let agent = Agent::config_builder().http_status_as_error(false).timeout_global(Some(Duration::from_secs(60)));
         let agent = agent.build().new_agent();

@@ -49,6 +49,32 @@ fn nodes_with_certificates_run_a_job() {
 }
 
 #[test]
+fn what_a_standby_is_asked_goes_to_the_leader_by_certificates() {
+    let (broker, minio) = (Broker::shared(), Minio::shared());
+    let cluster = Cluster::with(minio, 2, &[4], Options { tls: true });
+    let leader = cluster.leader().expect("one leads");
+    let (leader, standby) = (&cluster.coordinators[leader], &cluster.coordinators[1 - leader]);
+    let counting = Counting::start(broker, standby);
+    counting.feed(1);
+    counting.until_all(&cluster);
+    assert_eq!(standby.json(&["workers"])["workers"][0]["name"], "w0");
+    // Each refusal in the same words.
+    for path in ["/jobs/none", "/no/such/path", "/jobs/none/cancel"] {
+        let (of_leader, of_standby) = (leader.ask(path).expect_err(path), standby.ask(path).expect_err(path));
+        assert_eq!((of_leader.status, of_leader.message), (of_standby.status, of_standby.message), "{path}");
+    }
+    // An answer that goes on for as long as the job does.
+    std::thread::scope(|scope| {
+        let followed = scope.spawn(|| standby.ctl(&["logs", "--follow", &counting.job]));
+        until(&cluster, || completed(leader, &counting.job) > 2);
+        assert!(!followed.is_finished(), "{}", cluster.logs());
+        assert_eq!(standby.ctl(&["cancel", &counting.job]).code, 0);
+        let followed = followed.join().expect("no panic");
+        assert!(followed.code == 0 && followed.stdout.contains("canceled"), "{}{}", followed.stdout, followed.stderr);
+    });
+}
+
+#[test]
 fn a_node_that_can_not_be_trusted_is_refused_and_told_why() {
     let (_, minio) = (Broker::shared(), Minio::shared());
     let cluster = with_tls(minio, &[1]);

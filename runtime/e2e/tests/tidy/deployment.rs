@@ -134,8 +134,7 @@ fn unreachable(nodes: &[Node]) -> Vec<String> {
     let controls: Vec<&str> = controls.iter().map(String::as_str).collect();
     for node in of("coordinator") {
         want(node, "--store", &stores[..1.min(stores.len())]);
-        want(node, "--advertise", &[&port(node, "--listen")]);
-        want(node, "--advertise-control", &[&port(node, "--control")]);
+        want(node, "--advertise", &[&port(node, "--control")]);
     }
     for node in of("worker") {
         want(node, "--name", &[&node.service]);
@@ -200,8 +199,8 @@ mod tests {
     }
 
     const FILE: &str = "x-node: &node {image: flow}\nservices:\n  \
-        c1: {<<: *node, command: [coordinator, --store, s, --listen, '0:1', --advertise, 'c1:1', --control, '0:2', --advertise-control, 'c1:2']}\n  \
-        c2: {<<: *node, command: [coordinator, --store, s, --listen, '0:1', --advertise, 'c2:1', --control, '0:2', --advertise-control, 'c2:2']}\n  \
+        c1: {<<: *node, command: [coordinator, --store, s, --listen, '0:1', --control, '0:2', --advertise, 'c1:2']}\n  \
+        c2: {<<: *node, command: [coordinator, --store, s, --listen, '0:1', --control, '0:2', --advertise, 'c2:2']}\n  \
         w1: {<<: *node, command: [worker, --name, w1, --coordinator, 'c1:2', --coordinator, 'c2:2', --exchange, '0:3', --advertise, 'w1:3']}\n  \
         w2: {<<: *node, command: [worker, --name, w2, --coordinator, 'c1:2', --coordinator, 'c2:2', --exchange, '0:3', --advertise, 'w2:3']}\n  \
         kafka: {image: kafka}\n";
@@ -215,13 +214,16 @@ mod tests {
         };
         check("", "", 0);
         check("--store, s,", "--store, other,", 1);
-        check("'c1:1'", "'c2:1'", 1);
+        check("--advertise, 'c1:2'", "--advertise, 'c2:2'", 1);
         check("'c2:2']", "'c2:4']", 1);
         check("--name, w1", "--name, w2", 1);
         check("--coordinator, 'c2:2', ", "", 1);
         check("'w2:3'", "'w2:4'", 1);
         check("w2: {<<: *node", "w2: {image: other", 1);
-        assert!(nodes(&FILE.replacen("'c1:1'", "7", 1)).is_err_and(|why| why.contains("an argument of c1")));
+        assert!(
+            nodes(&FILE.replacen("--advertise, 'c1:2'", "--advertise, 7", 1))
+                .is_err_and(|why| why.contains("an argument of c1"))
+        );
         assert!(nodes("services: [").is_err());
         let unknown = unknown_flags(&nodes(FILE).expect("nodes"), |role| flags(CLI, role));
         assert_eq!(unknown.iter().filter(|told| told.contains("w1: flowd worker has no --exchange")).count(), 1);

@@ -35,7 +35,7 @@ impl Server {
         let url = format!("http://{}", listener.local_addr().expect("it is bound"));
         let (stop, stopped) = oneshot::channel::<()>();
         let shutdown = async move { _ = stopped.await };
-        let serving = rest::serve(listener, jobs.clone(), api, shutdown);
+        let serving = rest::serve(listener, rest::Api::new(jobs.clone(), api), shutdown);
         let thread = thread::spawn(move || runtime.block_on(serving).expect("it serves"));
         Self { url, jobs, stop: Some(stop), thread: Some(thread), _data: data }
     }

@@ -22,11 +22,8 @@ pub struct Leader {
     pub cluster: ClusterId,
     /// Counts up with each leader. No swap lowers it.
     pub term: u64,
-    /// Where other nodes reach the leader, `host:port`.
+    /// Where other nodes reach the leader, `host:port`: workers, and coordinators with what they are asked.
     pub address: String,
-    /// Where it answers REST, `host:port`: other coordinators forward to it.
-    #[serde(default)]
-    pub rest: String,
     /// Counts up while it leads.
     pub beat: u64,
     /// It leads no more, and said so: nobody need wait for its silence.
@@ -39,16 +36,7 @@ pub struct Leader {
 impl Leader {
     /// A leader that begins.
     pub fn new(cluster: ClusterId, term: u64, address: String) -> Leader {
-        Leader {
-            format: FORMAT,
-            cluster,
-            term,
-            address,
-            rest: String::new(),
-            beat: 0,
-            resigned: false,
-            nonce: String::new(),
-        }
+        Leader { format: FORMAT, cluster, term, address, beat: 0, resigned: false, nonce: String::new() }
     }
 
     /// As it is stored.

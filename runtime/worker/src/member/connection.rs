@@ -15,7 +15,7 @@ use tonic::transport::{Channel, Endpoint};
 
 use super::wire::json;
 use super::{Error, Hear, Heard, told};
-use crate::network::Tls;
+use crate::network::{Tls, endpoint};
 
 /// A coordinator that does not answer for so long is not there.
 const PATIENCE: Duration = Duration::from_secs(2);
@@ -39,17 +39,7 @@ impl Peer {
             let cause = crate::network::cause(&error);
             Error::Address { address: address.to_owned(), cause }
         };
-        let scheme = if tls.is_some() { "https" } else { "http" };
-        let endpoint = Endpoint::from_shared(format!("{scheme}://{address}")).map_err(wrong)?;
-        let mut endpoint = endpoint
-            .tcp_nodelay(true)
-            .connect_timeout(PATIENCE)
-            .http2_keep_alive_interval(PATIENCE)
-            .keep_alive_timeout(PATIENCE)
-            .keep_alive_while_idle(true);
-        if let Some(tls) = tls {
-            endpoint = endpoint.tls_config(tls.client()).map_err(wrong)?;
-        }
+        let endpoint = endpoint(address, tls, (PATIENCE, PATIENCE)).map_err(wrong)?;
         Ok(Peer { address: address.to_owned(), endpoint })
     }
 

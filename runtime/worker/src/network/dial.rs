@@ -11,11 +11,10 @@ use flow_rpc::exchange::exchange_client::ExchangeClient;
 use flow_rpc::exchange::{Back, Forward, Hello, back, forward};
 use tokio::time::timeout;
 use tokio_stream::Stream;
-use tonic::transport::Endpoint;
 
 use super::bell::Bell;
 use super::sending::Sending;
-use super::{Peer, Shared, cause, greeting, wire};
+use super::{Peer, Shared, cause, endpoint, greeting, wire};
 
 /// Why a stream to a peer is over.
 #[derive(Debug, thiserror::Error)]
@@ -79,18 +78,9 @@ impl Dialed {
 
     async fn talk(self: &Arc<Dialed>, shared: &Shared) -> Result<Infallible, Error> {
         let options = &shared.options;
-        let scheme = if options.tls.is_some() { "https" } else { "http" };
         let address = |error: tonic::transport::Error| Error::Address(self.peer.address.clone(), cause(&error));
-        let mut endpoint = Endpoint::from_shared(format!("{scheme}://{}", self.peer.address))
-            .map_err(address)?
-            .tcp_nodelay(true)
-            .connect_timeout(options.patience)
-            .http2_keep_alive_interval(options.keep_alive)
-            .keep_alive_timeout(options.patience)
-            .keep_alive_while_idle(true);
-        if let Some(tls) = &options.tls {
-            endpoint = endpoint.tls_config(tls.client()).map_err(address)?;
-        }
+        let patience = (options.keep_alive, options.patience);
+        let endpoint = endpoint(&self.peer.address, options.tls.as_ref(), patience).map_err(address)?;
         let connected = timeout(options.patience, endpoint.connect()).await.map_err(|_| Error::Silent)?;
         let connection = connected.map_err(|error| Error::Connect(cause(&error)))?;
         let mut client = ExchangeClient::new(connection).max_encoding_message_size(wire::MESSAGE);

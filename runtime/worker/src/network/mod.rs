@@ -33,7 +33,7 @@ use tokio::runtime::Runtime;
 use dial::Dialed;
 pub use figures::{ExchangeFigures, Figures, Traffic};
 use receiving::Receiving;
-pub use tls::Tls;
+pub use tls::{Tls, endpoint};
 
 /// How often the pool is dealt out anew.
 const TURN: Duration = Duration::from_millis(100);
@@ -207,7 +207,7 @@ impl Network {
     pub fn listen(address: SocketAddr, options: Options, on_failure: OnFailure) -> Result<Network, Error> {
         let server = serve::server(&options).map_err(|error| Error::Tls(cause(&error)))?;
         if let Some(tls) = &options.tls {
-            let of_client = tonic::transport::Endpoint::from_static("https://worker").tls_config(tls.client());
+            let of_client = endpoint("worker:1", Some(tls), (options.keep_alive, options.patience));
             of_client.map_err(|error| Error::Tls(cause(&error)))?;
         }
         let runtime = tokio::runtime::Builder::new_multi_thread()
@@ -348,8 +348,8 @@ fn check_greeting(hello: &Hello, own_name: &str) -> Result<(), GreetingError> {
     Ok(())
 }
 
-/// What an error says, with what it says that it comes from.
-pub(crate) fn cause(error: &(dyn std::error::Error + 'static)) -> String {
+/// Why something failed, with what is behind it, each said once.
+pub fn cause(error: &(dyn std::error::Error + 'static)) -> String {
     let mut text = match error.downcast_ref::<tonic::Status>() {
         Some(status) => status.message().to_owned(),
         None => error.to_string(),
