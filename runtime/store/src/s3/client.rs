@@ -17,8 +17,6 @@ const ATTEMPTS: u32 = 10;
 /// The pauses: at random up to the first, twice as much each time, up to the second. Ten attempts take 13 seconds then, if each
 /// fails at once.
 const PAUSE: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(5));
-/// How long one sending may take until the answer begins: 8 MiB at 300 kB/s.
-const ATTEMPT: Duration = Duration::from_secs(30);
 /// How long a request may take with all its repetitions.
 const WHOLE: Duration = Duration::from_secs(120);
 /// The region of stores that have none.
@@ -33,7 +31,7 @@ pub(super) async fn client(place: &str, settings: &Settings) -> Result<Client, E
         .retry_config(
             RetryConfig::standard().with_max_attempts(ATTEMPTS).with_initial_backoff(PAUSE.0).with_max_backoff(PAUSE.1),
         )
-        .timeout_config(TimeoutConfig::builder().operation_attempt_timeout(ATTEMPT).operation_timeout(WHOLE).build());
+        .timeout_config(TimeoutConfig::builder().operation_timeout(WHOLE).build());
     if let Some(endpoint) = &settings.endpoint {
         loader = loader.endpoint_url(endpoint);
     }

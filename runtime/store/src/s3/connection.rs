@@ -16,6 +16,13 @@ use hyper_util::rt::{TokioExecutor, TokioTimer};
 
 /// How long a connection may take to come about, without TLS.
 const CONNECT: Duration = Duration::from_secs(5);
+/// How long an answer may take to begin, beside the time for what is sent: packets get lost on networks, and who waits for an answer that
+/// never comes holds up a checkpoint.
+const ANSWER: Duration = Duration::from_secs(5);
+/// The same where the store has more to do than to write or read one object.
+const WORK: Duration = Duration::from_secs(30);
+/// What is sent goes at this pace at least, in bytes a second.
+const PACE: f64 = 300e3;
 /// How long a connection is kept that nobody uses: less than the stores keep it.
 const IDLE: Duration = Duration::from_secs(15);
 
@@ -48,9 +55,14 @@ impl HttpClient for Connections {
 impl HttpConnector for Connections {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let client = self.client.clone();
+        let patience = patience(&request);
         HttpConnectorFuture::new(async move {
             let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
-            match client.request(request).await {
+            let Ok(answered) = tokio::time::timeout(patience, client.request(request)).await else {
+                let silent = format!("no answer within {} s", patience.as_secs());
+                return Err(ConnectorError::timeout(silent.into()));
+            };
+            match answered {
                 Ok(response) => HttpResponse::try_from(response.map(SdkBody::from_body_1_x))
                     .map_err(|error| ConnectorError::io(error.into())),
                 // It may be tried again: nothing was sent.
@@ -58,5 +70,33 @@ impl HttpConnector for Connections {
                 Err(error) => Err(ConnectorError::io(error.into())),
             }
         })
+    }
+}
+
+/// How long the answer may take to begin.
+fn patience(request: &HttpRequest) -> Duration {
+    // Uploads are ended and objects deleted by POST, and copied by a PUT that names another object.
+    let works = request.method() == "POST" || request.headers().contains_key("x-amz-copy-source");
+    let sent = request.body().content_length().unwrap_or(0) as f64;
+    if works { WORK } else { ANSWER + Duration::from_secs_f64(sent / PACE) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_large_or_takes_work_may_take_longer() {
+        let of = |method: &str, copies: bool, length: usize| {
+            let mut request = HttpRequest::new(SdkBody::from(vec![0; length]));
+            request.set_method(method).expect("a method");
+            if copies {
+                request.headers_mut().insert("x-amz-copy-source", "bucket/key");
+            }
+            patience(&request).as_secs()
+        };
+        assert_eq!(of("GET", false, 0), 5);
+        assert_eq!(of("PUT", false, 8 << 20), 32);
+        assert_eq!((of("PUT", true, 0), of("POST", false, 200)), (30, 30));
     }
 }

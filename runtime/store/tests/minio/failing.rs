@@ -5,7 +5,7 @@ use std::fs;
 use std::time::{Duration, Instant};
 
 use flow_e2e::minio::Minio;
-use flow_e2e::toxic::{Toxic, Toxin};
+use flow_e2e::toxic::{Toxic, Toxin, Whom};
 use flow_store::{Error, Settings, Store, Swap};
 use tokio::runtime::Runtime;
 
@@ -101,6 +101,30 @@ fn a_swap_whose_answer_is_lost_is_settled_by_the_same_swap() {
         place.toxic.set(Toxin::None);
         let swap = store.swap("HEAD", Some(&second), "third, nonce 2").await.expect("it answers");
         assert!(matches!(swap, Swap::Done(_)), "{swap:?}");
+    });
+}
+
+#[test]
+fn what_got_lost_on_the_way_is_asked_again_soon() {
+    let place = place();
+    let toxic = place.toxic.clone();
+    place.runtime.block_on(async {
+        for what in ["put", "get", "list"] {
+            toxic.cut_off(Some(Whom::All));
+            let again = toxic.clone();
+            place.runtime.spawn(async move {
+                tokio::time::sleep(Duration::from_millis(300)).await;
+                again.cut_off(None);
+            });
+            let begun = Instant::now();
+            match what {
+                "put" => place.store.put("object", "content").await.expect("written"),
+                "get" => assert_eq!(place.store.get("object").await.expect("read"), "content"),
+                _ => assert_eq!(place.store.list("", None).await.expect("a list").objects.len(), 1),
+            }
+            let took = begun.elapsed();
+            assert!(took > Duration::from_secs(4) && took < Duration::from_secs(12), "{what}: {took:?}");
+        }
     });
 }
 
