@@ -292,8 +292,10 @@ impl Job {
         if self.attempt.is_none() {
             remove_state(&self.state_dir);
         }
-        // What waits for checkpoints waits for nothing any more.
-        self.on_confirm.lock().unwrap_or_else(PoisonError::into_inner).clear();
+        // What waits for checkpoints waits for nothing any more. It goes when nobody needs the lock: a client of Kafka takes its time, and
+        // whoever confirms a checkpoint meanwhile has other things to do.
+        let waiting = std::mem::take(&mut *self.on_confirm.lock().unwrap_or_else(PoisonError::into_inner));
+        drop(waiting);
         let mut progress = self.lock();
         let cut_short = progress.cut_short;
         let status = &mut progress.status;
@@ -426,6 +428,31 @@ mod tests {
         // Its last task is under way, and has nothing to do after this.
         job.0.lock().status.state = JobState::Canceling;
         asked.wait();
+        assert_eq!(job.wait().state, JobState::Finished);
+    }
+
+    /// Is met twice when it goes: before, and after something else was done.
+    struct Slow(Arc<Barrier>);
+
+    impl Drop for Slow {
+        fn drop(&mut self) {
+            self.0.wait();
+            self.0.wait();
+        }
+    }
+
+    #[test]
+    fn who_confirms_a_checkpoint_does_not_wait_for_what_goes_with_the_job() {
+        let asked = Arc::new(Barrier::new(2));
+        let job = started(vec![Odd { asked: Some(asked.clone()), panics_at_last: false }], |_| ());
+        let goes = Arc::new(Barrier::new(2));
+        let slow = Slow(goes.clone());
+        let on_confirm: OnConfirm = Box::new(move |_| _ = &slow);
+        job.0.on_confirm.lock().expect("no panic").push(on_confirm);
+        // Its input ends, and with it the job.
+        (asked.wait(), asked.wait(), goes.wait());
+        job.confirm(CheckpointId::NONE);
+        goes.wait();
         assert_eq!(job.wait().state, JobState::Finished);
     }
 

@@ -241,12 +241,16 @@ impl Parts {
         }
     }
 
-    fn state(&self, part: &Part) -> Option<State> {
-        self.running().get(&part.job).filter(|running| running.part == *part).map(|running| running.state.clone())
+    /// Its tasks, if they run. Of what only writes nothing is given out: who had the last of it would have to wait until it is closed.
+    fn job(&self, part: &Part) -> Option<JobHandle> {
+        match self.running().get(&part.job).filter(|running| running.part == *part)? {
+            Running { state: State::Running(job), .. } => Some(job.clone()),
+            _ => None,
+        }
     }
 
     fn with(&self, part: &Part, order: impl FnOnce(&JobHandle)) {
-        if let Some(State::Running(job)) = self.state(part) {
+        if let Some(job) = self.job(part) {
             order(&job);
         }
     }
@@ -461,15 +465,16 @@ impl Parts {
     /// Answers what the leader asks.
     pub(super) fn ask(self: &Arc<Parts>, ask: Ask) {
         let number = ask.number;
-        let answer = |answer| Said::Answer(Answer { number, answer: Some(answer) });
+        let answer = move |answer| Said::Answer(Answer { number, answer: Some(answer) });
         match ask.ask {
             Some(Question::Metrics(part)) => {
-                let job = Part::of(Some(part)).and_then(|part| self.state(&part));
-                let metrics = match job {
-                    Some(State::Running(job)) => metrics(&job),
-                    _ => Vec::new(),
-                };
-                self.say(answer(Reply::Found(json(&metrics))));
+                let job = Part::of(Some(part)).and_then(|part| self.job(&part));
+                let parts = self.clone();
+                // RocksDB is asked for its size, and may be closed by who asked last: heartbeats don't wait for that.
+                tokio::task::spawn_blocking(move || {
+                    let metrics = job.map(|job| metrics(&job)).unwrap_or_default();
+                    parts.say(answer(Reply::Found(json(&metrics))));
+                });
             }
             Some(Question::Check(deployment)) => {
                 let parts = self.clone();
