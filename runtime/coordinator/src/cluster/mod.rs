@@ -376,8 +376,11 @@ impl Cluster {
         let (answer, answered) = channel();
         let worker = {
             let mut state = self.lock();
-            let active = state.machine.workers().into_iter().find(|worker| worker.state == WorkerState::Active);
-            let worker = active.ok_or_else(|| Error::NoWorker(self.address.clone()))?;
+            let workers = state.machine.workers();
+            let of = |state| workers.iter().find(|worker| worker.state == state);
+            // One that is silent for a moment answers when it can; should it be given up, nobody waits for it.
+            let worker = of(WorkerState::Active).or_else(|| of(WorkerState::Suspected)).cloned();
+            let worker = worker.ok_or_else(|| Error::NoWorker(self.address.clone()))?;
             let number = state.number();
             state.asked.insert(number, answer);
             state.checks.insert(number, worker.id.clone());
