@@ -16,9 +16,10 @@ use openssl::x509::{X509, X509Builder, X509Name};
 
 /// So many days an authority is good for.
 pub const DAYS: u32 = 3650;
-/// Clocks of machines may differ so much, in seconds: what is made is good on all of them at once.
-const SKEW: i64 = 3600;
 const DAY: i64 = 86_400;
+/// So long before it is made a certificate is good, in seconds: a machine whose clock is behind, by an hour that somebody has forgotten to
+/// change or by a time zone, takes it at once.
+const SKEW: i64 = DAY;
 
 /// Why there is no authority.
 pub enum Error {
@@ -195,6 +196,11 @@ mod tests {
         assert_eq!(first.until, u64::try_from((NOW + i64::from(DAYS) * DAY) * 1000).expect("after 1970"));
 
         let certificate = X509::from_pem(&node.certificate).expect("PEM");
+        // Nodes whose clocks are behind take both at once.
+        for made in [&authority.certificate, &certificate] {
+            let begins = milliseconds(made.not_before()).expect("a time");
+            assert_eq!(begins, u64::try_from((NOW - DAY) * 1000).expect("after 1970"));
+        }
         let mut store = openssl::x509::store::X509StoreBuilder::new().expect("a store");
         store.add_cert(authority.certificate.clone()).expect("added");
         // Whatever the clock of this machine says.
