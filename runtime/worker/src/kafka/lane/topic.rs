@@ -49,6 +49,8 @@ pub(super) fn ensure(client: &Client, topic: &CStr, lanes: u32) -> Result<(), Er
             ("cleanup.policy", "compact"),
             ("unclean.leader.election.enable", "false"),
             ("min.insync.replicas", insync),
+            // Whatever the clock of a worker says: of a time that is far from the broker's own it takes no record.
+            ("message.timestamp.type", "LogAppendTime"),
             // Small, so that compaction gets at it, and a new attempt reads little.
             ("segment.bytes", "1048576"),
             ("segment.ms", "600000"),
