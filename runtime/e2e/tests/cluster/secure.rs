@@ -13,7 +13,7 @@ use flow_e2e::counting::records;
 use flow_e2e::flowd::{Flowd, Role, counter};
 use flow_e2e::minio::Minio;
 
-use crate::{Counting, PATIENCE, completed, subtasks, until};
+use crate::{Counting, PATIENCE, all_are_busy, completed, until};
 
 /// Waits until a node says something in its log.
 #[track_caller]
@@ -41,7 +41,7 @@ fn nodes_with_certificates_run_a_job() {
     let cluster = with_tls(minio, &[2, 2]);
     let coordinator = &cluster.coordinators[0];
     let counting = Counting::start(broker, coordinator);
-    until(&cluster, || subtasks(&cluster).iter().all(|subtasks| *subtasks > 0));
+    until(&cluster, || all_are_busy(&cluster));
     counting.feed(1);
     counting.until_all(&cluster);
     let description = coordinator.describe(&counting.job);
@@ -139,7 +139,7 @@ fn rubbish() -> Vec<Vec<u8>> {
 fn goes_on(cluster: &Cluster, broker: &Broker) {
     let coordinator = &cluster.coordinators[0];
     let counting = Counting::start(broker, coordinator);
-    until(cluster, || subtasks(cluster).iter().all(|subtasks| *subtasks > 0));
+    until(cluster, || all_are_busy(cluster));
     until(cluster, || completed(coordinator, &counting.job) > 1);
     let exchanges = cluster.workers().expect("it is led").into_iter();
     let mut ports: Vec<String> = exchanges.map(|one| one["address"].as_str().expect("one").to_owned()).collect();
