@@ -536,3 +536,6 @@ fn line(line: LogLine) -> Line {
     let LogLine { operator, subtask, message, .. } = line;
     Line { level, operator: operator.unwrap_or_default(), subtask: subtask.unwrap_or_default(), message }
 }
+
+#[cfg(test)]
+mod tests;
