@@ -40,8 +40,8 @@ pub(super) enum Refusal {
     NoKey { topic: String },
     /// The topic takes no record of that time.
     #[error(
-        "its timestamp {timestamp} is too far from the time now for topic {topic:?}; correct it, or raise \
-         `message.timestamp.{side}.max.ms` of the topic"
+        "its timestamp {timestamp} is too far from the time now for topic {topic:?}, by the clock of this machine; correct the one \
+         that is wrong, or raise `message.timestamp.{side}.max.ms` of the topic"
     )]
     Timestamp { topic: String, timestamp: i64, side: &'static str },
     /// Its headers are none.
