@@ -15,6 +15,7 @@ pub mod node;
 pub mod probe;
 pub mod rest;
 pub mod secure;
+pub mod shifted;
 pub mod topic;
 pub mod toxic;
 pub mod transactions;

@@ -2,13 +2,14 @@
 //!
 //! What the requests have in common: a payload is not signed but has a CRC-32C that the store checks, since SHA-256 would cost
 //! as much CPU as the rest of an upload; requests that may be repeated are, with backoff and jitter; conditional writes go out
-//! once. How many large requests are under way is bounded for the whole store; small ones, which a commit waits for, are not
+//! once. Requests are signed by the store's clock, which its answers tell: that of this machine may be wrong. How many large requests are under way is bounded for the whole store; small ones, which a commit waits for, are not
 //! held up by them.
 
 mod client;
 mod connection;
 mod copy;
 mod failure;
+mod skew;
 mod upload;
 
 use std::future::Future;
@@ -248,18 +249,29 @@ impl Objects for S3 {
     }
 
     async fn swap(&self, name: &str, from: Option<&Version>, content: Bytes) -> Result<Swap, Error> {
-        let (encryption, key) = self.encryption();
-        let request = self.client.put_object().bucket(&self.bucket).key(self.key(name));
-        let request = request.set_server_side_encryption(encryption).set_ssekms_key_id(key);
-        let request = request.checksum_algorithm(ChecksumAlgorithm::Crc32C).body(ByteStream::from(content));
-        let request = match from {
-            None => request.if_none_match("*"),
-            Some(Version(tag)) => request.if_match(tag),
+        let send = || {
+            let (encryption, key) = self.encryption();
+            let request = self.client.put_object().bucket(&self.bucket).key(self.key(name));
+            let request = request.set_server_side_encryption(encryption).set_ssekms_key_id(key);
+            let body = ByteStream::from(content.clone());
+            let request = request.checksum_algorithm(ChecksumAlgorithm::Crc32C).body(body);
+            let request = match from {
+                None => request.if_none_match("*"),
+                Some(Version(tag)) => request.if_match(tag),
+            };
+            let once = aws_sdk_s3::Config::builder()
+                .retry_config(RetryConfig::disabled())
+                .timeout_config(TimeoutConfig::builder().operation_timeout(SWAP).build());
+            request.customize().disable_payload_signing().config_override(once).send()
         };
-        let once = aws_sdk_s3::Config::builder()
-            .retry_config(RetryConfig::disabled())
-            .timeout_config(TimeoutConfig::builder().operation_timeout(SWAP).build());
-        let error = match request.customize().disable_payload_signing().config_override(once).send().await {
+        let mut sent = send().await;
+        if let Err(error) = &sent
+            && error.code() == Some(skew::REFUSED)
+        {
+            // Nothing was done, and the answer has told the client the store's time.
+            sent = send().await;
+        }
+        let error = match sent {
             Ok(output) => {
                 let tag = output.e_tag.ok_or_else(|| Error::Unfit {
                     place: self.place.clone(),

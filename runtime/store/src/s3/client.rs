@@ -25,7 +25,7 @@ const ANY_REGION: &str = "us-east-1";
 /// A client of the store at `place`. Asks the environment, and perhaps the machine's metadata service for the region.
 pub(super) async fn client(place: &str, settings: &Settings) -> Result<Client, Error> {
     let wrong = |cause: String| Error::Location { text: place.to_owned(), cause };
-    let connections = Connections::new().map_err(|error| wrong(format!("OpenSSL does not start: {error}")))?;
+    let connections = Connections::new(place).map_err(|error| wrong(format!("OpenSSL does not start: {error}")))?;
     let mut loader = aws_config::defaults(BehaviorVersion::latest())
         .http_client(connections)
         .retry_config(

@@ -1,7 +1,7 @@
 //! The connections to S3: hyper's client over the system's OpenSSL, which librdkafka brings to the process in any case. Amazon's
 //! own choices would bring a second library for TLS.
 
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use aws_sdk_s3::config::http::{HttpRequest, HttpResponse};
 use aws_sdk_s3::config::{HttpClient, RuntimeComponents};
@@ -13,6 +13,8 @@ use aws_smithy_types::body::SdkBody;
 use hyper_tls::{HttpsConnector, native_tls};
 use hyper_util::client::legacy::{Client, connect};
 use hyper_util::rt::{TokioExecutor, TokioTimer};
+
+use super::skew;
 
 /// How long a connection may take to come about, without TLS.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -30,11 +32,13 @@ const IDLE: Duration = Duration::from_secs(15);
 #[derive(Debug, Clone)]
 pub(super) struct Connections {
     client: Client<HttpsConnector<connect::HttpConnector>, SdkBody>,
+    /// The store, for people.
+    place: String,
 }
 
 impl Connections {
-    /// None yet.
-    pub(super) fn new() -> Result<Connections, native_tls::Error> {
+    /// None yet, to a store that people know by `place`.
+    pub(super) fn new(place: &str) -> Result<Connections, native_tls::Error> {
         let mut plain = connect::HttpConnector::new();
         plain.enforce_http(false);
         plain.set_nodelay(true);
@@ -42,7 +46,7 @@ impl Connections {
         let secure = HttpsConnector::from((plain, native_tls::TlsConnector::new()?.into()));
         let mut builder = Client::builder(TokioExecutor::new());
         builder.pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE);
-        Ok(Connections { client: builder.build(secure) })
+        Ok(Connections { client: builder.build(secure), place: place.to_owned() })
     }
 }
 
@@ -54,17 +58,22 @@ impl HttpClient for Connections {
 
 impl HttpConnector for Connections {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let client = self.client.clone();
+        let Connections { client, place } = self.clone();
         let patience = patience(&request);
         HttpConnectorFuture::new(async move {
             let request = request.try_into_http1x().map_err(|error| ConnectorError::user(error.into()))?;
+            let sent = SystemTime::now();
             let Ok(answered) = tokio::time::timeout(patience, client.request(request)).await else {
                 let silent = format!("no answer within {} s", patience.as_secs());
                 return Err(ConnectorError::timeout(silent.into()));
             };
             match answered {
-                Ok(response) => HttpResponse::try_from(response.map(SdkBody::from_body_1_x))
-                    .map_err(|error| ConnectorError::io(error.into())),
+                Ok(response) => {
+                    let date = response.headers().get("date").and_then(|date| date.to_str().ok());
+                    skew::look(&place, date, sent..SystemTime::now());
+                    HttpResponse::try_from(response.map(SdkBody::from_body_1_x))
+                        .map_err(|error| ConnectorError::io(error.into()))
+                }
                 // It may be tried again: nothing was sent.
                 Err(error) if error.is_connect() => Err(ConnectorError::io(error.into()).never_connected()),
                 Err(error) => Err(ConnectorError::io(error.into())),

@@ -3,7 +3,7 @@
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 
-use super::S3;
+use super::{S3, skew};
 use crate::Error;
 
 impl S3 {
@@ -60,7 +60,7 @@ impl S3 {
             ("PermanentRedirect" | "TemporaryRedirect" | "AuthorizationHeaderMalformed", _)
             | ("IllegalLocationConstraintException", _)
             | (_, 301 | 307) => Error::Region { place, cause },
-            ("RequestTimeTooSkewed", _) => Error::Clock { place, cause },
+            (skew::REFUSED, _) => Error::Clock { place, cause },
             ("SlowDown" | "RequestLimitExceeded" | "ThrottlingException" | "Throttling" | "TooManyRequests", _)
             | (_, 429 | 503) => Error::Busy { object, action, cause },
             ("XMinioStorageFull" | "InsufficientStorage" | "QuotaExceeded" | "XMinioAdminBucketQuotaExceeded", _)

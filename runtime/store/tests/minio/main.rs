@@ -1,5 +1,6 @@
-//! S3 as it goes wrong: settings that do not fit, a way that is slow or cut, answers that are lost. Against a real MinIO.
+//! S3 as it goes wrong: settings that do not fit, a way that is slow or cut, answers that are lost, a clock that is off. Against a real MinIO.
 
+mod clock;
 mod damaged;
 mod failing;
 mod settings;
