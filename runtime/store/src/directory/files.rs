@@ -20,8 +20,9 @@ use crate::{Error, Listed, Page, Swap, Version};
 const HIDDEN: &str = ".flow";
 /// The most names of one [`Page`].
 const PAGE: usize = 1000;
-/// A temporary file to which nobody has written for so long was left by a process that was killed.
-const LEFT: Duration = Duration::from_secs(3600);
+/// A temporary file to which nobody has written for so long was left by a process that was killed. Its time may be that of another machine,
+/// whose clock is hours behind this one's.
+const LEFT: Duration = Duration::from_secs(24 * 3600);
 /// How long a swap waits for another one. Who holds the lock for longer was stopped.
 const PATIENCE: Duration = Duration::from_secs(10);
 /// How often a directory may vanish between its making and its use, by deletions in it, before something else is wrong.
