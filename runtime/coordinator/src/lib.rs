@@ -15,6 +15,7 @@
 #![deny(missing_docs)]
 
 mod answer;
+mod clock;
 pub mod cluster;
 pub mod handle;
 pub mod jobs;

@@ -3,7 +3,8 @@
 use flow_model::api::Checkpoints;
 use flow_model::checkpoint::CheckpointId;
 
-use super::{Entry, Error, Jobs, now};
+use super::{Entry, Error, Jobs};
+use crate::clock::now;
 use crate::handle::Handle;
 use crate::keeper::{Keeper, documents, stored};
 

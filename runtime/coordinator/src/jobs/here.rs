@@ -12,8 +12,9 @@ use flow_worker::Worker;
 
 use super::record::{self, Record, Unread};
 use super::stop::Desk;
-use super::{Entry, Error, Home, Jobs, end, now};
+use super::{Entry, Error, Home, Jobs, end};
 use crate::answer;
+use crate::clock::now;
 use crate::handle::Handle;
 use crate::keeper::{Runner, Status};
 use crate::stores::Stores;

@@ -10,7 +10,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant};
 use std::{io, thread};
 
 use flow_model::api::{self, Checked, CheckpointSummary, Counters, Description, Job, Metrics};
@@ -25,6 +25,7 @@ use flow_protocol::job::Beginning;
 use flow_worker::{JobHandle, Worker};
 
 use crate::answer;
+use crate::clock::now;
 use crate::cluster::{self, Cluster};
 use crate::handle::Handle;
 use crate::keeper::{self, Awaited, Keeper, Kept, Runner, Status};
@@ -538,8 +539,4 @@ fn nothing(name: &PipelineName) -> Plan {
 /// How a job that is kept takes checkpoints.
 fn checkpointing(pipeline: &Pipeline) -> &Checkpointing {
     pipeline.checkpoint.as_ref().expect("only a job with checkpoints is kept")
-}
-
-fn now() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

@@ -7,7 +7,8 @@ use flow_protocol::head::is_free;
 use flow_store::Store;
 
 use super::checkpoints::ready;
-use super::{Error, Jobs, now};
+use super::{Error, Jobs};
+use crate::clock::now;
 use crate::handle::Handle;
 use crate::keeper::{self, Keeper, documents, stored};
 

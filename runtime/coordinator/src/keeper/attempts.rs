@@ -15,6 +15,7 @@ use flow_worker::{JobHandle, JobStatus, Settling, attempt, kind};
 
 use super::driver::{Driver, Message};
 use super::{Runner, Running};
+use crate::clock;
 use crate::cluster::Spread;
 
 impl Driver {
@@ -122,7 +123,7 @@ impl Driver {
     }
 
     pub(super) fn cancel(&mut self, attempt: Attempt) {
-        self.shared.history().attempt_over(self.now());
+        self.shared.history().attempt_over(clock::now());
         if let Runner::Spread { cluster, deployment, .. } = &self.shared.runner() {
             return Spread::cancel(cluster, deployment.job.clone(), attempt);
         }

@@ -17,7 +17,8 @@ use flow_worker::failpoint::{self, Point};
 use flow_worker::{JobHandle, Settling, TaskError};
 
 use super::head::{self, Found};
-use super::{Kept, Runner, Running, Shared, Status, documents, settings, shown, unix_ms};
+use super::{Kept, Runner, Running, Shared, Status, documents, settings, shown};
+use crate::clock;
 
 /// How long a deletion that was not answered waits before it is sent again, at first.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -107,7 +108,7 @@ impl Driver {
             messages,
             on_end: Some(on_end),
             begun,
-            started: (Instant::now(), unix_ms()),
+            started: (Instant::now(), clock::now()),
             unwanted: BTreeSet::new(),
             settling: None,
             asked: HashMap::new(),
@@ -124,8 +125,8 @@ impl Driver {
         self.job.state()
     }
 
-    /// Milliseconds since the Unix epoch by a clock that never goes back.
-    pub(super) fn now(&self) -> u64 {
+    /// Milliseconds since the Unix epoch by a clock that nobody sets.
+    fn now(&self) -> u64 {
         self.started.1 + self.started.0.elapsed().as_millis() as u64
     }
 
@@ -206,7 +207,7 @@ impl Driver {
         if let Event::ManifestLoaded(.., Ok(manifest)) | Event::Adopted(Ok(manifest)) = &event {
             self.shared.savepoints().found(manifest);
             if self.job.head().is_some_and(|head| head.incarnation == manifest.incarnation) {
-                self.shared.history().found(manifest);
+                self.shared.history().found(manifest, clock::now());
             }
         }
         tracing::debug!(job = %self.kept.id, "{event:?}");
@@ -249,7 +250,7 @@ impl Driver {
         self.asked.clear();
         self.waiting.clear();
         self.settling = None;
-        self.shared.history().attempt_over(self.now());
+        self.shared.history().attempt_over(clock::now());
         if !self.leaving {
             // What its workers have told is forgotten with it, and people ask for a while.
             _ = self.running().map(|attempt| attempt.metrics());
@@ -257,7 +258,7 @@ impl Driver {
         }
         let of_last_attempt = || self.shared.status().error.take().filter(|_| state == JobState::Failed);
         let error = error.or_else(of_last_attempt);
-        let status = Status { state, error, ended: Some(self.now() as i64) };
+        let status = Status { state, error, ended: Some(clock::now() as i64) };
         if let (Some(on_end), false) = (self.on_end.take(), self.leaving) {
             on_end(&status);
         }
@@ -323,12 +324,12 @@ impl Driver {
             Action::Release { .. } => self.running().iter().for_each(Running::release),
             Action::Trigger { checkpoint, confirmed, .. } => {
                 failpoint::reach(Point::Triggered);
-                self.shared.history().begun(checkpoint, self.now());
+                self.shared.history().begun(checkpoint, clock::now());
                 self.running().iter().for_each(|attempt| attempt.trigger(checkpoint, confirmed));
             }
             Action::Confirm { checkpoint, .. } => {
                 failpoint::reach(Point::Confirmed);
-                self.shared.history().completed(checkpoint, self.now());
+                self.shared.history().completed(checkpoint, clock::now());
                 self.running().iter().for_each(|attempt| attempt.confirm(checkpoint));
             }
             Action::Finish { .. } => self.running().iter().for_each(Running::finish),
@@ -344,7 +345,7 @@ impl Driver {
                 }
                 if let Some((done, savepoint)) = self.waiting.remove(&number) {
                     if let (Ok(()), Some(name)) = (&answer, &savepoint) {
-                        self.shared.savepoints().asked(name, self.now());
+                        self.shared.savepoints().asked(name, clock::now());
                     }
                     if let (Err(SendError(Err(why))), Some(name)) = (done.send(answer), savepoint) {
                         // Nobody waits for it: it was asked for before the process ended.
@@ -356,7 +357,7 @@ impl Driver {
             }
             Action::SavepointOver(name, over) => self.savepoint_over(&name, over),
             Action::Abandoned(checkpoint, reason) => {
-                self.shared.history().failed(checkpoint, self.now(), &reason);
+                self.shared.history().failed(checkpoint, clock::now(), &reason);
                 let text = format!("checkpoint {checkpoint} can't be completed: {reason}");
                 self.shared.log.add(flow_worker::log::Level::Warn, None, text);
             }
@@ -485,7 +486,7 @@ impl Driver {
 
 /// The protocol of a job over a HEAD, and what it wants done.
 fn begin((kept, runner): (&Kept, &Runner), store: &Store, beginning: Beginning, head: Found) -> (Job, Vec<Action>) {
-    Job::new(settings(kept, runner, store), beginning, (fastrand::u128(..), unix_ms()), head)
+    Job::new(settings(kept, runner, store), beginning, (fastrand::u128(..), clock::now()), head)
 }
 
 /// Why a manifest is not there.

@@ -49,11 +49,11 @@ impl History {
         entry.new_bytes = Some(bytes(manifest, |object| object.checkpoint() > before));
     }
 
-    /// It was found in the store.
-    pub(super) fn found(&mut self, manifest: &Manifest) {
+    /// It was found in the store. Who wrote it may have had another clock: what has not come yet by this one's is now.
+    pub(super) fn found(&mut self, manifest: &Manifest, now: u64) {
         let entry = self.entry(manifest.checkpoint);
         if entry.ended.is_none() {
-            (entry.state, entry.ended) = (CheckpointState::Completed, Some(manifest.time));
+            (entry.state, entry.ended) = (CheckpointState::Completed, Some(manifest.time.min(now)));
             entry.bytes = Some(bytes(manifest, |_| true));
         }
         if self.summary.latest.as_ref().is_none_or(|latest| latest.id < manifest.checkpoint) {
@@ -137,7 +137,10 @@ fn bytes(manifest: &Manifest, counts: impl Fn(&ObjectName) -> bool) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use flow_model::checkpoint::{Attempt, Incarnation};
+    use flow_model::key_group::KeyGroups;
 
     use super::*;
 
@@ -159,6 +162,19 @@ mod tests {
         assert_eq!((summary.completed, summary.failed), (1, 2));
         let latest = summary.latest.expect("one counts");
         assert_eq!((latest.id, latest.took()), (id(3), Some(5)));
+    }
+
+    #[test]
+    fn a_time_that_has_not_come_yet_is_now() {
+        let mut history = History::default();
+        let of = (Incarnation::of(1), id(1));
+        let pipeline = "clocks".parse().expect("a name");
+        let mut manifest = Manifest::new(pipeline, of, 5_000, KeyGroups::default(), BTreeMap::new());
+        history.found(&manifest, 2_000);
+        assert_eq!(history.summary().latest.and_then(|latest| latest.ended), Some(2_000), "of a clock that is ahead");
+        manifest.checkpoint = id(2);
+        history.found(&manifest, 6_000);
+        assert_eq!(history.summary().latest.and_then(|latest| latest.ended), Some(5_000));
     }
 
     #[test]

@@ -21,7 +21,7 @@ mod waiting;
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
-use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use std::time::Duration;
 
 use flow_model::api::{Checkpoint, CheckpointSummary, JobState, Savepoint};
 use flow_model::checkpoint::{CheckpointId, Incarnation};
@@ -450,8 +450,4 @@ fn shown(state: &State) -> JobState {
         State::Over(End::Canceled) => JobState::Canceled,
         State::Over(End::Failed(_) | End::Refused(_) | End::Deposed(_)) => JobState::Failed,
     }
-}
-
-fn unix_ms() -> u64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as u64)
 }

@@ -10,6 +10,7 @@ use flow_store::Store;
 use super::documents::{self, Error};
 use super::history::History;
 use super::savepoints::completed;
+use crate::clock;
 
 /// Its checkpoints that are retained, in short and newest first.
 ///
@@ -20,7 +21,7 @@ pub fn checkpoints(store: &Store, head: &Head) -> Result<(CheckpointSummary, Vec
     documents::in_time(store, async {
         for checkpoint in &head.retained {
             match documents::load(store, &ObjectName::manifest(&head.incarnation, *checkpoint)).await {
-                Ok(manifest) => history.found(&manifest),
+                Ok(manifest) => history.found(&manifest, clock::now()),
                 Err(error) => history.unread(*checkpoint, format!("its manifest can't be read: {error}")),
             }
         }

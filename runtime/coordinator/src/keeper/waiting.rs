@@ -15,7 +15,8 @@ use tokio::runtime::Handle;
 
 use super::documents::PATIENCE;
 use super::driver::{Driver, Message, OnEnd};
-use super::{Error, Kept, Shared, Status, Stop, documents, head, unix_ms};
+use super::{Error, Kept, Shared, Status, Stop, documents, head};
+use crate::clock;
 
 /// Opens a store that does what jobs need; nothing if somebody else is at it.
 pub type Open = Box<dyn Fn() -> Opening + Send + Sync>;
@@ -180,7 +181,7 @@ impl Waiting {
     }
 
     fn over(self, state: JobState, error: Option<TaskError>) {
-        self.shared.over(Status { state, error, ended: Some(unix_ms() as i64) });
+        self.shared.over(Status { state, error, ended: Some(clock::now() as i64) });
     }
 }
 
