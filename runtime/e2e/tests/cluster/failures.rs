@@ -3,7 +3,8 @@
 //! measured is printed.
 
 use std::sync::Mutex;
-use std::thread::sleep;
+use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use flow_e2e::broker::Broker;
@@ -16,12 +17,18 @@ use flow_e2e::probe::Probe;
 use flow_e2e::toxic::Toxin;
 use flow_e2e::ways::Ways;
 
-use crate::{PATIENCE, busy, until};
+use crate::load::idle;
+use crate::{PATIENCE, busy, completed, until};
 
 /// Between the failure of a node and new output, where nobody else uses the machine it is half of this.
 const LONG: Duration = Duration::from_secs(10);
 /// What is written at least once is not to wait for a leader: so long it may take on a loaded machine.
 const SHORT: Duration = Duration::from_secs(2);
+/// How long a slow worker does nothing, and how long it works then. It is suspected after more than that.
+const STOPPED: Duration = Duration::from_millis(300);
+const GOING: Duration = Duration::from_millis(100);
+/// How many records are followed meanwhile, one after the other.
+const PROBES: usize = 8;
 
 /// A job that carries what it is fed to one topic exactly once, with a checkpoint a second, and to another one as soon as it can.
 pub struct Line<'a> {
@@ -149,6 +156,58 @@ fn a_worker_that_hangs_is_given_up_and_comes_back() {
         line.probe(&cluster);
     });
     line.until_all(&cluster);
+}
+
+/// A worker that is slow and not dead, since its process is stopped three quarters of the time: never for so long that it is given up.
+#[test]
+fn a_slow_worker_is_kept_and_holds_up_nobody_else() {
+    let (broker, minio) = (Broker::shared(), Minio::shared());
+    let mut cluster = Cluster::new(minio, 1, &[2, 2]);
+    let mut line = Line::start(broker, &cluster.coordinators[0]);
+    line.under_load(|line| {
+        line.probe(&cluster);
+        // The job takes all slots of the first two.
+        cluster.add_worker("beside", 2);
+        let coordinator = &cluster.coordinators[0];
+        let other = coordinator.submit_text("other", &idle("other", 2)).expect("it is accepted");
+        until(&cluster, || completed(coordinator, &other) > 0);
+        let before = completed(coordinator, &other);
+        let (worker, over) = (&cluster.workers[0], AtomicBool::new(false));
+        let begun = Instant::now();
+        let took: Vec<[Duration; 2]> = thread::scope(|scope| {
+            scope.spawn(|| {
+                while !over.load(SeqCst) {
+                    worker.signal("STOP");
+                    sleep(STOPPED);
+                    worker.signal("CONT");
+                    sleep(GOING);
+                }
+            });
+            let _over = Over(&over);
+            (0..PROBES).map(|_| line.probe(&cluster)).collect()
+        });
+        let (exact, fast) = (took.iter().map(|[exact, _]| exact), took.iter().map(|[_, fast]| fast));
+        let longest = exact.max().expect("there are some");
+        println!("a worker stopped {STOPPED:?} of {:?}: output after {longest:.1?} at most", STOPPED + GOING);
+        assert!(*longest < LONG, "{}", cluster.logs());
+        // Some of them have gone by the worker that is not slow.
+        assert!(fast.min().is_some_and(|fast| *fast < SHORT), "{took:?}\n{}", cluster.logs());
+        // A checkpoint a second.
+        let (passed, done) = (begun.elapsed().as_secs(), completed(coordinator, &other) - before);
+        assert!(done >= passed / 2, "{done} checkpoints of the other job in {passed} s\n{}", cluster.logs());
+        let log = coordinator.log();
+        assert!(!log.contains("is lost"), "{}", cluster.logs());
+    });
+    line.until_all(&cluster);
+}
+
+/// Says so when it goes, however that comes.
+struct Over<'a>(&'a AtomicBool);
+
+impl Drop for Over<'_> {
+    fn drop(&mut self) {
+        self.0.store(true, SeqCst);
+    }
 }
 
 /// It reaches Kafka all the time: what it writes there must not count, and must not keep others from writing.

@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 use crate::{completed, until};
 
 /// A job without an end that takes checkpoints and writes nothing.
-fn idle(name: &str, parallelism: u32) -> String {
+pub fn idle(name: &str, parallelism: u32) -> String {
     format!(
         "apiVersion: flow/v1\nkind: Pipeline\nmetadata: {{name: {name}}}\nparallelism: {parallelism}\ncheckpoint: {{interval: 1s}}\n\
          sources:\n  in: {{generator: {{rate: 10}}}}\nsinks:\n  out: {{blackhole: {{}}, from: in}}\n"
