@@ -10,6 +10,7 @@ use tempfile::TempDir;
 use crate::broker::free_port;
 use crate::flowd::{Flowd, Role, called};
 use crate::minio::Minio;
+use crate::shifted;
 
 /// How long a cluster may take to come about.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -25,13 +26,24 @@ pub struct Cluster {
     /// Its certificates, if it has some: those of `flowctl certs`, for nodes called `c0`, `c1`, … and as its workers.
     pub certificates: Option<Certificates>,
     environment: Vec<(String, String)>,
+    options: Options,
 }
 
 /// What not all clusters have.
-#[derive(Clone, Copy, Default)]
+#[derive(Clone, Default)]
 pub struct Options {
     /// Nodes know each other by certificates.
     pub tls: bool,
+    /// How many seconds the clock of a node is ahead, by its name, or behind.
+    pub clocks: Option<fn(&str) -> i64>,
+}
+
+impl Options {
+    /// What a node of that name has in its environment for its clock.
+    fn clock(&self, name: &str) -> Vec<(&'static str, String)> {
+        let off = self.clocks.map_or(0, |clocks| clocks(name));
+        if off == 0 { Vec::new() } else { shifted::environment(off).to_vec() }
+    }
 }
 
 /// Certificates of one authority.
@@ -79,13 +91,17 @@ impl Cluster {
         let coordinator = |(number, control): (usize, &String)| {
             let listen = format!("127.0.0.1:{}", free_port());
             let own = ["--store", &store, "--listen", &listen, "--control", control].map(str::to_owned);
-            let mut options = own.to_vec();
-            options.extend(certificates.iter().flat_map(|all| all.of(&format!("c{number}"))));
-            Flowd::node(Role::Coordinator, &options, &environment)
+            let mut given = own.to_vec();
+            let name = format!("c{number}");
+            given.extend(certificates.iter().flat_map(|all| all.of(&name)));
+            let clock = options.clock(&name);
+            let clock = clock.iter().map(|(name, value)| (*name, value.as_str()));
+            let environment: Vec<(&str, &str)> = environment.into_iter().chain(clock).collect();
+            Flowd::node(Role::Coordinator, &given, &environment)
         };
         let coordinators = controls.iter().enumerate().map(coordinator).collect();
         let environment = environment.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect();
-        let mut cluster = Cluster { coordinators, workers: Vec::new(), controls, certificates, environment };
+        let mut cluster = Cluster { coordinators, workers: Vec::new(), controls, certificates, environment, options };
         for (number, slots) in workers.iter().enumerate() {
             cluster.start_worker(&format!("w{number}"), *slots, &[]);
         }
@@ -95,8 +111,8 @@ impl Cluster {
 
     /// These nodes.
     pub fn of(coordinators: Vec<Flowd>, workers: Vec<Flowd>) -> Cluster {
-        let (controls, environment) = (Vec::new(), Vec::new());
-        let cluster = Cluster { coordinators, workers, controls, certificates: None, environment };
+        let (controls, environment, options) = (Vec::new(), Vec::new(), Options::default());
+        let cluster = Cluster { coordinators, workers, controls, certificates: None, environment, options };
         cluster.until_there(cluster.workers.len());
         cluster
     }
@@ -125,7 +141,10 @@ impl Cluster {
         options.extend(self.controls.iter().flat_map(|control| ["--coordinator".to_owned(), control.clone()]));
         options.extend(self.certificates.iter().flat_map(|all| all.of(name)));
         options.extend(more.iter().map(|option| (*option).to_owned()));
-        let environment: Vec<(&str, &str)> = self.environment.iter().map(|(n, v)| (n.as_str(), v.as_str())).collect();
+        let clock = self.options.clock(name);
+        let clock = clock.iter().map(|(name, value)| (*name, value.as_str()));
+        let own = self.environment.iter().map(|(name, value)| (name.as_str(), value.as_str()));
+        let environment: Vec<(&str, &str)> = own.chain(clock).collect();
         self.workers.push(Flowd::node(Role::Worker, &options, &environment));
     }
 

@@ -1,6 +1,7 @@
 //! Jobs on a cluster of real processes: spread over workers, whatever of it is killed, each record counts once, and each update of a
 //! count leaves once.
 
+mod clocks;
 mod failures;
 mod load;
 mod outages;

@@ -26,7 +26,7 @@ fn until_logged(node: &Flowd, expected: &[&str]) {
 }
 
 fn with_tls(minio: &Minio, workers: &[u32]) -> Cluster {
-    Cluster::with(minio, 1, workers, Options { tls: true })
+    Cluster::with(minio, 1, workers, Options { tls: true, ..Options::default() })
 }
 
 /// A worker of its own that looks for that coordinator, with these options besides.
