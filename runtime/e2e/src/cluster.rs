@@ -34,6 +34,8 @@ pub struct Cluster {
 pub struct Options {
     /// Nodes know each other by certificates.
     pub tls: bool,
+    /// What coordinators are started with besides.
+    pub coordinators: Vec<String>,
     /// How many seconds the clock of a node is ahead, by its name, or behind.
     pub clocks: Option<fn(&str) -> i64>,
 }
@@ -91,7 +93,7 @@ impl Cluster {
         let coordinator = |(number, control): (usize, &String)| {
             let listen = format!("127.0.0.1:{}", free_port());
             let own = ["--store", &store, "--listen", &listen, "--control", control].map(str::to_owned);
-            let mut given = own.to_vec();
+            let mut given = [&own[..], &options.coordinators].concat();
             let name = format!("c{number}");
             given.extend(certificates.iter().flat_map(|all| all.of(&name)));
             let clock = options.clock(&name);

@@ -290,7 +290,18 @@ impl Flowd {
 
     /// Calls flowctl in that directory.
     pub fn ctl(&self, arguments: &[&str]) -> Called {
-        self.ctl_with(arguments, &[("FLOW_SERVER", &self.url)])
+        let token = self.token();
+        let token = token.as_deref().map(|token| ("FLOW_TOKEN", token));
+        self.ctl_with(
+            arguments,
+            &[Some(("FLOW_SERVER", self.url.as_str())), token].into_iter().flatten().collect::<Vec<_>>(),
+        )
+    }
+
+    /// The token that it wants, if it was started with one.
+    pub fn token(&self) -> Option<String> {
+        let at = self.setting.options.iter().position(|option| option == "--token-file")?;
+        fs::read_to_string(self.setting.options.get(at + 1)?).ok()
     }
 
     /// The same with these variables in its environment, and none that says where the daemon is.

@@ -1,7 +1,9 @@
 //! The REST API of a daemon, asked as any client may: savepoints, and jobs that begin with one.
 
 use std::fs;
-use std::thread::sleep;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -27,17 +29,68 @@ impl Flowd {
     /// Posts JSON, or nothing where it is null.
     pub fn post(&self, path: &str, json: &Value) -> Result<Value, Refused> {
         let body = if json.is_null() { String::new() } else { json.to_string() };
-        answer(agent().post(format!("{}{path}", self.url)).send(body))
+        answer(agent().post(format!("{}{path}", self.url)).header("authorization", self.bearer()).send(body))
     }
 
     /// Deletes.
     pub fn delete(&self, path: &str) -> Result<Value, Refused> {
-        answer(agent().delete(format!("{}{path}", self.url)).call())
+        answer(agent().delete(format!("{}{path}", self.url)).header("authorization", self.bearer()).call())
     }
 
     /// Asks for what is there.
     pub fn ask(&self, path: &str) -> Result<Value, Refused> {
-        answer(agent().get(format!("{}{path}", self.url)).call())
+        self.ask_as(path, &self.bearer())
+    }
+
+    /// The same by who shows this.
+    pub fn ask_as(&self, path: &str, authorization: &str) -> Result<Value, Refused> {
+        answer(agent().get(format!("{}{path}", self.url)).header("authorization", authorization).call())
+    }
+
+    /// What shows that a request may do what it wants; a server without a token does not look at it.
+    fn bearer(&self) -> String {
+        format!("Bearer {}", self.token().unwrap_or_default().trim())
+    }
+
+    /// Sends so many bytes, zeros but for their beginning, as one submission, and hears the answer, which comes before the end.
+    pub fn upload_zeros(&self, bytes: u64, is_chunked: bool) -> String {
+        let mut socket = TcpStream::connect(self.url.trim_start_matches("http://")).expect("it listens");
+        socket.set_read_timeout(Some(PATIENCE)).expect("a socket");
+        let length =
+            if is_chunked { "transfer-encoding: chunked".to_owned() } else { format!("content-length: {bytes}") };
+        let head = format!(
+            "POST /jobs/submit HTTP/1.1\r\nhost: localhost\r\nauthorization: {}\r\n\
+             content-type: multipart/form-data; boundary=b\r\n{length}\r\n\r\n",
+            self.bearer()
+        );
+        socket.write_all(head.as_bytes()).expect("it reads");
+        let mut reader = socket.try_clone().expect("a socket");
+        let answer = thread::spawn(move || {
+            let (mut answer, mut piece) = (Vec::new(), [0; 4096]);
+            // To the end of its JSON, or until it closes, however it does: by itself it waits for another request first.
+            while !answer.ends_with(b"}") {
+                match reader.read(&mut piece) {
+                    Ok(length) if length > 0 => answer.extend(&piece[..length]),
+                    _ => break,
+                }
+            }
+            String::from_utf8_lossy(&answer).into_owned()
+        });
+        let first = b"--b\r\ncontent-disposition: form-data; name=\"big\"\r\n\r\n";
+        let zeros = vec![0u8; 1 << 20];
+        let mut piece = [first, &zeros[first.len()..]].concat();
+        let mut sent = 0;
+        while sent < bytes {
+            if is_chunked && socket.write_all(format!("{:x}\r\n", piece.len()).as_bytes()).is_err() {
+                break;
+            }
+            if socket.write_all(&piece).is_err() || (is_chunked && socket.write_all(b"\r\n").is_err()) {
+                break;
+            }
+            sent += piece.len() as u64;
+            piece.clone_from(&zeros);
+        }
+        answer.join().expect("it reads")
     }
 
     /// Deploys a pipeline that begins with this, and returns the job's id. Components as [`Flowd::deploy`] finds them.
@@ -54,7 +107,8 @@ impl Flowd {
     /// Submits a pipeline without components as it is, and returns the job's id.
     pub fn submit_text(&self, name: &str, pipeline: &str) -> Result<String, Refused> {
         let form = Form::new().part("pipeline", Part::text(pipeline).file_name(name));
-        let job = answer(agent().post(format!("{}/jobs/submit", self.url)).send(form))?;
+        let post = agent().post(format!("{}/jobs/submit", self.url)).header("authorization", self.bearer());
+        let job = answer(post.send(form))?;
         Ok(job["id"].as_str().expect("an id").to_owned())
     }
 
@@ -70,7 +124,7 @@ impl Flowd {
         for (path, bytes) in &components {
             form = form.part(path, Part::bytes(bytes));
         }
-        answer(agent().post(format!("{}{path}", self.url)).send(form))
+        answer(agent().post(format!("{}{path}", self.url)).header("authorization", self.bearer()).send(form))
     }
 
     /// Takes a savepoint, with which the job ends if `stop`, and waits until it is complete or has failed.

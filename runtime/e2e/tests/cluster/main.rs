@@ -6,6 +6,7 @@ mod failures;
 mod load;
 mod outages;
 mod secure;
+mod standby;
 
 use std::collections::BTreeMap;
 use std::thread::sleep;

@@ -2,9 +2,9 @@
 
 mod https;
 
-use std::io::{Read, Write};
+use std::io::Write;
 use std::net::TcpStream;
-use std::thread::{self, sleep};
+use std::thread::sleep;
 use std::time::{Duration, Instant};
 
 use flow_e2e::flowd::{Flowd, counter};
@@ -24,54 +24,15 @@ fn connect(flowd: &Flowd) -> TcpStream {
     socket
 }
 
-/// Sends 2 GB as one upload and hears the answer to it, which comes before the end.
-fn upload(flowd: &Flowd, length: &str, is_chunked: bool) -> String {
-    let mut socket = connect(flowd);
-    let head = format!(
-        "POST /jobs/submit HTTP/1.1\r\nhost: localhost\r\ncontent-type: multipart/form-data; boundary=b\r\n{length}\r\n\r\n"
-    );
-    socket.write_all(head.as_bytes()).expect("it reads");
-    let mut reader = socket.try_clone().expect("a socket");
-    let answer = thread::spawn(move || {
-        let (mut answer, mut piece) = (Vec::new(), [0; 4096]);
-        // To the end of its JSON, or until it closes, however it does: by itself it waits for another request first.
-        while !answer.ends_with(b"}") {
-            match reader.read(&mut piece) {
-                Ok(length) if length > 0 => answer.extend(&piece[..length]),
-                _ => break,
-            }
-        }
-        String::from_utf8_lossy(&answer).into_owned()
-    });
-    let first = b"--b\r\ncontent-disposition: form-data; name=\"big\"\r\n\r\n";
-    let zeros = vec![0u8; 1 << 20];
-    let mut sent = 0;
-    let mut piece = first.to_vec();
-    piece.extend(&zeros[first.len()..]);
-    while sent < UPLOAD {
-        if is_chunked && socket.write_all(format!("{:x}\r\n", piece.len()).as_bytes()).is_err() {
-            break;
-        }
-        if socket.write_all(&piece).is_err() || (is_chunked && socket.write_all(b"\r\n").is_err()) {
-            break;
-        }
-        sent += piece.len() as u64;
-        piece.clone_from(&zeros);
-    }
-    answer.join().expect("it reads")
-}
-
 #[test]
 fn an_upload_of_2_gb_is_refused_by_its_limit_and_takes_no_memory() {
     let flowd = Flowd::with(&["--body-max", "32Mi"]);
     let job = flowd.deploy("beside", GENERATOR);
     let before = flowd.peak_rss();
     let done = counter(&flowd.describe(&job), "out", "records-out");
-    for (length, is_chunked) in
-        [(format!("content-length: {UPLOAD}"), false), ("transfer-encoding: chunked".into(), true)]
-    {
-        let answer = upload(&flowd, &length, is_chunked);
-        assert!(answer.starts_with("HTTP/1.1 413 "), "{length}: {answer}");
+    for is_chunked in [false, true] {
+        let answer = flowd.upload_zeros(UPLOAD, is_chunked);
+        assert!(answer.starts_with("HTTP/1.1 413 "), "chunked: {is_chunked}, {answer}");
         assert!(answer.contains("pipeline and components together are larger than 32Mi"), "{answer}");
         assert!(answer.contains("--body-max"), "it says what to do: {answer}");
     }
