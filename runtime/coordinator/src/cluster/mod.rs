@@ -4,10 +4,11 @@
 //! - [`Cluster`]: the handle that others hold; `server`: the connections of workers
 //! - [`spread`]: one attempt, as its keeper has it
 //! - `wire`: what workers say, as events
-//! - `components`: what jobs are made of, in the store
+//! - `components`: what jobs are made of, in the store; [`deployments`]: what they were deployed with
 //! - [`leader`]: who leads
 
 mod components;
+pub mod deployments;
 mod leader;
 mod server;
 mod spread;
@@ -82,6 +83,9 @@ pub enum Error {
     /// It is not done: why.
     #[error("{0}")]
     NotNow(String),
+    /// The store does not do what is asked of it.
+    #[error(transparent)]
+    Store(#[from] flow_store::Error),
 }
 
 /// Where messages to a worker go.

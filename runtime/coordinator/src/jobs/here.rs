@@ -67,7 +67,8 @@ impl Jobs {
             let runner = Runner::Here { worker: worker.clone(), checked };
             let on_end = self.on_end((record.id.clone(), record.submitted, directory.clone()));
             let kept = self.to_keep(&record.id, runner, beginning, settle);
-            self.keep_on(kept, Desk::Disk(directory.clone()), Box::new(on_end)).map_err(|error| error.to_string())
+            let desk = Desk::Disk(directory.clone());
+            self.keep_on(kept, (desk.wanted(), desk), Box::new(on_end)).map_err(|error| error.to_string())
         })();
         let entry = match resumed {
             Ok(handle) => Entry::new(record, handle),

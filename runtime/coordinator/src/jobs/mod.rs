@@ -1,7 +1,7 @@
 //! The registry of jobs: what was submitted, what runs, what has ended. It lives in memory.
 //!
 //! - `here`: jobs that this process runs; a job's directory holds what it runs on while it is known, and a [`record`] while it runs
-//! - `spread`: jobs that the workers of a cluster run; the store holds what they run on
+//! - `spread`: jobs that the workers of a cluster run; the store holds what they run on, and `found` what a new leader finds there
 //! - `beginning`: what they begin with; `savepoints`, `checkpoints`: what they leave; [`stop`]: that they are to end
 //!
 //! Everything here blocks for as long as components take to load: call it from a thread that may.
@@ -35,6 +35,7 @@ use crate::submission::{self, Nodes, Submission};
 mod beginning;
 mod checkpoints;
 mod end;
+mod found;
 mod here;
 mod id;
 mod names;
@@ -46,7 +47,7 @@ mod stop;
 pub use beginning::Error as BeginningError;
 use names::Names;
 use record::{Record, Unread};
-use stop::Desk;
+use stop::{Desk, Wanted};
 
 /// So many jobs that have ended are remembered; the oldest go first.
 const ENDED_KEPT: usize = 100;
@@ -192,8 +193,12 @@ impl Entry {
 
     fn unread(Unread { id, name, loss }: Unread) -> Self {
         let handle = Handle::Plain(JobHandle::lost(nothing(&name), 0, loss));
-        let (warnings, stopping) = (Vec::new(), Arc::default());
-        Self { id, name, submitted: 0, warnings, handle, has_checkpoints: true, stopping }
+        Self::kept((id, name), 0, Vec::new(), handle)
+    }
+
+    /// One that has a HEAD.
+    fn kept((id, name): (JobId, PipelineName), submitted: u64, warnings: Vec<Diagnostic>, handle: Handle) -> Self {
+        Self { id, name, submitted, warnings, handle, has_checkpoints: true, stopping: Arc::default() }
     }
 
     fn failed(record: Record, loss: String) -> Self {
@@ -298,8 +303,9 @@ impl Jobs {
         Ok(Handle::Kept(keeper))
     }
 
-    /// The same of one that an earlier process ran, as soon as its store answers. What its user wanted before that one ended still is.
-    fn keep_on(&self, mut kept: Kept, desk: Desk, on_end: OnEnd) -> Result<Handle, Error> {
+    /// The same of one that an earlier process ran, as soon as its store answers. What its user wanted before that one ended still is,
+    /// and stands on the desk.
+    fn keep_on(&self, mut kept: Kept, (wanted, desk): (Wanted, Desk), on_end: OnEnd) -> Result<Handle, Error> {
         let pipeline = kept.runner.outline().pipeline();
         let named = self.stores.named(checkpointing(pipeline), &pipeline.directory)?;
         let (place, stores) = (named.place().to.clone(), self.stores.clone());
@@ -307,25 +313,16 @@ impl Jobs {
             let (stores, named) = (stores.clone(), named.clone());
             Box::pin(async move { stores.try_open(&named).await })
         };
-        let canceled = desk.is_canceled();
+        let Wanted { canceled, stops_with } = wanted;
         let awaited = Awaited { open: Box::new(open), place, runtime: self.stores.runtime().clone(), canceled };
-        kept.stop = desk
-            .stops_with()
-            .map(|savepoint| keeper::Stop { savepoint, refused: Box::new(move || desk.forget_stop()) });
+        kept.stop =
+            stops_with.map(|savepoint| keeper::Stop { savepoint, refused: Box::new(move || desk.forget_stop()) });
         Ok(Handle::Kept(Keeper::resume(kept, awaited, on_end)?))
     }
 
     fn to_keep(&self, id: &JobId, runner: Runner, beginning: Beginning, settle: Option<Settle>) -> Kept {
         let dead_letter = settle.and_then(|settle| settle.dead_letter);
-        Kept {
-            id: id.to_string(),
-            runner,
-            former: Vec::new(),
-            beginning,
-            dead_letter,
-            leader: self.leader.clone(),
-            stop: None,
-        }
+        Kept { id: id.to_string(), runner, beginning, dead_letter, leader: self.leader.clone(), stop: None }
     }
 
     /// All jobs, newest first.

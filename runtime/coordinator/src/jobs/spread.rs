@@ -18,10 +18,11 @@ use flow_worker::JobHandle;
 
 use super::beginning::{Error as BeginningError, begun, life, owed};
 use super::checkpoints::ready;
-use super::stop::Desk;
+use super::found::{self, Found};
+use super::stop::{Desk, Wanted};
 use super::{Entry, Error, Home, Jobs, OnEnd, end, nothing};
 use crate::clock::now;
-use crate::cluster::{self, Cluster, Held};
+use crate::cluster::{self, Cluster, Held, deployments};
 use crate::handle::Handle;
 use crate::keeper::{Runner, Status};
 use crate::stores::Stores;
@@ -31,6 +32,7 @@ impl From<cluster::Error> for Error {
     fn from(error: cluster::Error) -> Self {
         match error {
             cluster::Error::Pipeline(wrong) => submission::Error::Invalid(wrong).into(),
+            cluster::Error::Store(error) => error.into(),
             other => Error::Cluster(other),
         }
     }
@@ -45,22 +47,12 @@ impl Jobs {
     pub fn of_cluster(cluster: Arc<Cluster>, leader: String) -> Result<Self, Error> {
         let stores = Stores::of_cluster(cluster.checkpoints());
         let jobs = Self::with(Home::Spread(cluster.clone()), stores, leader, Vec::new());
-        let mut found: Vec<Result<Vec<Deployment>, (JobId, Error)>> = Vec::new();
-        for (job, revisions) in deployments(cluster.store(), None)? {
-            let all = revisions.iter().rev().map(|revision| read(cluster.store(), &job, *revision));
-            match all.collect::<Result<Vec<Option<Deployment>>, Error>>() {
-                // It goes on when that can be read, before any of them does.
-                Err(Error::Store(error)) if error.is_retryable() => return Err(error.into()),
-                all => found.push(all.map(|all| all.into_iter().flatten().collect()).map_err(|error| (job, error))),
-            }
-        }
-        let submitted = |all: &Vec<Deployment>| all.first().map_or(0, |latest| latest.submitted);
-        found.sort_by_key(|found| found.as_ref().map_or(0, submitted));
         let mut is_whole = true;
-        for found in found {
-            match found {
-                Ok(all) => is_whole &= jobs.resume_spread(&cluster, all),
-                Err((job, error)) => {
+        for found in cluster.store().block_on(found::all(cluster.store()))? {
+            let Found { job, deployment, wanted } = found;
+            match deployment {
+                Ok(deployment) => is_whole &= jobs.resume_spread(&cluster, deployment, wanted),
+                Err(error) => {
                     tracing::error!(%job, "can't go on: {error}");
                     is_whole = false;
                     jobs.enter(Entry::unreadable(job, &error));
@@ -75,10 +67,8 @@ impl Jobs {
         Ok(jobs)
     }
 
-    /// Lets a job go on that a former leader led. `all` are its revisions, the latest first. False if it can't.
-    fn resume_spread(&self, cluster: &Arc<Cluster>, all: Vec<Deployment>) -> bool {
-        let mut all = all.into_iter();
-        let Some(deployment) = all.next() else { return true };
+    /// Lets a job go on that a former leader led, by this revision or by the one that its HEAD names. False if it can't.
+    fn resume_spread(&self, cluster: &Arc<Cluster>, deployment: Deployment, wanted: Wanted) -> bool {
         let (id, name, submitted) = (deployment.job.clone(), deployment.name.clone(), deployment.submitted);
         let digests: Vec<Digest> = deployment.components.values().cloned().collect();
         tracing::info!(job = %id, "goes on");
@@ -87,12 +77,11 @@ impl Jobs {
             // What the leader before has deployed may run still.
             let life = life(&deployment.begun, &start);
             let beginning = life.map_or_else(|| Beginning::Settled(owed(&start)), Beginning::Continued);
-            let runner = self.resumed(cluster, deployment)?;
+            let runner = self.runner(cluster, deployments::outline(cluster.store(), &deployment)?, deployment)?;
             let warnings = runner.outline().pipeline.warnings.clone();
-            let mut kept = self.to_keep(&id, runner, beginning, start.settle);
-            kept.former = all.map(|former| self.resumed(cluster, former)).collect::<Result<_, _>>()?;
+            let kept = self.to_keep(&id, runner, beginning, start.settle);
             let desk = Desk::of_cluster(cluster.store(), &id);
-            let handle = self.keep_on(kept, desk, on_end(cluster, id.clone(), submitted, digests))?;
+            let handle = self.keep_on(kept, (wanted, desk), on_end(cluster, id.clone(), submitted, digests))?;
             Ok::<_, Error>((handle, warnings))
         })();
         let goes_on = resumed.is_ok();
@@ -100,19 +89,8 @@ impl Jobs {
             tracing::error!(job = %id, "can't go on: {error}");
             (lost(&name, submitted, &error), Vec::new())
         });
-        self.enter(Entry { id, name, submitted, warnings, handle, has_checkpoints: true, stopping: Arc::default() });
+        self.enter(Entry::kept((id, name), submitted, warnings, handle));
         goes_on
-    }
-
-    /// What runs of a revision that stands in the store.
-    fn resumed(&self, cluster: &Arc<Cluster>, deployment: Deployment) -> Result<Runner, Error> {
-        let pipeline = deployment.pipeline().map_err(submission::Error::Invalid)?;
-        let findings = deployment.findings.clone().ok_or_else(|| {
-            let place = format!("{}/{}", cluster.store().place(), deployment.document());
-            let cause = "it does not say what its components are".to_owned();
-            Error::Cluster(cluster::Error::Document { place, cause })
-        })?;
-        self.runner(cluster, Outline { pipeline, findings }, deployment)
     }
 
     /// Puts what was handed in where workers find it and has one look at it. Components that no job needs go when what is answered with
@@ -178,7 +156,7 @@ impl Jobs {
                 return Err(error);
             }
         };
-        let entry = Entry { id, name, submitted, warnings, handle, has_checkpoints: true, stopping: Arc::default() };
+        let entry = Entry::kept((id, name), submitted, warnings, handle);
         let job = entry.job();
         self.enter(entry);
         Ok(job)
@@ -217,7 +195,8 @@ impl Jobs {
             nodes.for_each(|node| _ = parallelism.entry(node.clone()).or_insert(all));
         }
         let store = cluster.store();
-        let revisions = deployments(store, Some(&entry.id))?.remove(&entry.id).unwrap_or_default();
+        let stored = store.block_on(deployments::list(store, Some(&entry.id)))?;
+        let revisions = stored.into_values().next().unwrap_or_default().revisions;
         let mut next = deployment.scaled(parallelism, revisions.last().copied().unwrap_or(deployment.revision) + 1);
         let pipeline = next.pipeline().map_err(submission::Error::Invalid)?;
         let scaled = outline.scaled(pipeline).map_err(submission::Error::Invalid)?;
@@ -277,47 +256,168 @@ impl Entry {
     fn unreadable(id: JobId, error: &Error) -> Entry {
         let name = super::id::name(&id).unwrap_or_else(|| id.as_str().parse().expect("an id has the form of a name"));
         let handle = lost(&name, 0, error);
-        Entry { id, name, submitted: 0, warnings: Vec::new(), handle, has_checkpoints: true, stopping: Arc::default() }
+        Entry::kept((id, name), 0, Vec::new(), handle)
     }
-}
-
-/// A revision of a job; none if it is gone by now.
-fn read(store: &Store, job: &JobId, revision: u64) -> Result<Option<Deployment>, Error> {
-    let document = deployment::name(job, revision);
-    let Some((bytes, _)) = store.block_on(store.read(&document))? else { return Ok(None) };
-    Deployment::from_bytes(&bytes).map(Some).map_err(|error| {
-        let (place, cause) = (format!("{}/{document}", store.place()), error.to_string());
-        Error::Cluster(cluster::Error::Document { place, cause })
-    })
-}
-
-/// The jobs that were deployed and have not ended, with their revisions in order; or one of them.
-fn deployments(store: &Store, job: Option<&JobId>) -> Result<BTreeMap<JobId, Vec<u64>>, Error> {
-    let mut found: BTreeMap<JobId, Vec<u64>> = BTreeMap::new();
-    for name in names(store, job)? {
-        if let Some((job, revision)) = deployment::of_name(&name) {
-            found.entry(job).or_default().push(revision);
-        }
-    }
-    found.values_mut().for_each(|revisions| revisions.sort_unstable());
-    Ok(found)
-}
-
-/// The names of all that is kept of jobs, or of one.
-fn names(store: &Store, job: Option<&JobId>) -> Result<Vec<String>, Error> {
-    let prefix = job.map_or_else(|| deployment::JOBS.to_owned(), |job| format!("{}{job}/", deployment::JOBS));
-    Ok(store.block_on(store.names(&prefix))?)
 }
 
 /// A job has ended: the next leader need not know of it.
 fn remove(store: &Store, job: &JobId) {
-    let removed = names(store, Some(job)).and_then(|names| Ok(store.block_on(store.delete(names))?));
-    if let Err(error) = removed {
+    if let Err(error) = store.block_on(deployments::remove(store, job)) {
         tracing::warn!(%job, "what it was deployed with stays behind: {error}");
     }
 }
 
 /// Whether a job of that id is to go on under the next leader. Where the store does not answer, that is not known to be so.
 pub(super) fn is_recorded(cluster: &Cluster, job: &JobId) -> bool {
-    deployments(cluster.store(), Some(job)).is_ok_and(|all| !all.is_empty())
+    let store = cluster.store();
+    store.block_on(deployments::list(store, Some(job))).is_ok_and(|all| !all.is_empty())
+}
+
+#[cfg(test)]
+mod tests {
+    use std::thread::sleep;
+    use std::time::{Duration, Instant};
+
+    use flow_model::api::JobState;
+    use flow_model::checkpoint::{Head, Incarnation, head};
+    use flow_model::outline::Findings;
+    use flow_model::plan::plan;
+    use flow_store::{Location, Place};
+    use tempfile::TempDir;
+    use tokio::runtime::Runtime;
+
+    use super::*;
+
+    const TERM: u64 = 7;
+    const ME: &str = "here:8091";
+    const TEXT: &str = "{apiVersion: flow/v1, kind: Pipeline, metadata: {name: orders}, checkpoint: {interval: 10s}, \
+                        restart: {pause: 10ms}, sources: {in: {generator: {rate: 1}}}, sinks: {out: {blackhole: {}, from: in}}}";
+
+    /// A leader without workers, whose store lies in a directory.
+    struct Leader {
+        cluster: Arc<Cluster>,
+        /// Of the job.
+        root: Store,
+        runtime: Runtime,
+        _directory: TempDir,
+    }
+
+    impl Leader {
+        fn new() -> Leader {
+            let directory = tempfile::tempdir().expect("a directory");
+            let runtime = Runtime::new().expect("a runtime");
+            let place = Place::at(&Location::Directory(directory.path().to_owned()));
+            let store = runtime.block_on(place.open()).expect("a store");
+            let below = |store: &Store, folder| store.below(folder).expect("a name");
+            let root = below(&below(&store, "checkpoints"), "orders");
+            let _context = runtime.enter();
+            let cluster = Cluster::begin(TERM, ME.to_owned(), below(&store, cluster::ROOT), place);
+            Leader { cluster, root, runtime, _directory: directory }
+        }
+
+        /// Lets it lead the jobs that are there.
+        fn leads(&self) -> Jobs {
+            let _context = self.runtime.enter();
+            Jobs::of_cluster(self.cluster.clone(), ME.to_owned()).expect("its store answers")
+        }
+
+        fn deploy(&self, deployment: &Deployment) {
+            let name = deployment.document();
+            self.runtime.block_on(self.cluster.store().put(&name, deployment.to_bytes())).expect("written");
+        }
+
+        /// HEAD of the job, once it is as it should be.
+        #[track_caller]
+        fn head_when(&self, jobs: &Jobs, is_right: impl Fn(&Head) -> bool) -> Head {
+            let begun = Instant::now();
+            loop {
+                let (bytes, _) = self.runtime.block_on(self.root.read(head::NAME)).expect("read").expect("there");
+                let head = Head::from_bytes(&bytes).expect("a HEAD");
+                if is_right(&head) {
+                    return head;
+                }
+                let job = &jobs.list().jobs[0];
+                let is_in_time = begun.elapsed() < Duration::from_secs(30);
+                assert!(is_in_time && job.state != JobState::Failed, "{job:?} with {head:?}");
+                sleep(Duration::from_millis(20));
+            }
+        }
+
+        fn write_head(&self, head: &Head) {
+            self.runtime.block_on(self.root.put(head::NAME, head.to_bytes())).expect("written");
+        }
+    }
+
+    /// The first revision of a job, and one in which it is twice as wide.
+    fn revisions() -> [Deployment; 2] {
+        let identity = Identity {
+            job: "orders-3f9a2c".parse().expect("a name"),
+            name: "orders".parse().expect("a name"),
+            submitted: 1,
+            root: String::new(),
+        };
+        let mut first = Deployment::new(identity, ("orders.yaml".to_owned(), TEXT.to_owned()));
+        first.begun.incarnation = Some(Incarnation::of(1));
+        let names = ["in", "out"].map(|name| name.parse().expect("a name"));
+        let mut second = first.scaled(names.map(|name| (name, 2)), 2);
+        for deployment in [&mut first, &mut second] {
+            let plan = plan(&deployment.pipeline().expect("a pipeline"), &BTreeMap::new()).expect("a plan");
+            deployment.findings = Some(Findings { plan, states: BTreeMap::new() });
+        }
+        [first, second]
+    }
+
+    /// HEAD as a leader of that term has written it.
+    fn head(term: u64, revision: u64) -> Head {
+        let nonce = format!("{:032x}", fastrand::u128(..));
+        let mut head = Head::new(term, "there:8091".to_owned(), Incarnation::of(1), nonce);
+        head.revision = revision;
+        head
+    }
+
+    fn parallelism(jobs: &Jobs) -> u32 {
+        jobs.plan("orders").expect("it is known").tasks[0].parallelism
+    }
+
+    #[test]
+    fn a_job_goes_on_by_the_revision_that_head_names() {
+        for named in [1, 2] {
+            let (leader, revisions) = (Leader::new(), revisions());
+            revisions.iter().for_each(|revision| leader.deploy(revision));
+            leader.write_head(&head(1, named));
+            let jobs = leader.leads();
+            let head = leader.head_when(&jobs, |head| head.term >= TERM);
+            assert_eq!((head.revision, u64::from(parallelism(&jobs))), (named, named));
+        }
+    }
+
+    /// One that led before has scaled it meanwhile, and removed what it ran by.
+    #[test]
+    fn a_job_that_was_scaled_after_its_deployments_were_read_goes_on_so() {
+        let (leader, [first, second]) = (Leader::new(), revisions());
+        leader.deploy(&second);
+        leader.write_head(&head(1, 2));
+        let _context = leader.runtime.enter();
+        let (cluster, stores) = (leader.cluster.clone(), Stores::of_cluster(leader.cluster.checkpoints()));
+        let jobs = Jobs::with(Home::Spread(cluster.clone()), stores, ME.to_owned(), Vec::new());
+        assert!(jobs.resume_spread(&cluster, first, Wanted::default()));
+        leader.head_when(&jobs, |head| head.term >= TERM);
+        assert_eq!(parallelism(&jobs), 2);
+    }
+
+    #[test]
+    fn a_job_that_another_leader_scales_while_this_one_leads_goes_on_so() {
+        let (leader, [first, second]) = (Leader::new(), revisions());
+        leader.deploy(&first);
+        leader.write_head(&head(1, 1));
+        let jobs = leader.leads();
+        let before = leader.head_when(&jobs, |head| head.term >= TERM);
+        leader.deploy(&second);
+        let mut by_another = head(before.term + 1, 2);
+        by_another.attempt = before.attempt;
+        leader.write_head(&by_another);
+        // It finds that with its next attempt, when what a former leader may have deployed was looked for long enough.
+        let head = leader.head_when(&jobs, |head| head.leader == ME && head.nonce != before.nonce);
+        assert_eq!((head.revision, head.term >= by_another.term, parallelism(&jobs)), (2, true, 2));
+    }
 }

@@ -16,6 +16,36 @@ const CANCELED: &str = "canceled";
 /// The name of the savepoint that it is to stop with.
 const STOP: &str = "stop-with-savepoint";
 
+/// What a job's user wanted of it when its process ended.
+#[derive(Debug, Default, PartialEq, Eq)]
+pub struct Wanted {
+    /// It was canceled.
+    pub canceled: bool,
+    /// The savepoint that it is to stop with.
+    pub stops_with: Option<SavepointName>,
+}
+
+impl Wanted {
+    /// Of a job of a cluster, in whose folder this lies `beside` its deployments: only what is there is asked for.
+    ///
+    /// # Errors
+    /// The store's.
+    pub async fn of_cluster(store: &Store, job: &JobId, beside: &[String]) -> Result<Wanted, flow_store::Error> {
+        let is_there = |name: &str| beside.iter().any(|known| known == name);
+        let stops_with = match is_there(STOP) {
+            true => store.read(&format!("{}{STOP}", deployment::folder(job))).await?,
+            false => None,
+        };
+        let stops_with = stops_with.and_then(|(bytes, _)| savepoint(&String::from_utf8_lossy(&bytes)));
+        Ok(Wanted { canceled: is_there(CANCELED), stops_with })
+    }
+}
+
+/// The savepoint of that name. What is no name was cut off, and had not been answered yet.
+fn savepoint(text: &str) -> Option<SavepointName> {
+    SavepointName::new(text).ok()
+}
+
 /// Where it is remembered what is asked of a job.
 #[derive(Clone)]
 pub enum Desk {
@@ -28,7 +58,7 @@ pub enum Desk {
 impl Desk {
     /// That of a job of a cluster.
     pub fn of_cluster(store: &Store, job: &JobId) -> Desk {
-        Desk::Store(store.clone(), format!("{}{job}/", deployment::JOBS))
+        Desk::Store(store.clone(), deployment::folder(job))
     }
 
     /// For people.
@@ -81,9 +111,9 @@ impl Desk {
         }
     }
 
-    /// Whether the job was canceled.
-    pub fn is_canceled(&self) -> bool {
-        self.read(CANCELED).is_some()
+    /// What is remembered.
+    pub fn wanted(&self) -> Wanted {
+        Wanted { canceled: self.read(CANCELED).is_some(), stops_with: self.stops_with() }
     }
 
     /// Remembers that the job is to stop with a savepoint, whatever happens to this process. False if one is remembered already: a job
@@ -97,9 +127,8 @@ impl Desk {
     }
 
     /// The savepoint that the job is to stop with.
-    pub fn stops_with(&self) -> Option<SavepointName> {
-        // What is no name was cut off, and had not been answered yet.
-        SavepointName::new(self.read(STOP)?).ok()
+    fn stops_with(&self) -> Option<SavepointName> {
+        savepoint(&self.read(STOP)?)
     }
 
     /// The job does not stop with it.
@@ -151,12 +180,11 @@ mod tests {
     #[test]
     fn a_cancel_is_remembered() {
         with_each(|desk| {
-            assert!(!desk.is_canceled());
+            assert_eq!(desk.wanted(), Wanted::default());
             for _ in 0..2 {
                 desk.cancel().expect("it is written");
-                assert!(desk.is_canceled());
+                assert_eq!(desk.wanted(), Wanted { canceled: true, stops_with: None });
             }
-            assert_eq!(desk.stops_with(), None);
         });
     }
 

@@ -7,6 +7,8 @@ use flow_protocol::head::Answer;
 use flow_store::{Store, Swap, Version};
 use flow_worker::failpoint::{self, Point};
 
+use crate::cluster;
+
 /// A user who asks is told after this that the store has not answered.
 pub const PATIENCE: Duration = Duration::from_secs(5);
 
@@ -25,6 +27,17 @@ pub enum Error {
         place: String,
         /// What is wrong with it.
         error: flow_model::checkpoint::Error,
+    },
+    /// What HEAD says runs can't be had.
+    #[error(transparent)]
+    Deployment(cluster::Error),
+    /// HEAD names a revision that was not deployed.
+    #[error("HEAD names revision {revision} of the job, and there is no {place}")]
+    Revision {
+        /// The revision.
+        revision: u64,
+        /// Where it should be.
+        place: String,
     },
     /// The store lets a user wait.
     #[error("{place} has not answered for {} s; see whether it can be reached, and try again", PATIENCE.as_secs())]
@@ -49,6 +62,15 @@ pub enum Document {
     Manifest,
 }
 
+impl From<cluster::Error> for Error {
+    fn from(error: cluster::Error) -> Error {
+        match error {
+            cluster::Error::Store(error) => Error::Store(error),
+            other => Error::Deployment(other),
+        }
+    }
+}
+
 impl Error {
     /// What to do next for who wants to begin with what is in the store, where the error does not say it.
     pub fn hint(&self) -> Option<&'static str> {
@@ -64,7 +86,10 @@ impl Error {
                 "HEAD names what is not there: it may be an older HEAD that was put back, or another job's; put the last one back; if that \
                  is lost, remove HEAD and deploy the job again: it begins with nothing",
             ),
-            Error::Store(_) | Error::Away { .. } | Error::Refused(_) | Error::Thread(_) => None,
+            Error::Revision { .. } => Some(
+                "put back the HEAD or the document that was there; or deploy the job again with --take-over: it goes on where HEAD stands",
+            ),
+            Error::Store(_) | Error::Deployment(_) | Error::Away { .. } | Error::Refused(_) | Error::Thread(_) => None,
         }
     }
 
@@ -73,7 +98,8 @@ impl Error {
         match self {
             Error::Store(error) => error.is_retryable(),
             Error::Away { .. } => true,
-            Error::Document { .. } | Error::Refused(_) | Error::Thread(_) => false,
+            Error::Document { .. } | Error::Deployment(_) | Error::Revision { .. } => false,
+            Error::Refused(_) | Error::Thread(_) => false,
         }
     }
 }

@@ -16,7 +16,7 @@ use flow_store::Store;
 use flow_worker::failpoint::{self, Point};
 use flow_worker::{JobHandle, Settling, TaskError};
 
-use super::head::{self, Found};
+use super::head::{self, Found, Stands};
 use super::{Kept, Runner, Running, Shared, Status, documents, settings, shown};
 use crate::clock;
 
@@ -53,10 +53,10 @@ pub(super) enum Message {
     GiveUp(SavepointName, Done),
     /// The store does not answer: why.
     Away(String),
-    /// The store, the job's root in it, and HEAD; or why they can't be had.
-    Found(Box<Result<(Store, Store, Found), String>>),
-    /// HEAD as it is after another leader has written it; none if that is the one who leads now. Or why it can't be read.
-    Reread(Box<Result<Option<Found>, String>>),
+    /// The store and the job's root in it, and what HEAD says there; or why they can't be had.
+    Found(Box<Result<(Store, Store, Stands), String>>),
+    /// What HEAD says after another leader has written it; none if that is the one who leads now. Or why it can't be read.
+    Reread(Box<Result<Option<Stands>, String>>),
     /// The process ends.
     Leave,
 }
@@ -387,24 +387,22 @@ impl Driver {
         let Some(cluster) = self.shared.runner().cluster().cloned() else { return };
         tracing::info!(job = %self.kept.id, "HEAD was written by another leader: {why}");
         let (store, shared, messages) = (self.store.clone(), self.shared.clone(), self.messages.clone());
+        let life = self.kept.life().cloned();
         self.store.spawn(async move {
             let reread = match cluster.leads().await {
-                true => head::read(&store, &shared, |_| {}).await.map(Some),
+                true => head::read_with_revision(&store, &shared, life.as_ref(), |_| {}).await.map(Some),
                 false => Ok(None),
             };
             _ = messages.send(Message::Reread(Box::new(reread)));
         });
     }
 
-    fn reread(&mut self, reread: Result<Option<Found>, String>) {
+    fn reread(&mut self, reread: Result<Option<Stands>, String>) {
         match reread {
-            Ok(Some(Some((head, _)))) if head.revision != self.shared.runner().revision() => {
-                self.give_up(format!(
-                    "HEAD names revision {} of the job by now, which another leader has made; restart this coordinator",
-                    head.revision
-                ));
-            }
-            Ok(Some(head)) if !self.leaving => {
+            Ok(Some((head, revision))) if !self.leaving => {
+                if let Some(runner) = revision {
+                    self.shared.runs_by(runner, self.kept.dead_letter.clone(), &self.messages);
+                }
                 let beginning = match self.kept.beginning.clone() {
                     Beginning::Deployed(life) | Beginning::Resumed(life) => Beginning::Continued(life),
                     other => other,

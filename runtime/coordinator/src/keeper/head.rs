@@ -3,11 +3,11 @@
 use std::pin::Pin;
 use std::time::{Duration, Instant};
 
-use flow_model::checkpoint::Head;
+use flow_model::checkpoint::{Head, Incarnation};
 use flow_protocol::head::Answer;
 use flow_store::Store;
 
-use super::{Error, Open, Shared, documents};
+use super::{Error, Open, Runner, Shared, documents};
 
 /// How long it is before HEAD is read or swapped again.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -18,6 +18,9 @@ const UNREADABLE: Duration = Duration::from_secs(30);
 
 /// HEAD with its version, if there is one.
 pub(super) type Found = Option<(Head, String)>;
+
+/// HEAD, and what runs by the revision that it names, if that is another one than was known.
+pub(super) type Stands = (Found, Option<Runner>);
 
 /// One try, if it was one.
 type Once<'a, T> = Pin<Box<dyn Future<Output = Option<Result<T, Error>>> + Send + 'a>>;
@@ -36,6 +39,30 @@ pub(super) async fn open(open: &Open, shared: &Shared, trouble: impl Fn(&Error))
 /// Why it can't be, if that does not pass.
 pub(super) async fn read(store: &Store, shared: &Shared, trouble: impl Fn(&Error)) -> Result<Found, String> {
     again(shared, trouble, || Box::pin(async { Some(documents::read_head(store).await) })).await
+}
+
+/// The same, with what runs by the revision that HEAD names, if HEAD is of this life and that is another one than is known. Both are read
+/// anew until they go together: another leader that has just scaled the job may change them.
+///
+/// # Errors
+/// Why they can't be, if that does not pass.
+pub(super) async fn read_with_revision(
+    store: &Store,
+    shared: &Shared,
+    life: Option<&Incarnation>,
+    trouble: impl Fn(&Error),
+) -> Result<Stands, String> {
+    again(shared, trouble, || Box::pin(async { Some(with_revision(store, &shared.runner(), life).await) })).await
+}
+
+async fn with_revision(store: &Store, runner: &Runner, life: Option<&Incarnation>) -> Result<Stands, Error> {
+    let found = documents::read_head(store).await?;
+    let named = found.as_ref().filter(|(head, _)| Some(&head.incarnation) == life).map(|(head, _)| head.revision);
+    let other = match named {
+        Some(revision) => runner.of_revision(revision).await?,
+        None => None,
+    };
+    Ok((found, other))
 }
 
 /// Tries something again and again as long as that may help.

@@ -146,10 +146,8 @@ impl Shared {
 pub struct Kept {
     /// The name of the job's directory in the worker.
     pub id: String,
-    /// What runs, and who carries its attempts out.
+    /// What runs, and who carries its attempts out. Of a job that goes on HEAD may name another revision, which runs then.
     pub runner: Runner,
-    /// The same of former revisions: HEAD says which one counts.
-    pub former: Vec<Runner>,
     /// A first deployment, or one that goes on.
     pub beginning: Beginning,
     /// Where this process is, for people.
@@ -158,6 +156,18 @@ pub struct Kept {
     pub stop: Option<Stop>,
     /// The topic for records of output that is owed which their own topic refuses.
     pub dead_letter: Option<String>,
+}
+
+impl Kept {
+    /// The life that it is; none if it only writes what a former one owes.
+    fn life(&self) -> Option<&Incarnation> {
+        match &self.beginning {
+            Beginning::Deployed(life) | Beginning::Resumed(life) | Beginning::Continued(life) => {
+                Some(&life.incarnation)
+            }
+            Beginning::Settled(_) => None,
+        }
+    }
 }
 
 /// A job is to end with a savepoint.

@@ -5,13 +5,14 @@ use std::sync::Arc;
 use flow_model::api;
 use flow_model::checkpoint::CheckpointId;
 use flow_model::checkpoint::head::FIRST;
-use flow_model::cluster::Deployment;
+use flow_model::cluster::{Deployment, deployment};
 use flow_model::outline::Outline;
 use flow_store::Place;
 use flow_worker::metrics::OperatorMetrics;
 use flow_worker::{Checked, JobHandle, Worker};
 
-use crate::cluster::{Cluster, Spread};
+use super::Error;
+use crate::cluster::{Cluster, Spread, deployments};
 
 /// Who carries out the attempts of a job.
 #[derive(Clone)]
@@ -59,6 +60,29 @@ impl Runner {
             Runner::Here { .. } => FIRST,
             Runner::Spread { deployment, .. } => deployment.revision,
         }
+    }
+
+    /// What runs by another revision of the job, which HEAD names; none if that is this one.
+    ///
+    /// # Errors
+    /// It was not deployed, or can't be read.
+    pub(super) async fn of_revision(&self, revision: u64) -> Result<Option<Runner>, Error> {
+        if revision == self.revision() {
+            return Ok(None);
+        }
+        let Runner::Spread { cluster, deployment, place, .. } = self else {
+            // A process alone gives a job no other one.
+            let place = "such a description outside of a cluster".to_owned();
+            return Err(Error::Revision { revision, place });
+        };
+        let (store, job) = (cluster.store(), &deployment.job);
+        let deployment = deployments::read(store, job, revision).await?.ok_or_else(|| Error::Revision {
+            revision,
+            place: format!("{}/{}", store.place(), deployment::name(job, revision)),
+        })?;
+        let outline = Arc::new(deployments::outline(store, &deployment)?);
+        let (cluster, deployment, place) = (cluster.clone(), Arc::new(deployment), place.clone());
+        Ok(Some(Runner::Spread { cluster, outline, deployment, place }))
     }
 
     /// The cluster whose workers run it, if it does not run here.

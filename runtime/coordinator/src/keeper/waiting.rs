@@ -6,6 +6,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
 use flow_model::api::JobState;
+use flow_model::checkpoint::Incarnation;
 use flow_model::ids::PipelineName;
 use flow_protocol::job::{Beginning, Event};
 use flow_store::Store;
@@ -15,6 +16,7 @@ use tokio::runtime::Handle;
 
 use super::documents::PATIENCE;
 use super::driver::{Driver, Message, OnEnd};
+use super::head::Stands;
 use super::{Error, Kept, Shared, Status, Stop, documents, head};
 use crate::clock;
 
@@ -58,7 +60,8 @@ impl Waiting {
             self.cancel();
         }
         let name = self.shared.runner().outline().pipeline().name.clone();
-        let asking = runtime.spawn(ask(name, open, self.shared.clone(), self.messages.clone()));
+        let (shared, messages) = (self.shared.clone(), self.messages.clone());
+        let asking = runtime.spawn(ask((name, self.kept.life().cloned()), open, shared, messages));
         let begun = Instant::now();
         loop {
             let left = if self.away.is_none() { PATIENCE.saturating_sub(begun.elapsed()) } else { Duration::MAX };
@@ -71,7 +74,7 @@ impl Waiting {
             };
             match message {
                 Message::Found(found) => match *found {
-                    Ok((root, store, head)) => return self.found(root, store, head, inbox),
+                    Ok((root, store, stands)) => return self.found(root, store, stands, inbox),
                     Err(why) => return self.fail(&why),
                 },
                 Message::Away(why) => self.away(why),
@@ -120,16 +123,13 @@ impl Waiting {
         }
     }
 
-    fn found(mut self, root: Store, store: Store, head: head::Found, inbox: &Receiver<Message>) {
+    fn found(mut self, root: Store, store: Store, (head, revision): Stands, inbox: &Receiver<Message>) {
         // It may be put back, or be where nobody looked: on a disk that is not mounted.
         if head.is_none() && !self.never_began(&store) {
             return self.fail(&format!("there is no {}", documents::head_place(&store)));
         }
-        if let Some((head, _)) = &head
-            && !self.describe(head.revision)
-        {
-            let why = format!("HEAD names revision {} of it, which is not there", head.revision);
-            return self.fail(&why);
+        if let Some(runner) = revision {
+            self.shared.runs_by(runner, self.kept.dead_letter.clone(), &self.messages);
         }
         _ = self.shared.store.set(store.clone());
         self.shared.status().error = None;
@@ -157,17 +157,6 @@ impl Waiting {
         documents::in_time(store, store.list(&prefix, None)).is_ok_and(|page| page.objects.is_empty())
     }
 
-    /// It runs by the revision that HEAD names. False if that is not known.
-    fn describe(&mut self, revision: u64) -> bool {
-        if self.shared.runner().revision() == revision {
-            return true;
-        }
-        let former = std::mem::take(&mut self.kept.former);
-        let Some(runner) = former.into_iter().find(|runner| runner.revision() == revision) else { return false };
-        self.shared.runs_by(runner, self.kept.dead_letter.clone(), &self.messages);
-        true
-    }
-
     fn tell(&self, message: Message) {
         _ = self.messages.send(message);
     }
@@ -186,13 +175,18 @@ impl Waiting {
 }
 
 /// Asks the store until it answers.
-async fn ask(job: PipelineName, open: Open, shared: Arc<Shared>, messages: Sender<Message>) {
+async fn ask(
+    (job, life): (PipelineName, Option<Incarnation>),
+    open: Open,
+    shared: Arc<Shared>,
+    messages: Sender<Message>,
+) {
     let found = async {
         let away = |error: &Error| _ = messages.send(Message::Away(error.to_string()));
         let root = head::open(&open, &shared, away).await?;
         let store = root.below(job.as_str()).map_err(|error| error.to_string())?;
-        let head = head::read(&store, &shared, away).await?;
-        Ok((root, store, head))
+        let stands = head::read_with_revision(&store, &shared, life.as_ref(), away).await?;
+        Ok((root, store, stands))
     };
     let found = found.await;
     _ = messages.send(Message::Found(Box::new(found)));

@@ -22,15 +22,26 @@ const FORMAT: u64 = 1;
 /// Below this prefix of the cluster's root are the deployments of all jobs.
 pub const JOBS: &str = "jobs/";
 
+/// Below this prefix of the cluster's root are the deployments of a job, and what its user wants of it.
+pub fn folder(job: &JobId) -> String {
+    format!("{JOBS}{job}/")
+}
+
 /// The name of a deployment below the cluster's root.
 pub fn name(job: &JobId, revision: u64) -> String {
-    format!("{JOBS}{job}/{revision}.json")
+    format!("{}{revision}.json", folder(job))
+}
+
+/// The job of what lies directly in its folder, and the name that it has there; none if it lies elsewhere.
+pub fn beside(name: &str) -> Option<(JobId, &str)> {
+    let (job, file) = name.strip_prefix(JOBS)?.split_once('/')?;
+    (!file.contains('/')).then_some((JobId::new(job).ok()?, file))
 }
 
 /// The job and the revision of a deployment of that name; none if it is no such name.
 pub fn of_name(name: &str) -> Option<(JobId, u64)> {
-    let (job, file) = name.strip_prefix(JOBS)?.split_once('/')?;
-    let found = (JobId::new(job).ok()?, file.strip_suffix(".json")?.parse().ok()?);
+    let (job, file) = beside(name)?;
+    let found = (job, file.strip_suffix(".json")?.parse().ok()?);
     (self::name(&found.0, found.1) == name).then_some(found)
 }
 
@@ -181,6 +192,10 @@ mod tests {
         assert_eq!(of_name(&scaled.document()), Some((scaled.job.clone(), 2)));
         for other in ["jobs/orders/02.json", "jobs/orders/2", "jobs/2.json", "jobs/a/b/2.json", "other/a/2.json"] {
             assert_eq!(of_name(other), None, "{other}");
+        }
+        assert_eq!(beside("jobs/orders-3f9a2c/canceled"), Some((scaled.job, "canceled")));
+        for other in ["jobs/canceled", "jobs/a/b/canceled", "other/a/canceled"] {
+            assert_eq!(beside(other), None, "{other}");
         }
     }
 }
