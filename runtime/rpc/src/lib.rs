@@ -9,6 +9,7 @@
 mod convert;
 #[rustfmt::skip]
 mod generated;
+pub mod json;
 
 pub use convert::Error;
 

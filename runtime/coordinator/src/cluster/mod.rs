@@ -32,6 +32,7 @@ use flow_rpc::control::{
     Answer, Ask, Deploy, Elsewhere, Nothing, Order, Part, ToWorker, Welcome, answer::Answer as Reply,
     ask::Ask as Question, order::Order as Command, to_worker::Message as Told,
 };
+use flow_rpc::json;
 use flow_store::{Place, Store};
 use flow_worker::log::{JobLog, Level};
 use tokio::sync::mpsc::UnboundedSender;
@@ -264,7 +265,7 @@ impl Cluster {
         match action {
             Action::Welcome(worker, session) => {
                 let Some(say) = state.arriving.take() else { return };
-                let store = serde_json::to_vec(&self.root()).expect("all keys are texts").into();
+                let store = json::write(&self.root());
                 _ = say.send(self.message(Told::Welcome(Welcome { store, number: session.number })));
                 state.says.insert(worker, (session, say));
             }
@@ -325,12 +326,11 @@ impl Cluster {
         let names: Vec<&str> = assignment.participants.iter().map(|participant| participant.name.as_str()).collect();
         let text = format!("attempt {} is placed on {}", request.attempt, names.join(", "));
         known.log.add(Level::Info, None, text);
-        let json = |bytes: serde_json::Result<Vec<u8>>| bytes::Bytes::from(bytes.expect("all keys are texts"));
         let deploy = Deploy {
             deployment: known.deployment.to_bytes().into(),
-            assignment: json(serde_json::to_vec(assignment)),
+            assignment: json::write(assignment),
             manifest: request.from.as_ref().map_or_else(bytes::Bytes::new, |from| from.to_bytes().into()),
-            store: json(serde_json::to_vec(&known.store)),
+            store: json::write(&known.store),
             dead_letter: known.dead_letter.clone().unwrap_or_default(),
             anew: matches!(request.work, Work::Settle { anew: true }),
         };

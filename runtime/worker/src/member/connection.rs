@@ -8,12 +8,12 @@ use flow_rpc::control::control_client::ControlClient;
 use flow_rpc::control::{
     FromWorker, Hello, Nothing, PROTOCOL, from_worker::Message as Said, to_worker::Message as Told,
 };
+use flow_rpc::json;
 use tokio::sync::mpsc::UnboundedReceiver;
 use tokio::time::timeout;
 use tokio_stream::wrappers::UnboundedReceiverStream;
 use tonic::transport::{Channel, Endpoint};
 
-use super::wire::json;
 use super::{Error, Hear, Heard, told};
 use crate::network::{Tls, endpoint};
 
@@ -66,8 +66,8 @@ pub(super) async fn ask(peer: Peer, hear: Hear) {
 
 /// A worker's first message to a leader.
 pub(super) fn hello(me: &cluster::Worker, term: u64, parts: Vec<cluster::Part>, draining: bool) -> FromWorker {
-    let parts = parts.iter().map(json).collect();
-    message(Said::Hello(Hello { protocol: PROTOCOL, term, worker: json(me), parts, draining }))
+    let parts = parts.iter().map(json::write).collect();
+    message(Said::Hello(Hello { protocol: PROTOCOL, term, worker: json::write(me), parts, draining }))
 }
 
 /// A message of a worker.

@@ -16,12 +16,13 @@ use flow_rpc::control::{
     Answer, Ask, Deploy, Event as Happened, FromWorker, Line, Lines, Nothing, Order, Stopped, answer::Answer as Reply,
     ask::Ask as Question, event::Event, from_worker::Message as Said, order::Order as Command,
 };
+use flow_rpc::json;
 use flow_store::Place;
 use tokio::sync::mpsc::UnboundedSender;
 
 use super::connection::message;
 use super::material::Material;
-use super::wire::{self, Part, json};
+use super::wire::{self, Part};
 use crate::attempt::{Attempt, Told};
 use crate::failpoint::{self, Point};
 use crate::job::{JobHandle, JobStatus};
@@ -145,7 +146,7 @@ impl Parts {
 
     /// A leader has taken this worker.
     pub(super) fn welcomed(&self, components: &[u8]) {
-        if let Ok(place) = serde_json::from_slice(components) {
+        if let Ok(place) = json::read(components) {
             self.material.components_at(place);
         }
     }
@@ -315,27 +316,24 @@ impl Parts {
 
     /// Something happened to a part: it is remembered for a leader that comes after, and told.
     fn happened(&self, part: &Part, told: Told) {
+        let event = wire::event(&told);
         if let Some(running) = self.running().get_mut(&part.job).filter(|running| running.part == *part) {
-            match &told {
-                Told::Acknowledged { checkpoint, .. } => running.highest = running.highest.max(*checkpoint),
+            match told {
+                Told::Acknowledged { checkpoint, .. } => running.highest = running.highest.max(checkpoint),
                 Told::Progressed { sink, lane, progress } => {
-                    running.progress.entry(sink.clone()).or_default().insert(*lane, *progress);
+                    running.progress.entry(sink).or_default().insert(lane, progress);
                 }
                 Told::Drained => running.stage = Stage::Drained,
-                Told::Declined { .. } | Told::Failed(_) | Told::Fenced(_) => {}
+                Told::Failed(_) | Told::Fenced(_) => _ = running.failed.get_or_insert_with(|| event.clone()),
+                Told::Declined { .. } => {}
             }
-        }
-        let failed = matches!(told, Told::Failed(_) | Told::Fenced(_));
-        let event = wire::event(told);
-        if failed && let Some(running) = self.running().get_mut(&part.job).filter(|running| running.part == *part) {
-            running.failed.get_or_insert_with(|| event.clone());
         }
         self.tell(part, event);
     }
 
     fn stopped(&self, part: &Part, job: Option<&JobHandle>) {
         let metrics = job.map(metrics).unwrap_or_default();
-        self.tell(part, Event::Stopped(Stopped { metrics: json(&metrics) }));
+        self.tell(part, Event::Stopped(Stopped { metrics: json::write(&metrics) }));
     }
 
     /// Of a job one part runs at a time: another one waits until the one before is gone.
@@ -348,7 +346,7 @@ impl Parts {
             return self.cancel(&before);
         }
         let from = Manifest::from_bytes(&deploy.manifest).ok().map(|from| from.checkpoint);
-        let given = (serde_json::from_slice(&deploy.assignment).unwrap_or_default(), from);
+        let given = (json::read(&deploy.assignment).unwrap_or_default(), from);
         running.insert(part.job.clone(), Running::making(part.clone(), given));
         drop(running);
         let (parts, of_thread) = (self.clone(), part.clone());
@@ -402,8 +400,8 @@ impl Parts {
     fn attempt(self: &Arc<Parts>, part: &Part, deploy: &Deploy) -> Result<(Attempt, Deployment), Error> {
         let unread = |what: &str| Error::Plan(format!("the leader's {what} can't be read"));
         let deployment = Deployment::from_bytes(&deploy.deployment).map_err(|_| unread("deployment"))?;
-        let assignment: Assignment = serde_json::from_slice(&deploy.assignment).map_err(|_| unread("assignment"))?;
-        let place: Place = serde_json::from_slice(&deploy.store).map_err(|_| unread("place of checkpoints"))?;
+        let assignment: Assignment = json::read(&deploy.assignment).map_err(|_| unread("assignment"))?;
+        let place: Place = json::read(&deploy.store).map_err(|_| unread("place of checkpoints"))?;
         let from = match deploy.manifest.as_ref() {
             [] => None,
             manifest => Some(Arc::new(Manifest::from_bytes(manifest).map_err(|_| unread("manifest"))?)),
@@ -473,7 +471,7 @@ impl Parts {
                 // RocksDB is asked for its size, and may be closed by who asked last: heartbeats don't wait for that.
                 tokio::task::spawn_blocking(move || {
                     let metrics = job.map(|job| metrics(&job)).unwrap_or_default();
-                    parts.say(answer(Reply::Found(json(&metrics))));
+                    parts.say(answer(Reply::Found(json::write(&metrics))));
                 });
             }
             Some(Question::Check(deployment)) => {
@@ -482,8 +480,8 @@ impl Parts {
                     let reply = match Deployment::from_bytes(&deployment) {
                         Err(error) => Reply::Failed(error.to_string()),
                         Ok(deployment) => match parts.material.check(&deployment) {
-                            Ok(checked) => Reply::Found(json(&checked.findings)),
-                            Err(Error::Pipeline(wrong)) => Reply::Wrong(json(&wrong)),
+                            Ok(checked) => Reply::Found(json::write(&checked.findings)),
+                            Err(Error::Pipeline(wrong)) => Reply::Wrong(json::write(&wrong)),
                             Err(error) => Reply::Failed(error.to_string()),
                         },
                     };

@@ -9,7 +9,7 @@ use flow_rpc::control::{
     self, Acknowledged, Declined, Failed, Kind, Nothing, Passed, Progressed, acknowledged::Piece as WirePiece,
     event::Event,
 };
-use serde::Serialize;
+use flow_rpc::json;
 
 use crate::TaskError;
 use crate::attempt::Told;
@@ -38,33 +38,32 @@ impl Part {
     }
 }
 
-/// As JSON.
-pub(super) fn json(value: &impl Serialize) -> bytes::Bytes {
-    serde_json::to_vec(value).expect("all keys are texts").into()
-}
-
 /// What happened, as a message.
-pub(super) fn event(told: Told) -> Event {
+pub(super) fn event(told: &Told) -> Event {
     match told {
         Told::Acknowledged { checkpoint, node, subtask, piece } => {
             let piece = match piece {
-                Piece::Passed { ended, splits } => WirePiece::Passed(Passed { ended, splits: json(&splits) }),
-                Piece::State(chain) => WirePiece::State(json(&chain)),
-                Piece::Output(output) => WirePiece::Output(json(&output)),
+                Piece::Passed { ended, splits } => {
+                    WirePiece::Passed(Passed { ended: *ended, splits: json::write(splits) })
+                }
+                Piece::State(chain) => WirePiece::State(json::write(chain)),
+                Piece::Output(output) => WirePiece::Output(json::write(output)),
             };
             let (node, piece) = (node.to_string(), Some(piece));
-            Event::Acknowledged(Acknowledged { checkpoint: checkpoint.0, node, subtask, piece })
+            Event::Acknowledged(Acknowledged { checkpoint: checkpoint.0, node, subtask: *subtask, piece })
         }
-        Told::Declined { checkpoint, reason } => Event::Declined(Declined { checkpoint: checkpoint.0, reason }),
+        Told::Declined { checkpoint, reason } => {
+            Event::Declined(Declined { checkpoint: checkpoint.0, reason: reason.clone() })
+        }
         Told::Progressed { sink, lane, progress } => Event::Progressed(Progressed {
             sink: sink.to_string(),
-            lane,
+            lane: *lane,
             checkpoint: progress.checkpoint.0,
             part: progress.part,
         }),
         Told::Drained => Event::Drained(Nothing {}),
-        Told::Failed(error) => failed(&error),
-        Told::Fenced(reason) => Event::Failed(Failed { kind: Kind::Fenced.into(), reason }),
+        Told::Failed(error) => failed(error),
+        Told::Fenced(reason) => Event::Failed(Failed { kind: Kind::Fenced.into(), reason: reason.clone() }),
     }
 }
 
