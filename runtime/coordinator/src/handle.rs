@@ -9,7 +9,7 @@ use flow_worker::log::JobLog;
 use flow_worker::metrics::OperatorMetrics;
 
 use crate::answer;
-use crate::keeper::{Keeper, Status};
+use crate::keeper::{Doing, Keeper, Status};
 
 /// A job that was started.
 #[derive(Clone)]
@@ -29,12 +29,17 @@ impl Handle {
         }
     }
 
+    /// Asks what its nodes have done: who asks about many jobs waits for none of them before all were asked.
+    pub fn ask(&self) -> Doing {
+        match self {
+            Handle::Plain(job) => Doing::Here(job.clone()),
+            Handle::Kept(keeper) => keeper.ask(),
+        }
+    }
+
     /// What its nodes have done, in topological order.
     pub fn metrics(&self) -> Vec<OperatorMetrics> {
-        match self {
-            Handle::Plain(job) => job.metrics(),
-            Handle::Kept(keeper) => keeper.metrics(),
-        }
+        self.ask().soon()
     }
 
     /// How it runs.

@@ -3,18 +3,19 @@
 //!
 //! - [`Cluster`]: the handle that others hold; `server`: the connections of workers
 //! - [`spread`]: one attempt, as its keeper has it
-//! - `wire`: what workers say, as events
+//! - `wire`: what workers say, as events; `questions`: what they answer
 //! - `components`: what jobs are made of, in the store; [`deployments`]: what they were deployed with
 //! - [`leader`]: who leads
 
 mod components;
 pub mod deployments;
 mod leader;
+mod questions;
 mod server;
 mod spread;
 mod wire;
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::sync::mpsc::{Sender, channel};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -29,8 +30,8 @@ use flow_model::workers::{WorkerState, WorkerStatus, Workers};
 use flow_protocol::cluster::{Action, Event, Refusal, Request, Settings, Work};
 use flow_protocol::job;
 use flow_rpc::control::{
-    Answer, Ask, Deploy, Elsewhere, Nothing, Order, Part, ToWorker, Welcome, answer::Answer as Reply,
-    ask::Ask as Question, order::Order as Command, to_worker::Message as Told,
+    Deploy, Elsewhere, Nothing, Order, Part, ToWorker, Welcome, answer::Answer as Reply, ask::Ask as Asked,
+    order::Order as Command, to_worker::Message as Told,
 };
 use flow_rpc::json;
 use flow_store::{Place, Store};
@@ -39,8 +40,9 @@ use tokio::sync::mpsc::UnboundedSender;
 
 pub use components::Held;
 pub use leader::{Campaign, Outcome, Role};
+use questions::{Question, Questions};
 pub use server::serve;
-pub use spread::Spread;
+pub use spread::{Doing, Spread};
 
 /// The part of the store in which the cluster has what it knows.
 pub const ROOT: &str = "cluster";
@@ -122,10 +124,9 @@ struct State {
     /// That of the worker that registers now.
     arriving: Option<Say>,
     jobs: BTreeMap<JobId, Known>,
-    /// Who waits for what a worker answers, and for what comes of a wish.
-    asked: HashMap<u64, Sender<(WorkerId, Reply)>>,
-    /// The worker that alone can answer a question, by its number.
-    checks: HashMap<u64, WorkerId>,
+    /// Who waits for what workers answer.
+    questions: Questions,
+    /// Who waits for what comes of a wish.
     wished: HashMap<u64, Sender<Result<(), String>>>,
     numbers: u64,
 }
@@ -162,8 +163,7 @@ impl Cluster {
             says: BTreeMap::new(),
             arriving: None,
             jobs: BTreeMap::new(),
-            asked: HashMap::new(),
-            checks: HashMap::new(),
+            questions: Questions::default(),
             wished: HashMap::new(),
             numbers: 0,
         });
@@ -281,11 +281,7 @@ impl Cluster {
             Action::Lost(worker, reason) => {
                 tracing::warn!(worker = %worker.name, "is lost: {reason}");
                 state.says.remove(&worker.id);
-                // Who waits for it alone waits for nothing any more.
-                let State { checks, asked, .. } = state;
-                for (number, _) in checks.extract_if(|_, of| *of == worker.id) {
-                    asked.remove(&number);
-                }
+                state.questions.lost(&worker.id);
             }
             Action::Deploy(job, request, assignment) => self.deploy(state, &job, &request, &assignment),
             Action::Cancel(worker, job, attempt) => {
@@ -375,49 +371,33 @@ impl Cluster {
     ///
     /// # Errors
     /// What is wrong with them; there is no worker, or it does not answer.
-    pub fn check(&self, deployment: &Deployment) -> Result<Outline, Error> {
+    pub fn check(self: &Arc<Cluster>, deployment: &Deployment) -> Result<Outline, Error> {
+        self.check_within(CHECK, deployment)
+    }
+
+    fn check_within(self: &Arc<Cluster>, patience: Duration, deployment: &Deployment) -> Result<Outline, Error> {
         let pipeline = deployment.pipeline()?;
-        let (answer, answered) = channel();
-        let worker = {
+        let (worker, question) = {
             let mut state = self.lock();
             let workers = state.machine.workers();
             let of = |state| workers.iter().find(|worker| worker.state == state);
             // One that is silent for a moment answers when it can; should it be given up, nobody waits for it.
             let worker = of(WorkerState::Active).or_else(|| of(WorkerState::Suspected)).cloned();
             let worker = worker.ok_or_else(|| Error::NoWorker(self.address.clone()))?;
-            let number = state.number();
-            state.asked.insert(number, answer);
-            state.checks.insert(number, worker.id.clone());
-            let ask = Some(Question::Check(deployment.to_bytes().into()));
-            self.say(&state, &worker.id, Told::Ask(Ask { number, ask }));
-            worker
+            let check = Asked::Check(deployment.to_bytes().into());
+            let question = Question::ask(self, &mut state, BTreeSet::from([worker.id.clone()]), &check);
+            (worker, question)
         };
         let failed = |cause: String| Error::Worker { worker: worker.name.clone(), cause };
-        match answered.recv_timeout(CHECK) {
-            Ok((_, Reply::Found(found))) => {
-                let findings: Findings = serde_json::from_slice(&found).map_err(|error| failed(error.to_string()))?;
+        let unread = |error: json::Error| failed(error.to_string());
+        match question.next(Instant::now() + patience).map(|(_, reply)| reply) {
+            Some(Reply::Found(found)) => {
+                let findings: Findings = json::read(&found).map_err(unread)?;
                 Ok(Outline { pipeline, findings })
             }
-            Ok((_, Reply::Wrong(wrong))) => {
-                let wrong: Diagnostics = serde_json::from_slice(&wrong).map_err(|error| failed(error.to_string()))?;
-                Err(wrong.into())
-            }
-            Ok((_, Reply::Failed(cause))) => Err(failed(cause)),
-            Err(_) => Err(failed("it did not answer; try again".to_owned())),
-        }
-    }
-
-    /// What was asked for has come.
-    fn answered(&self, worker: &WorkerId, answer: Answer) {
-        let mut state = self.lock();
-        let asked = match state.checks.remove(&answer.number) {
-            Some(_) => state.asked.remove(&answer.number),
-            None => state.asked.get(&answer.number).cloned(),
-        };
-        drop(state);
-        if let (Some(asked), Some(reply)) = (asked, answer.answer) {
-            // Who asked may have given up.
-            _ = asked.send((worker.clone(), reply));
+            Some(Reply::Wrong(wrong)) => Err(json::read::<Diagnostics>(&wrong).map_err(unread)?.into()),
+            Some(Reply::Failed(cause)) => Err(failed(cause)),
+            None => Err(failed("it did not answer; try again".to_owned())),
         }
     }
 

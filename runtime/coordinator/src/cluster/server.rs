@@ -167,7 +167,7 @@ impl Cluster {
                 self.handle(&mut state, Event::Heartbeat(worker.clone(), session));
                 self.say(&state, worker, Told::Beat(Beat {}));
             }
-            Said::Answer(answer) => self.answered(worker, answer),
+            Said::Answer(answer) => self.lock().questions.answered(answer.number, worker, answer.answer),
             Said::Lines(lines) => {
                 let Some((job, _)) = wire::part(lines.part) else { return };
                 let Some(log) = self.lock().jobs.get(&job).map(|known| known.job.log.clone()) else { return };

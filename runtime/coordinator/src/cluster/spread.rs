@@ -1,9 +1,8 @@
 //! One attempt of a job on many workers, as the job's keeper has it: orders to all of its parts, and what they have done together.
 
 use std::collections::BTreeMap;
-use std::sync::mpsc::channel;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use flow_model::api::OperatorMetrics;
 use flow_model::channel::AttemptId;
@@ -11,14 +10,12 @@ use flow_model::checkpoint::{Attempt, CheckpointId};
 use flow_model::ids::{JobId, WorkerId};
 use flow_protocol::cluster::{Event, Request};
 use flow_rpc::control::{
-    Ask, Confirm, Nothing, Order, Part, Trigger, answer::Answer as Reply, ask::Ask as Question,
-    order::Order as Command, to_worker::Message as Told,
+    Confirm, Nothing, Order, Part, Trigger, answer::Answer as Reply, ask::Ask as Asked, order::Order as Command,
+    to_worker::Message as Told,
 };
+use flow_rpc::json;
 
-use super::{Cluster, State};
-
-/// How long what a worker has done is waited for; what it said last is told then.
-const METRICS: Duration = Duration::from_millis(500);
+use super::{Cluster, Question, State};
 
 /// An attempt that is spread over workers.
 #[derive(Clone)]
@@ -101,34 +98,37 @@ impl Spread {
         self.order(Command::Finish(Nothing {}));
     }
 
-    /// What its nodes have done, all parts together.
-    pub fn metrics(&self) -> Vec<OperatorMetrics> {
-        let (answer, answered) = channel();
-        let (number, count) = {
-            let mut state = self.cluster.lock();
-            let (workers, number) = (self.workers(&state), state.number());
-            state.asked.insert(number, answer);
-            for worker in &workers {
-                let ask = Some(Question::Metrics(self.part()));
-                self.cluster.say(&state, worker, Told::Ask(Ask { number, ask }));
-            }
-            (number, workers.len())
-        };
-        let until = Instant::now() + METRICS;
-        for _ in 0..count {
-            let patience = until.saturating_duration_since(Instant::now());
-            let Ok((worker, reply)) = answered.recv_timeout(patience) else { break };
+    /// Asks what its nodes have done.
+    pub fn ask(&self) -> Doing {
+        let mut state = self.cluster.lock();
+        let of = self.workers(&state).into_iter().collect();
+        let question = Question::ask(&self.cluster, &mut state, of, &Asked::Metrics(self.part()));
+        drop(state);
+        Doing { spread: self.clone(), question }
+    }
+}
+
+/// What an attempt has done, which its workers were asked.
+pub struct Doing {
+    spread: Spread,
+    question: Question,
+}
+
+impl Doing {
+    /// All parts together. Of a worker that does not answer until then it is what it said last.
+    pub fn until(self, due: Instant) -> Vec<OperatorMetrics> {
+        let Doing { spread: Spread { cluster, job, done, .. }, question } = &self;
+        while let Some((worker, reply)) = question.next(due) {
             if let Reply::Found(found) = reply
-                && let Ok(metrics) = serde_json::from_slice::<Vec<OperatorMetrics>>(&found)
+                && let Ok(metrics) = json::read::<Vec<OperatorMetrics>>(&found)
             {
-                self.cluster.done(&worker, &self.job, metrics);
+                cluster.done(&worker, job, metrics);
             }
         }
-        let mut state = self.cluster.lock();
-        state.asked.remove(&number);
-        let mut done = self.done.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = cluster.lock();
+        let mut done = done.lock().unwrap_or_else(PoisonError::into_inner);
         // A job that is over is known here no more, and people ask for a while what it has done.
-        if let Some(known) = state.jobs.get(&self.job) {
+        if let Some(known) = state.jobs.get(job) {
             *done = together(known.done.values());
         }
         done.clone()

@@ -28,7 +28,7 @@ use crate::answer;
 use crate::clock::now;
 use crate::cluster::{self, Cluster};
 use crate::handle::Handle;
-use crate::keeper::{self, Awaited, Keeper, Kept, Runner, Status};
+use crate::keeper::{self, Awaited, Doing, Keeper, Kept, Runner, Status};
 use crate::stores::Stores;
 use crate::submission::{self, Nodes, Submission};
 
@@ -336,14 +336,23 @@ impl Jobs {
         let entries = self.lock().known.clone();
         let (mut names, now) = (BTreeSet::new(), now());
         let newest = entries.into_iter().rev().filter(|entry| names.insert(entry.name.clone()));
-        let tally = |entry: Entry| {
-            let job = entry.job();
-            let is_shown = job.ended.is_none_or(|ended| now.saturating_sub(ended) < ENDED_TOLD);
-            let metrics = if is_shown { entry.handle.metrics() } else { Vec::new() };
-            let checkpoints = if is_shown { entry.handle.checkpoints() } else { None };
-            Tally { job, operators: metrics.into_iter().filter_map(answer::counters).collect(), checkpoints, now }
+        // A worker that hangs is waited for once, not for each job that it runs.
+        let asked: Vec<(Entry, Option<Doing>)> = newest
+            .map(|entry| {
+                let ended = entry.handle.status().ended.map(answer::time);
+                let is_shown = ended.is_none_or(|ended| now.saturating_sub(ended) < ENDED_TOLD);
+                let doing = is_shown.then(|| entry.handle.ask());
+                (entry, doing)
+            })
+            .collect();
+        let due = Instant::now() + Doing::PATIENCE;
+        let tally = |(entry, doing): (Entry, Option<Doing>)| {
+            let checkpoints = doing.as_ref().and_then(|_| entry.handle.checkpoints());
+            let metrics = doing.map_or_else(Vec::new, |doing| doing.until(due));
+            let operators = metrics.into_iter().filter_map(answer::counters).collect();
+            Tally { job: entry.job(), operators, checkpoints, now }
         };
-        newest.map(tally).collect()
+        asked.into_iter().map(tally).collect()
     }
 
     /// One job in full, by id or name.

@@ -253,7 +253,7 @@ impl Driver {
         self.shared.history().attempt_over(clock::now());
         if !self.leaving {
             // What its workers have told is forgotten with it, and people ask for a while.
-            _ = self.running().map(|attempt| attempt.metrics());
+            _ = self.running().map(|attempt| attempt.ask().soon());
             self.shared.runner().forget(&self.kept.id);
         }
         let of_last_attempt = || self.shared.status().error.take().filter(|_| state == JobState::Failed);

@@ -34,7 +34,6 @@ use flow_protocol::restart;
 use flow_store::Store;
 use flow_worker::TaskError;
 use flow_worker::log::JobLog;
-use flow_worker::metrics::OperatorMetrics;
 
 use crate::cluster;
 pub use documents::Error;
@@ -43,6 +42,7 @@ use driver::{Driver, Message};
 use history::History;
 pub use runner::Runner;
 use runner::Running;
+pub use runner::{Doing, Runner};
 use savepoints::Savepoints;
 pub(crate) use savepoints::completed;
 use waiting::Waiting;
@@ -271,11 +271,10 @@ impl Keeper {
         }
     }
 
-    /// What its nodes have done in the attempt that runs, or ran last.
-    pub fn metrics(&self) -> Vec<OperatorMetrics> {
-        // Those of other processes are asked, which takes a moment.
+    /// Asks what its nodes have done in the attempt that runs, or ran last.
+    pub fn ask(&self) -> Doing {
         let attempt = self.shared.attempt().clone();
-        attempt.as_ref().map_or_else(Vec::new, Running::metrics)
+        attempt.as_ref().map_or(Doing::Nothing, Running::ask)
     }
 
     /// How it runs.

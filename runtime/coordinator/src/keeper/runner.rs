@@ -1,6 +1,7 @@
 //! Who carries attempts out: this process, or the workers of a cluster. The protocol can't tell the difference.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use flow_model::api;
 use flow_model::checkpoint::CheckpointId;
@@ -12,7 +13,7 @@ use flow_worker::metrics::OperatorMetrics;
 use flow_worker::{Checked, JobHandle, Worker};
 
 use super::Error;
-use crate::cluster::{Cluster, Spread, deployments};
+use crate::cluster::{self, Cluster, Spread, deployments};
 
 /// Who carries out the attempts of a job.
 #[derive(Clone)]
@@ -110,10 +111,11 @@ pub(super) enum Running {
 }
 
 impl Running {
-    pub(super) fn metrics(&self) -> Vec<OperatorMetrics> {
+    /// Asks what its nodes have done.
+    pub(super) fn ask(&self) -> Doing {
         match self {
-            Running::Here(job) => job.metrics(),
-            Running::Spread(spread) => spread.metrics().into_iter().map(of_worker).collect(),
+            Running::Here(job) => Doing::Here(job.clone()),
+            Running::Spread(spread) => Doing::Spread(spread.ask()),
         }
     }
 
@@ -150,6 +152,35 @@ impl Running {
             Running::Here(job) => job.finish(),
             Running::Spread(spread) => spread.finish(),
         }
+    }
+}
+
+/// What a job has done, if that was asked.
+pub enum Doing {
+    /// Nothing of it has run.
+    Nothing,
+    /// This process knows.
+    Here(JobHandle),
+    /// Workers were asked.
+    Spread(cluster::Doing),
+}
+
+impl Doing {
+    /// How long workers are waited for.
+    pub const PATIENCE: Duration = Duration::from_millis(500);
+
+    /// What its nodes have done, in topological order. Of workers that do not answer until then it is what they said last.
+    pub fn until(self, due: Instant) -> Vec<OperatorMetrics> {
+        match self {
+            Doing::Nothing => Vec::new(),
+            Doing::Here(job) => job.metrics(),
+            Doing::Spread(asked) => asked.until(due).into_iter().map(of_worker).collect(),
+        }
+    }
+
+    /// The same, soon.
+    pub fn soon(self) -> Vec<OperatorMetrics> {
+        self.until(Instant::now() + Doing::PATIENCE)
     }
 }
 
