@@ -20,6 +20,8 @@ pub mod cluster;
 pub mod handle;
 pub mod jobs;
 pub mod keeper;
+#[cfg(test)]
+mod led;
 pub mod rest;
 mod stores;
 pub mod submission;

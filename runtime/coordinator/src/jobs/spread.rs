@@ -3,6 +3,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use flow_model::api::{Job, Scale};
@@ -27,6 +28,9 @@ use crate::handle::Handle;
 use crate::keeper::{Runner, Status};
 use crate::stores::Stores;
 use crate::submission::{self, Submission};
+
+/// How long who scales a job waits for that. It goes on to be scaled behind that.
+const SCALED: Duration = Duration::from_secs(120);
 
 impl From<cluster::Error> for Error {
     fn from(error: cluster::Error) -> Self {
@@ -210,7 +214,7 @@ impl Jobs {
             return Err(Error::NotNow(entry.id.to_string(), why));
         }
         // Where it is not done HEAD may name it still: what stays behind goes with the job.
-        keeper.redeploy(runner).map_err(|why| Error::NotNow(entry.id.to_string(), why))?;
+        keeper.redeploy(runner, SCALED).map_err(|why| Error::NotNow(entry.id.to_string(), why))?;
         _ = store.block_on(store.delete(revisions.iter().map(|revision| deployment::name(&entry.id, *revision))));
         Ok(entry.job())
     }
@@ -275,105 +279,8 @@ pub(super) fn is_recorded(cluster: &Cluster, job: &JobId) -> bool {
 
 #[cfg(test)]
 mod tests {
-    use std::thread::sleep;
-    use std::time::{Duration, Instant};
-
-    use flow_model::api::JobState;
-    use flow_model::checkpoint::{Head, Incarnation, head};
-    use flow_model::outline::Findings;
-    use flow_model::plan::plan;
-    use flow_store::{Location, Place};
-    use tempfile::TempDir;
-    use tokio::runtime::Runtime;
-
     use super::*;
-
-    const TERM: u64 = 7;
-    const ME: &str = "here:8091";
-    const TEXT: &str = "{apiVersion: flow/v1, kind: Pipeline, metadata: {name: orders}, checkpoint: {interval: 10s}, \
-                        restart: {pause: 10ms}, sources: {in: {generator: {rate: 1}}}, sinks: {out: {blackhole: {}, from: in}}}";
-
-    /// A leader without workers, whose store lies in a directory.
-    struct Leader {
-        cluster: Arc<Cluster>,
-        /// Of the job.
-        root: Store,
-        runtime: Runtime,
-        _directory: TempDir,
-    }
-
-    impl Leader {
-        fn new() -> Leader {
-            let directory = tempfile::tempdir().expect("a directory");
-            let runtime = Runtime::new().expect("a runtime");
-            let place = Place::at(&Location::Directory(directory.path().to_owned()));
-            let store = runtime.block_on(place.open()).expect("a store");
-            let below = |store: &Store, folder| store.below(folder).expect("a name");
-            let root = below(&below(&store, "checkpoints"), "orders");
-            let _context = runtime.enter();
-            let cluster = Cluster::begin(TERM, ME.to_owned(), below(&store, cluster::ROOT), place);
-            Leader { cluster, root, runtime, _directory: directory }
-        }
-
-        /// Lets it lead the jobs that are there.
-        fn leads(&self) -> Jobs {
-            let _context = self.runtime.enter();
-            Jobs::of_cluster(self.cluster.clone(), ME.to_owned()).expect("its store answers")
-        }
-
-        fn deploy(&self, deployment: &Deployment) {
-            let name = deployment.document();
-            self.runtime.block_on(self.cluster.store().put(&name, deployment.to_bytes())).expect("written");
-        }
-
-        /// HEAD of the job, once it is as it should be.
-        #[track_caller]
-        fn head_when(&self, jobs: &Jobs, is_right: impl Fn(&Head) -> bool) -> Head {
-            let begun = Instant::now();
-            loop {
-                let (bytes, _) = self.runtime.block_on(self.root.read(head::NAME)).expect("read").expect("there");
-                let head = Head::from_bytes(&bytes).expect("a HEAD");
-                if is_right(&head) {
-                    return head;
-                }
-                let job = &jobs.list().jobs[0];
-                let is_in_time = begun.elapsed() < Duration::from_secs(30);
-                assert!(is_in_time && job.state != JobState::Failed, "{job:?} with {head:?}");
-                sleep(Duration::from_millis(20));
-            }
-        }
-
-        fn write_head(&self, head: &Head) {
-            self.runtime.block_on(self.root.put(head::NAME, head.to_bytes())).expect("written");
-        }
-    }
-
-    /// The first revision of a job, and one in which it is twice as wide.
-    fn revisions() -> [Deployment; 2] {
-        let identity = Identity {
-            job: "orders-3f9a2c".parse().expect("a name"),
-            name: "orders".parse().expect("a name"),
-            submitted: 1,
-            root: String::new(),
-        };
-        let mut first = Deployment::new(identity, ("orders.yaml".to_owned(), TEXT.to_owned()));
-        first.begun.incarnation = Some(Incarnation::of(1));
-        let names = ["in", "out"].map(|name| name.parse().expect("a name"));
-        let mut second = first.scaled(names.map(|name| (name, 2)), 2);
-        for deployment in [&mut first, &mut second] {
-            let plan = plan(&deployment.pipeline().expect("a pipeline"), &BTreeMap::new()).expect("a plan");
-            deployment.findings = Some(Findings { plan, states: BTreeMap::new() });
-        }
-        [first, second]
-    }
-
-    /// HEAD as a leader of that term has written it.
-    fn head(term: u64, revision: u64) -> Head {
-        let nonce = format!("{:032x}", fastrand::u128(..));
-        let mut head = Head::new(term, "there:8091".to_owned(), Incarnation::of(1), nonce);
-        head.revision = revision;
-        head
-    }
+    use crate::led::{Leader, ME, TERM, head, revisions};
 
     fn parallelism(jobs: &Jobs) -> u32 {
         jobs.plan("orders").expect("it is known").tasks[0].parallelism
@@ -382,8 +289,8 @@ mod tests {
     #[test]
     fn a_job_goes_on_by_the_revision_that_head_names() {
         for named in [1, 2] {
-            let (leader, revisions) = (Leader::new(), revisions());
-            revisions.iter().for_each(|revision| leader.deploy(revision));
+            let leader = Leader::new();
+            revisions("orders").iter().for_each(|revision| leader.deploy(revision));
             leader.write_head(&head(1, named));
             let jobs = leader.leads();
             let head = leader.head_when(&jobs, |head| head.term >= TERM);
@@ -394,7 +301,7 @@ mod tests {
     /// One that led before has scaled it meanwhile, and removed what it ran by.
     #[test]
     fn a_job_that_was_scaled_after_its_deployments_were_read_goes_on_so() {
-        let (leader, [first, second]) = (Leader::new(), revisions());
+        let (leader, [first, second]) = (Leader::new(), revisions("orders"));
         leader.deploy(&second);
         leader.write_head(&head(1, 2));
         let _context = leader.runtime.enter();
@@ -407,7 +314,7 @@ mod tests {
 
     #[test]
     fn a_job_that_another_leader_scales_while_this_one_leads_goes_on_so() {
-        let (leader, [first, second]) = (Leader::new(), revisions());
+        let (leader, [first, second]) = (Leader::new(), revisions("orders"));
         leader.deploy(&first);
         leader.write_head(&head(1, 1));
         let jobs = leader.leads();
@@ -419,5 +326,21 @@ mod tests {
         // It finds that with its next attempt, when what a former leader may have deployed was looked for long enough.
         let head = leader.head_when(&jobs, |head| head.leader == ME && head.nonce != before.nonce);
         assert_eq!((head.revision, head.term >= by_another.term, parallelism(&jobs)), (2, true, 2));
+    }
+
+    #[test]
+    fn who_scales_a_job_does_not_wait_for_ever() {
+        let (leader, [first, second]) = (Leader::new(), revisions("orders"));
+        leader.deploy(&first);
+        leader.write_head(&head(1, 1));
+        let jobs = leader.leads();
+        leader.head_when(&jobs, |head| head.term >= TERM);
+        let (_, keeper) = jobs.kept("orders").expect("it is kept");
+        let outline = deployments::outline(leader.cluster.store(), &second).expect("a pipeline");
+        let runner = jobs.runner(&leader.cluster, outline, second).expect("it can run");
+        // It looks for what a former leader has deployed, and has no checkpoint to go on from meanwhile.
+        let why = keeper.redeploy(runner, Duration::from_millis(50)).expect_err("not so soon");
+        assert!(why.contains("not scaled yet") && why.contains("`flowctl checkpoint ls JOB`"), "{why}");
+        leader.head_when(&jobs, |head| head.revision == 2);
     }
 }

@@ -40,7 +40,6 @@ pub use documents::Error;
 use documents::PATIENCE;
 use driver::{Driver, Message};
 use history::History;
-pub use runner::Runner;
 use runner::Running;
 pub use runner::{Doing, Runner};
 use savepoints::Savepoints;
@@ -287,15 +286,24 @@ impl Keeper {
         self.shared.runner()
     }
 
-    /// Lets it go on by another description, as another attempt, and waits until HEAD says so. Sources give nothing from the checkpoint
-    /// on that is taken for it.
+    /// Lets it go on by another description, as another attempt, and waits so long until HEAD says so. Sources give nothing from the
+    /// checkpoint on that is taken for it.
     ///
     /// # Errors
-    /// It does not: why.
-    pub(crate) fn redeploy(&self, runner: Runner) -> Result<(), String> {
+    /// It does not, or not yet: why.
+    pub(crate) fn redeploy(&self, runner: Runner, patience: Duration) -> Result<(), String> {
         let (done, answered) = channel();
         self.tell(Message::Redeploy(runner, done));
-        answered.recv().unwrap_or_else(|_| Err("the job is over".to_owned()))
+        match answered.recv_timeout(patience) {
+            Ok(answer) => answer,
+            Err(RecvTimeoutError::Disconnected) => Err("the job is over".to_owned()),
+            Err(RecvTimeoutError::Timeout) => Err(format!(
+                "it is not scaled yet after {} s, since the checkpoint that it is to go on from does not count yet, and is as soon as that \
+                 does; `flowctl checkpoint ls JOB` tells how far that is, `flowctl logs JOB` what keeps it, and `flowctl describe JOB` \
+                 whether it is done",
+                patience.as_secs()
+            )),
+        }
     }
 
     /// The log of all its attempts.
