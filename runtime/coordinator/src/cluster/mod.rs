@@ -13,6 +13,8 @@ mod leader;
 mod questions;
 mod server;
 mod spread;
+#[cfg(test)]
+mod tests;
 mod wire;
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
@@ -454,6 +456,11 @@ impl Cluster {
 }
 
 impl State {
+    /// Whether a worker speaks in the session that it has.
+    fn attends(&self, worker: &WorkerId, session: Session) -> bool {
+        self.says.get(worker).is_some_and(|(known, _)| *known == session)
+    }
+
     /// A number that no question has.
     fn number(&mut self) -> u64 {
         self.numbers += 1;

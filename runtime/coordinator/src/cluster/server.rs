@@ -5,7 +5,7 @@ use std::pin::Pin;
 use std::sync::Arc;
 use std::time::Duration;
 
-use flow_model::cluster::{Session, Worker};
+use flow_model::cluster::{Part, Session, Worker};
 use flow_model::ids::WorkerId;
 use flow_protocol::cluster::Event;
 use flow_rpc::control::control_server::{Control, ControlServer};
@@ -13,6 +13,7 @@ use flow_rpc::control::{
     Beat, Elsewhere, FromWorker, Hello, Leads, Nothing, PROTOCOL, ToWorker, event::Event as Wire,
     from_worker::Message as Said, to_worker::Message as Told,
 };
+use flow_rpc::json;
 use flow_worker::network::Tls;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::unbounded_channel;
@@ -84,15 +85,17 @@ impl Control for Service {
         let Some(FromWorker { message: Some(Said::Hello(hello)) }) = hello else {
             return Err(Status::invalid_argument("the first message has to be a Hello"));
         };
-        let worker = match known(&hello) {
-            Ok(worker) => worker,
-            Err(why) => return Ok(elsewhere(why, true)),
+        let (worker, parts) = match known(&hello) {
+            Ok(known) => known,
+            Err(why) => {
+                tracing::warn!("a worker is refused: {why}");
+                return Ok(elsewhere(why, true));
+            }
         };
         let Some(cluster) = self.role.cluster().filter(|cluster| cluster.term() >= hello.term) else {
             return Ok(elsewhere("it does not lead".to_owned(), false));
         };
         let (say, answers) = unbounded_channel();
-        let parts = hello.parts.iter().filter_map(|part| wire::json(part)).collect();
         let id = worker.id.clone();
         if let Some(session) = cluster.register(worker, parts, hello.draining, say) {
             let role = self.role.clone();
@@ -123,7 +126,7 @@ async fn hear(
                     // The worker looks for the next one when this ends.
                     return "this coordinator leads no more".to_owned();
                 }
-                if cluster.lock().says.get(worker).is_none_or(|(known, _)| *known != session) {
+                if !cluster.lock().attends(worker, session) {
                     return "it is not known any more".to_owned();
                 }
                 continue;
@@ -138,24 +141,34 @@ async fn hear(
     }
 }
 
-/// Who says hello. Whether it may stay the machine says.
-fn known(hello: &Hello) -> Result<Worker, String> {
+/// Who says hello, and what it runs. Whether it may stay the machine says.
+pub(super) fn known(hello: &Hello) -> Result<(Worker, Vec<Part>), String> {
     if hello.protocol != PROTOCOL {
         return Err(format!(
             "it speaks version {} of the protocol, and this cluster {PROTOCOL}: install the same version of Flow on all nodes",
             hello.protocol
         ));
     }
-    wire::json(&hello.worker).ok_or_else(|| "it is no worker".to_owned())
+    let same = "install the same version of Flow on all nodes";
+    let worker: Worker =
+        json::read(&hello.worker).map_err(|error| format!("who it is can't be read: {error}; {same}"))?;
+    // One that was left out would run on, and nobody would know of it.
+    let parts = hello.parts.iter().map(|part| json::read(part)).collect::<Result<_, _>>();
+    let parts = parts.map_err(|error| format!("what {} runs can't be read: {error}; {same}", worker.name))?;
+    Ok((worker, parts))
 }
 
 impl Cluster {
-    fn said(&self, (worker, session): (&WorkerId, Session), said: Said) {
+    pub(super) fn said(&self, (worker, session): (&WorkerId, Session), said: Said) {
+        // What came behind the end of a session is nobody's any more.
+        if !self.lock().attends(worker, session) {
+            return;
+        }
         match said {
             Said::Event(event) => {
                 let (Some((job, id)), Some(event)) = (wire::part(event.part), event.event) else { return };
                 if let Wire::Stopped(stopped) = &event {
-                    self.done(worker, &job, wire::json(&stopped.metrics).unwrap_or_default());
+                    self.done(worker, &job, json::read(&stopped.metrics).unwrap_or_default());
                 }
                 if let Some(event) = wire::event(id.attempt, event) {
                     let told = Event::Told { worker: worker.clone(), session, job, event };

@@ -7,19 +7,14 @@ use flow_model::ids::{JobId, OperatorName};
 use flow_protocol::job::{Event, Failure};
 use flow_protocol::restart::Kind;
 use flow_rpc::control::{self, acknowledged::Piece as WirePiece, event::Event as Wire};
+use flow_rpc::json;
 use flow_worker::log::Level;
-use serde::de::DeserializeOwned;
 
 /// Which attempt of which job a part is of; none if it names nothing.
 pub(super) fn part(part: Option<control::Part>) -> Option<(JobId, AttemptId)> {
     let part = part?;
     let incarnation = Incarnation::try_from(part.incarnation).ok()?;
     Some((JobId::new(part.job).ok()?, AttemptId { incarnation, attempt: Attempt(part.attempt) }))
-}
-
-/// What a text of JSON says; none if it is none.
-pub(super) fn json<T: DeserializeOwned>(bytes: &[u8]) -> Option<T> {
-    serde_json::from_slice(bytes).ok()
 }
 
 /// What happened to a part of an attempt; none if the message says nothing that can be understood.
@@ -30,9 +25,11 @@ pub(super) fn event(attempt: Attempt, event: Wire) -> Option<Event> {
         Wire::Stopped(_) => Event::Stopped { attempt },
         Wire::Acknowledged(acked) => {
             let piece = match acked.piece? {
-                WirePiece::Passed(passed) => Piece::Passed { ended: passed.ended, splits: json(&passed.splits)? },
-                WirePiece::State(chain) => Piece::State(json(&chain)?),
-                WirePiece::Output(output) => Piece::Output(json(&output)?),
+                WirePiece::Passed(passed) => {
+                    Piece::Passed { ended: passed.ended, splits: json::read(&passed.splits).ok()? }
+                }
+                WirePiece::State(chain) => Piece::State(json::read(&chain).ok()?),
+                WirePiece::Output(output) => Piece::Output(json::read(&output).ok()?),
             };
             let (checkpoint, node) = (CheckpointId(acked.checkpoint), OperatorName::new(acked.node).ok()?);
             Event::Acknowledged { attempt, checkpoint, node, subtask: acked.subtask, piece }
