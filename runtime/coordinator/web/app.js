@@ -2,7 +2,7 @@
 // as text, never as markup.
 
 import { follow, get, Refused, token } from "./api.js";
-import { checkpoints } from "./checkpoints.js";
+import { attempt, checkpoints } from "./checkpoints.js";
 import { element, say, setState } from "./element.js";
 import { bytes, clock, count, duration, oneLine, percent, rate } from "./format.js";
 import { draw } from "./graph.js";
@@ -143,7 +143,9 @@ class JobView {
     if (!this.#stop.signal.aborted) this.#show(metrics);
     if (this.#stop.signal.aborted || !this.#parts.taken) return;
     const taken = await get(`${path}/checkpoints`);
-    if (!this.#stop.signal.aborted) this.#parts.taken(taken);
+    if (this.#stop.signal.aborted) return;
+    say(this.#parts.attempt, attempt(taken.summary));
+    this.#parts.taken(taken);
   }
 
   async #begin(path) {
@@ -167,13 +169,16 @@ class JobView {
     ]);
     const hasLag = description.plan.tasks.some((task) => task.head.source?.connector === "kafka");
     const figures = table(operators, hasLag);
-    const parts = { state: element("span"), times: element("p", { class: "dim" }), error: element("pre", { class: "error", role: "alert", hidden: "" }) };
+    const parts = { state: element("span"), times: element("p", { class: "dim" }), attempt: element("p", { id: "attempt", class: "dim" }), error: element("pre", { class: "error", role: "alert", hidden: "" }) };
     const warnings = description.warnings.map((warning) => element("pre", { class: "error warning" }, `warning: ${warning.message}`));
     const taken = description.checkpoints ? checkpoints() : null;
+    // At once, so that what is below does not move.
+    if (description.checkpoints) say(parts.attempt, attempt(description.checkpoints));
     const log = element("ol", { id: "log", role: "log", tabindex: "0", "aria-label": "Log", "aria-live": "off" });
     at("job").replaceChildren(
       element("div", { class: "title" }, element("h2", {}, description.name), parts.state),
       parts.times,
+      parts.attempt,
       parts.error,
       ...warnings,
       element("h3", {}, "Graph"),

@@ -5,12 +5,16 @@ import { bytes, clock, count, duration, oneLine } from "./format.js";
 
 // Title, explanation, text of a cell.
 const COLUMNS = [
+  ["attempt", "which attempt of the job took it", (c) => attemptOf(c.id)],
   ["begun", "when its barriers were sent", (c) => (c.begun === undefined ? "–" : clock(c.begun))],
   ["took", "until it counted or was given up", (c, now) => (c.begun === undefined ? "–" : took((c.ended ?? now) - c.begun))],
   ["size", "bytes that restoring from it reads", (c) => size(c.bytes)],
   ["new", "bytes of them that the one before did not have", (c) => size(c["new-bytes"])],
   ["retained", "whether the store still has it", (c) => (c.retained ? "yes" : "no")],
 ];
+
+// The first half of an id. What a job began with none of its attempts took.
+const attemptOf = (id) => String(parseInt(id.slice(0, 8), 16) || "–");
 
 // Most take less than a second.
 const took = (ms) => (ms < 1000 ? `${Math.max(0, ms)} ms` : duration(ms));
@@ -42,6 +46,12 @@ function inShort({ completed, failed, latest, restored }) {
   if (latest) parts.push(`the latest is ${latest.id}`);
   if (restored) parts.push(`went on from ${restored}`);
   return parts.join(" · ");
+}
+
+// Which attempt runs, or ran last, and why that is not the one before.
+export function attempt({ attempt, "previous-ended": why }) {
+  if (!attempt) return "";
+  return why ? `attempt ${attempt} · the one before ended: ${oneLine(why)}` : `attempt ${attempt}`;
 }
 
 // The table, and what shows an answer of the server in it.

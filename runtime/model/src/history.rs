@@ -79,6 +79,9 @@ pub struct CheckpointSummary {
     /// The attempt that runs, or ran last: it grows each time the job goes on from a checkpoint. 0 before the first.
     #[serde(default)]
     pub attempt: u32,
+    /// Why the attempt before it ended; absent if there was none, or an earlier process saw it end.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub previous_ended: Option<String>,
     /// The one that the job went on from when it was last started.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub restored: Option<CheckpointId>,

@@ -52,6 +52,8 @@ pub const ROOT: &str = "cluster";
 const SUSPECTED: u64 = 1500;
 /// After so long what it runs is given up.
 const LOST: u64 = 3000;
+/// The number under which a job makes room for a worker that is to go: nobody waits for it, and it is no question's.
+pub const MOVED: u64 = 0;
 /// How often the machine looks at the clock.
 const TICK: Duration = Duration::from_millis(200);
 /// How long a worker may take to load and try the components of a pipeline.
@@ -304,8 +306,7 @@ impl Cluster {
             }
             Action::Move(job) => {
                 if let Some(known) = state.jobs.get(&job) {
-                    // Nobody waits for it: the number is no question's.
-                    (known.job.tell)(job::Event::Redeploy { number: 0, spec: None });
+                    (known.job.tell)(job::Event::Redeploy { number: MOVED, spec: None });
                 }
             }
             Action::Draining(worker) => self.say(state, &worker, Told::Draining(Nothing {})),

@@ -19,6 +19,7 @@ use flow_worker::{JobHandle, Settling, TaskError};
 use super::head::{self, Found, Stands};
 use super::{Kept, Runner, Running, Shared, Status, documents, settings, shown};
 use crate::clock;
+use crate::cluster::MOVED;
 
 /// How long a deletion that was not answered waits before it is sent again, at first.
 const AGAIN: Duration = Duration::from_millis(200);
@@ -201,6 +202,9 @@ impl Driver {
         if let Event::Failed { failure, .. } | Event::Adopted(Err(failure)) = &event {
             self.shared.status().error = Some(TaskError::Fatal(failure.reason.clone()));
         }
+        if let Event::Failed { attempt, failure } = &event {
+            self.shared.history().attempt_ends(*attempt, &failure.reason);
+        }
         if let Event::Adopted(Err(failure)) = &event {
             self.shared.log.add(flow_worker::log::Level::Error, None, failure.reason.clone());
         }
@@ -340,7 +344,11 @@ impl Driver {
                 }
             }
             Action::Accepted(number, answer) => {
-                if let (Some(runner), Ok(())) = (self.described.remove(&number), &answer) {
+                let described = self.described.remove(&number);
+                if answer.is_ok() {
+                    self.made_room(number, described.is_some());
+                }
+                if let (Some(runner), Ok(())) = (described, &answer) {
                     self.shared.runs_by(runner, self.kept.dead_letter.clone(), &self.messages);
                 }
                 if let Some((done, savepoint)) = self.waiting.remove(&number) {
@@ -378,6 +386,18 @@ impl Driver {
                 };
                 self.end(state, error);
             }
+        }
+    }
+
+    /// Where HEAD names the next attempt because somebody wanted that, people are told.
+    fn made_room(&self, number: u64, is_scaled: bool) {
+        let why = match number {
+            MOVED => "a worker of it is to go",
+            _ if is_scaled => "the job was scaled",
+            _ => return,
+        };
+        if let Some(before) = self.job.head().and_then(|head| head.attempt.0.checked_sub(1)) {
+            self.shared.history().attempt_ends(Attempt(before), why);
         }
     }
 

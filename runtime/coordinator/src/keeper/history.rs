@@ -13,6 +13,8 @@ const KEPT: usize = 50;
 pub(super) struct History {
     known: VecDeque<Checkpoint>,
     summary: CheckpointSummary,
+    /// Why the attempt that HEAD names ends, once it does.
+    ends: Option<String>,
 }
 
 impl History {
@@ -78,7 +80,16 @@ impl History {
 
     /// HEAD names this attempt.
     pub(super) fn attempt(&mut self, attempt: Attempt) {
-        self.summary.attempt = attempt.0;
+        if self.summary.attempt != attempt.0 {
+            (self.summary.attempt, self.summary.previous_ended) = (attempt.0, self.ends.take());
+        }
+    }
+
+    /// An attempt ends: why. What follows from that says nothing more.
+    pub(super) fn attempt_ends(&mut self, attempt: Attempt, why: &str) {
+        if self.summary.attempt == attempt.0 {
+            self.ends.get_or_insert_with(|| why.to_owned());
+        }
     }
 
     /// It counts.
@@ -175,6 +186,23 @@ mod tests {
         manifest.checkpoint = id(2);
         history.found(&manifest, 6_000);
         assert_eq!(history.summary().latest.and_then(|latest| latest.ended), Some(5_000));
+    }
+
+    #[test]
+    fn why_the_attempt_before_ended() {
+        let mut history = History::default();
+        let previous = |history: &History| history.summary().previous_ended;
+        history.attempt(Attempt(3));
+        assert_eq!(previous(&history), None, "an earlier process saw it");
+        history.attempt_ends(Attempt(3), "a worker is lost");
+        history.attempt_ends(Attempt(3), "so it was canceled");
+        assert_eq!(previous(&history), None, "it is the one that HEAD names still");
+        history.attempt(Attempt(4));
+        assert_eq!(previous(&history).as_deref(), Some("a worker is lost"));
+        history.attempt_ends(Attempt(3), "told late");
+        history.attempt(Attempt(4));
+        history.attempt(Attempt(5));
+        assert_eq!(previous(&history), None, "nobody said");
     }
 
     #[test]

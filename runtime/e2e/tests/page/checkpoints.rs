@@ -30,11 +30,12 @@ fn checkpoints_that_fail_and_that_count_and_the_one_it_went_on_from() {
     };
     // Seconds and bytes of one that counts, and why another one does not.
     let completed = cells("completed");
-    browser.until(&format!("/^\\d+ ms$/.test({completed}?.[3].textContent)"));
-    browser.until(&format!("/^[\\d.]+ (K?i?B)$/.test({completed}[4].textContent)"));
-    browser.until(&format!("/failpoint/.test({}?.[7].textContent)", cells("failed")));
+    browser.until(&format!("/^\\d+ ms$/.test({completed}?.[4].textContent)"));
+    browser.until(&format!("/^[\\d.]+ (K?i?B)$/.test({completed}[5].textContent)"));
+    browser.until(&format!("/failpoint/.test({}?.[8].textContent)", cells("failed")));
     browser
         .until("/1 failed.*the latest is 00000001/.test(document.querySelector('#checkpoints caption').textContent)");
+    browser.until("document.getElementById('attempt').textContent === 'attempt 1'");
     let newest = "document.querySelector('#checkpoints tbody th').textContent";
     let ids = "Array.from(document.querySelectorAll('#checkpoints tbody th'), (h) => h.textContent)";
     browser.until(&format!("{ids}.length > 4 && {ids}.join() === {ids}.sort().reverse().join()"));
@@ -51,6 +52,11 @@ fn checkpoints_that_fail_and_that_count_and_the_one_it_went_on_from() {
     browser.open(&format!("{}/#{job}", flowd.url));
     browser.until("/went on from 00000001/.test(document.querySelector('#checkpoints caption')?.textContent)");
     browser.until("/restored from/.test(document.getElementById('checkpoints').textContent)");
+    // Which attempt took each; why the first one ended the killed process can't tell.
+    browser.until("document.getElementById('attempt').textContent === 'attempt 2'");
+    let taken_by =
+        "new Set(Array.from(document.querySelectorAll('#checkpoints tbody tr'), (r) => r.cells[2].textContent))";
+    browser.until(&format!("[...{taken_by}].join() === '2,1'"));
     browser.prefer("dark");
     keep(&mut browser, "checkpoints-dark");
     // The daemon that was asked before is gone, of which the browser complains.

@@ -27,6 +27,8 @@ fn workers_with_their_slots_and_what_they_run() {
     let other = if busy == "w0" { "w1" } else { "w0" };
     browser.until(&format!("{all}.includes('{busy}drained0 of 2 slots')"));
     browser.until(&format!("{all}.includes('{other}active1 of 2 slots · {job} (1)')"));
+    let said = "attempt 2 · the one before ended: a worker of it is to go";
+    browser.until(&format!("document.getElementById('attempt').textContent === '{said}'"));
     browser.prefer("dark");
     keep(&mut browser, "workers-dark");
     assert_eq!(browser.complaints(), [""; 0]);
