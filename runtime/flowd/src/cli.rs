@@ -51,21 +51,8 @@ pub struct Standalone {
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
 
-    /// Where the REST API and the page listen; beyond this machine only with a token
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
-    pub listen: SocketAddr,
-
-    /// The largest pipeline with its components that a client may send
-    #[arg(long, value_name = "SIZE", default_value = "256Mi")]
-    pub body_max: ByteSize,
-
-    /// The file with the token that requests have to carry, 16 characters or more; or the variable FLOW_TOKEN_FILE
-    #[arg(long, value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
-
-    /// Listen beyond this machine without a token: whoever reaches the address can run code on it
-    #[arg(long)]
-    pub insecure: bool,
+    #[command(flatten)]
+    pub api: Api,
 
     #[command(flatten)]
     pub process: Process,
@@ -86,9 +73,8 @@ pub struct Coordinator {
     #[arg(long, value_name = "PLACE")]
     pub store: String,
 
-    /// Where the REST API and the page listen; beyond this machine only with a token
-    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
-    pub listen: SocketAddr,
+    #[command(flatten)]
+    pub api: Api,
 
     /// Where other nodes connect: workers, and coordinators with requests that the leader has to answer
     #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8091")]
@@ -98,17 +84,6 @@ pub struct Coordinator {
     #[arg(long, value_name = "HOST:PORT")]
     pub advertise: Option<String>,
 
-    /// The largest pipeline with its components that a client may send
-    #[arg(long, value_name = "SIZE", default_value = "256Mi")]
-    pub body_max: ByteSize,
-
-    /// The file with the token that requests have to carry, 16 characters or more; or the variable FLOW_TOKEN_FILE
-    #[arg(long, value_name = "FILE")]
-    pub token_file: Option<PathBuf>,
-
-    /// Listen beyond this machine in plain text and without a token: whoever reaches an address can run code on all nodes
-    #[arg(long)]
-    pub insecure: bool,
 
     #[command(flatten)]
     pub tls: tls::Files,
@@ -212,6 +187,26 @@ pub struct Run {
 pub struct Trial {
     #[command(flatten)]
     pub process: Process,
+}
+
+/// What those take that answer the REST API.
+#[derive(Debug, clap::Args)]
+pub struct Api {
+    /// Where the REST API and the page listen; beyond this machine only with a token
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8081")]
+    pub listen: SocketAddr,
+
+    /// The largest pipeline with its components that a client may send
+    #[arg(long, value_name = "SIZE", default_value = "256Mi")]
+    pub body_max: ByteSize,
+
+    /// The file with the token that requests have to carry, 16 characters or more; or the variable FLOW_TOKEN_FILE
+    #[arg(long, value_name = "FILE")]
+    pub token_file: Option<PathBuf>,
+
+    /// Listen beyond this machine in plain text and without a token: whoever reaches an address can run code where jobs run
+    #[arg(long)]
+    pub insecure: bool,
 }
 
 /// What every command takes.

@@ -9,18 +9,16 @@ use std::time::Duration;
 use anyhow::{Context, Result, bail};
 use flow_coordinator::cluster::{self, Campaign, Cluster, Outcome, Role};
 use flow_coordinator::jobs::Jobs;
-use flow_coordinator::rest::{self, Elected, Serving, Token};
+use flow_coordinator::rest::{self, Elected, Serving};
 use flow_store::{Location, Place};
-use flow_worker::failpoint;
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::sync::oneshot;
 
-use crate::cli::{Coordinator, LogFormat};
-use crate::logging::{self, Quiet};
+use crate::cli::Coordinator;
 use crate::signals::Signals;
 use crate::standalone::explain;
-use crate::{exit, parent, say, tls, token};
+use crate::{beginning, say, tls};
 
 /// How long jobs may take to be left to the next leader.
 const JOBS_PATIENCE: Duration = Duration::from_secs(5);
@@ -31,20 +29,12 @@ const REQUESTS_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Serves until a signal comes.
 pub fn run(args: &Coordinator) -> Result<ExitCode> {
-    if args.process.die_with_parent {
-        parent::die_with_it()?;
-    }
-    logging::start(&args.process, Quiet::Daemon, LogFormat::Text);
-    let token = match token::of(args.token_file.as_deref(), args.listen, args.insecure) {
-        Ok(token) => token,
-        Err(error) => {
-            say::err(&format!("error: {error:#}"));
-            return Ok(ExitCode::from(exit::INVALID));
-        }
+    let options = match beginning::with_api(&args.api, &args.process)? {
+        Ok(options) => options,
+        Err(code) => return Ok(code),
     };
-    failpoint::arm()?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let done = runtime.block_on(serve(args, token));
+    let done = runtime.block_on(serve(args, options));
     runtime.shutdown_timeout(REQUESTS_PATIENCE);
     done.map(|()| ExitCode::SUCCESS)
 }
@@ -60,15 +50,16 @@ pub fn advertised(given: Option<&str>, listens: SocketAddr, flag: &str) -> Resul
     }
 }
 
-async fn serve(args: &Coordinator, token: Option<Token>) -> Result<()> {
+async fn serve(args: &Coordinator, options: rest::Options) -> Result<()> {
     let mut signals = Signals::catch()?;
     let tls = args.tls.read()?;
-    tls::refuse_plaintext(args.control, tls.is_some() || args.insecure, "--control")?;
+    tls::refuse_plaintext(args.control, tls.is_some() || args.api.insecure, "--control")?;
     let place = Place::at(&location(&args.store)?);
     let store = place.open().await.with_context(|| format!("can't use the store {}", place.to))?;
     store.probe().await.with_context(|| format!("can't use the store {}", place.to))?;
     let store = store.below(cluster::ROOT)?;
-    let listen = TcpListener::bind(args.listen).await.map_err(|error| explain(args.listen, &error, "--listen"))?;
+    let listen =
+        TcpListener::bind(args.api.listen).await.map_err(|error| explain(args.api.listen, &error, "--listen"))?;
     let control = TcpListener::bind(args.control).await.map_err(|error| explain(args.control, &error, "--control"))?;
     let (rest_address, control_address) = (listen.local_addr()?, control.local_addr()?);
     let reached = advertised(args.advertise.as_deref(), control_address, "--advertise")?;
@@ -78,8 +69,6 @@ async fn serve(args: &Coordinator, token: Option<Token>) -> Result<()> {
     let (resign, resigned) = oneshot::channel::<()>();
     let (outcomes, outcome) = unbounded_channel();
     let elected = Elected::new(role.clone(), tls.clone());
-    let body_max = usize::try_from(args.body_max.0).context("--body-max is too large for this machine")?;
-    let options = rest::Options { body_max, token, ..Default::default() };
     let api = rest::Api::new(Serving::Leaders(elected.clone()), options);
     let mut rest_server = tokio::spawn(rest::serve(listen, api.clone(), async move { _ = stopped_rest.await }));
     let stopped = async move { _ = stopped_control.await };

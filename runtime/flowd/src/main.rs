@@ -1,6 +1,7 @@
 //! `flowd`: the daemon, and the engine behind `flowctl check`, `run` and `test`. It only puts the parts together; what
 //! a job does is the worker's, what the API says the coordinator's.
 
+mod beginning;
 mod check;
 mod cli;
 mod coordinator;

@@ -8,16 +8,15 @@ use std::time::Duration;
 
 use anyhow::{Context, Result, anyhow};
 use flow_coordinator::jobs::Jobs;
-use flow_coordinator::rest::{self, Token};
-use flow_worker::{Options, Worker, failpoint};
+use flow_coordinator::rest;
+use flow_worker::{Options, Worker};
 use tokio::net::TcpListener;
 use tokio::sync::oneshot;
 
-use crate::cli::{LogFormat, Standalone};
+use crate::cli::Standalone;
 use crate::data::{self, DataDir};
-use crate::logging::{self, Quiet};
 use crate::signals::Signals;
-use crate::{exit, parent, say, token};
+use crate::{beginning, say};
 
 /// How long jobs may take to stop.
 const JOBS_PATIENCE: Duration = Duration::from_secs(30);
@@ -26,43 +25,34 @@ const REQUESTS_PATIENCE: Duration = Duration::from_secs(3);
 
 /// Serves until a signal comes.
 pub fn run(args: &Standalone) -> Result<ExitCode> {
-    if args.process.die_with_parent {
-        parent::die_with_it()?;
-    }
-    logging::start(&args.process, Quiet::Daemon, LogFormat::Text);
-    let token = match token::of(args.token_file.as_deref(), args.listen, args.insecure) {
-        Ok(token) => token,
-        Err(error) => {
-            say::err(&format!("error: {error:#}"));
-            return Ok(ExitCode::from(exit::INVALID));
-        }
+    let options = match beginning::with_api(&args.api, &args.process)? {
+        Ok(options) => options,
+        Err(code) => return Ok(code),
     };
-    failpoint::arm()?;
     let path = args.data.clone().map_or_else(data::default_dir, Ok)?;
     let data = DataDir::open(&path, "--data DIR")?;
     data.remove_address();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
-    let done = runtime.block_on(serve(args, token, &data));
+    let done = runtime.block_on(serve(args, options, &data));
     data.remove_address();
     // A request that hangs in a blocking call must not keep the process.
     runtime.shutdown_timeout(REQUESTS_PATIENCE);
     done.map(|()| ExitCode::SUCCESS)
 }
 
-async fn serve(args: &Standalone, token: Option<Token>, data: &DataDir) -> Result<()> {
+async fn serve(args: &Standalone, options: rest::Options, data: &DataDir) -> Result<()> {
     let mut signals = Signals::catch()?;
-    let listener = TcpListener::bind(args.listen).await.map_err(|error| explain(args.listen, &error, "--listen"))?;
+    let listener =
+        TcpListener::bind(args.api.listen).await.map_err(|error| explain(args.api.listen, &error, "--listen"))?;
     let address = listener.local_addr()?;
-    let options = Options { data_dir: data.path().to_owned(), component_cache_dir: data::component_cache() };
-    let (worker, path, leader) = (Worker::new(options)?, data.path().to_owned(), address.to_string());
+    let engine = Options { data_dir: data.path().to_owned(), component_cache_dir: data::component_cache() };
+    let (worker, path, leader) = (Worker::new(engine)?, data.path().to_owned(), address.to_string());
     // Jobs go on from their checkpoints, which takes as long as it takes to load their components.
     let jobs = tokio::task::spawn_blocking(move || Jobs::new(worker, path, leader)).await??;
     let jobs = Arc::new(jobs);
-    if !address.ip().is_loopback() && token.is_none() {
+    if !address.ip().is_loopback() && options.token.is_none() {
         tracing::warn!("{address} can be reached from other machines, and whoever reaches it can run code here");
     }
-    let body_max = usize::try_from(args.body_max.0).context("--body-max is too large for this machine")?;
-    let options = rest::Options { body_max, token, ..Default::default() };
     let (stop, stopped) = oneshot::channel::<()>();
     let shutdown = async move { _ = stopped.await };
     let mut server = tokio::spawn(rest::serve(listener, rest::Api::new(jobs.clone(), options), shutdown));

@@ -9,26 +9,21 @@ use flow_model::cluster;
 use flow_model::ids::WorkerId;
 use flow_worker::member::{self, Joining};
 use flow_worker::network::{self, Failure, Network};
-use flow_worker::{Options, Worker as Engine, failpoint};
+use flow_worker::{Options, Worker as Engine};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::sync::watch;
 
-use crate::cli::{LogFormat, Worker};
+use crate::cli::Worker;
 use crate::coordinator::advertised;
 use crate::data::{self, DataDir};
-use crate::logging::{self, Quiet};
 use crate::signals::Signals;
 use crate::standalone::explain;
-use crate::{metrics, parent, say, tls};
+use crate::{beginning, metrics, say, tls};
 
 /// Works until a signal comes and the leader has let it go.
 pub fn run(args: &Worker) -> Result<ExitCode> {
-    if args.process.die_with_parent {
-        parent::die_with_it()?;
-    }
-    logging::start(&args.process, Quiet::Daemon, LogFormat::Text);
-    failpoint::arm()?;
+    beginning::daemon(&args.process)?;
     let path = args.data.clone().map_or_else(|| data::dir_of("worker"), Ok)?;
     let data = DataDir::open(&path, "--data DIR")?;
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
