@@ -77,7 +77,9 @@ pub enum Error {
         cause: String,
     },
     /// What is in the store is not what it should be.
-    #[error("{place}: {cause}")]
+    #[error(
+        "{place}: {cause}; put it back as it was; or delete it and deploy the job again with --take-over: it goes on where its HEAD stands"
+    )]
     Document {
         /// Where it is.
         place: String,

@@ -435,7 +435,9 @@ impl Driver {
                 self.leaving = true;
                 self.left();
             }
-            Err(why) => self.give_up(why),
+            Err(why) => {
+                self.give_up(format!("{why}; when that is mended, restart the coordinator that leads"));
+            }
         }
     }
 
