@@ -84,7 +84,6 @@ pub struct Coordinator {
     #[arg(long, value_name = "HOST:PORT")]
     pub advertise: Option<String>,
 
-
     #[command(flatten)]
     pub tls: tls::Files,
 
