@@ -102,8 +102,10 @@ impl<'a> SharedSource<'a> {
             SharedSource::Generator(generator) => {
                 let source = Generator::new(generator, at.subtask, at.parallelism, clock());
                 match &at.restored {
-                    Some(splits) => Box::new(source.restored(splits)?),
-                    None => Box::new(source),
+                    Some(splits) if !splits.is_empty() => {
+                        Box::new(source.restored(splits, (at.subtask, at.parallelism))?)
+                    }
+                    _ => Box::new(source),
                 }
             }
             SharedSource::Kafka(reading) => {

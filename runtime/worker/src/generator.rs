@@ -20,22 +20,30 @@ pub fn clock() -> Clock {
     Box::new(move || started + since.elapsed())
 }
 
-/// Makes the records `i, i + n, i + 2n, …` as subtask `i` of `n`, up to the count of all subtasks.
+/// Makes records `0, 1, 2, …` up to a count, shared among its subtasks: share `i` of `n` is the records `i, i + n, i + 2n, …`. There are as
+/// many shares as it had subtasks when it began, and with another parallelism each subtask has several of them, or some have none.
 ///
 /// Record `s` has the key `s % keys` in decimal digits, and the value of the template. With a rate it is due `s / rate`
 /// seconds after the source was first asked, whether or not those before it could be taken in time, and that is its
 /// timestamp: whoever measures latency from it counts the time that it had to wait. Without a rate the timestamp is the
-/// time at which it was made. Its split is the subtask, its position `s`.
+/// time at which it was made. Its split is the share, its position `s`.
 pub struct Generator {
     spec: spec::Generator,
     clock: Clock,
-    subtask: u32,
-    parallelism: u64,
-    /// The next record.
-    next: u64,
-    started: Option<Duration>,
+    shares: Vec<Share>,
+    /// How many there are of all subtasks.
+    of: u64,
     key: String,
     value: Vec<u8>,
+}
+
+/// Every `of`th record.
+struct Share {
+    number: u32,
+    /// The next record.
+    next: u64,
+    /// When it was first asked.
+    started: Option<Duration>,
 }
 
 impl Generator {
@@ -44,28 +52,24 @@ impl Generator {
         Generator {
             spec: spec.clone(),
             clock,
-            subtask,
-            parallelism: parallelism.max(1).into(),
-            next: subtask.into(),
-            started: None,
+            shares: vec![Share { number: subtask, next: subtask.into(), started: None }],
+            of: parallelism.max(1).into(),
             key: String::new(),
             value: Vec::new(),
         }
     }
 
-    /// The same, which goes on where the subtasks of an earlier one stopped.
-    pub fn restored(self, splits: &[Split]) -> Result<Generator, Error> {
-        if splits.len() as u64 != self.parallelism {
-            let (then, now) = (splits.len(), self.parallelism);
-            let message = format!("a generator of {then} subtasks can't go on with {now}; set parallelism: {then}");
-            return Err(Error::Fatal(message));
+    /// The same, which goes on where the subtasks of an earlier one stopped, as many as there were.
+    pub fn restored(self, splits: &[Split], (subtask, parallelism): (u32, u32)) -> Result<Generator, Error> {
+        let wrong = |split: &str| Error::Fatal(format!("the checkpoint has no generator {split} of {}", splits.len()));
+        let mut shares = Vec::new();
+        for number in (subtask..splits.len() as u32).step_by(parallelism.max(1) as usize) {
+            let name = number.to_string();
+            let split = splits.iter().find(|split| split.split == name).ok_or_else(|| wrong(&name))?;
+            let next = u64::try_from(split.next).unwrap_or(0);
+            shares.push(Share { number, next, started: split.at.map(Duration::from_millis) });
         }
-        let mine = self.subtask.to_string();
-        let Some(split) = splits.iter().find(|split| split.split == mine) else {
-            return Err(Error::Fatal(format!("the checkpoint has no generator {mine}")));
-        };
-        let next = u64::try_from(split.next).unwrap_or(0);
-        Ok(Generator { next, started: split.at.map(Duration::from_millis), ..self })
+        Ok(Generator { shares, of: splits.len() as u64, ..self })
     }
 
     /// The first record, of any subtask, that is not due yet after so much time.
@@ -89,46 +93,58 @@ impl Generator {
 impl Source for Generator {
     fn poll(&mut self, max_rows: usize, max_bytes: usize) -> Result<Polled, Error> {
         let count = self.spec.count.unwrap_or(u64::MAX);
-        if self.next >= count {
+        if self.spec.count.is_some() && self.shares.iter().all(|share| share.next >= count) {
             return Ok(Polled::End);
         }
         let now = (self.clock)();
-        let started = *self.started.get_or_insert(now);
-        let until = count.min(self.due(now.saturating_sub(started)));
-        let made = if self.spec.rate.is_some() { started } else { now };
         let mut batch = BatchBuilder::with_capacity(max_rows.min(1024), 0);
-        while self.next < until && batch.rows() < max_rows && (batch.rows() == 0 || batch.bytes() < max_bytes) {
-            use std::fmt::Write;
-            self.key.clear();
-            write!(self.key, "{}", self.next % self.spec.keys.max(1)).expect("text takes every write");
-            self.value.clear();
-            self.spec.value.fill(self.next, &self.key, &mut self.value);
-            batch.push(Row {
-                key: Some(self.key.as_bytes()),
-                value: Some(&self.value),
-                timestamp: Some((made + self.scheduled(self.next)).as_millis() as i64),
-                split: self.subtask,
-                position: self.next as i64,
-                ..Row::default()
-            });
-            self.next = self.next.saturating_add(self.parallelism);
+        for at in 0..self.shares.len() {
+            let started = *self.shares[at].started.get_or_insert(now);
+            let until = count.min(self.due(now.saturating_sub(started)));
+            let made = if self.spec.rate.is_some() { started } else { now };
+            // What one has too much of waits for the next time, when the one behind it comes first.
+            let rows = max_rows * (at + 1) / self.shares.len();
+            while self.shares[at].next < until
+                && batch.rows() < rows
+                && (batch.rows() == 0 || batch.bytes() < max_bytes)
+            {
+                use std::fmt::Write;
+                let Share { number, next, .. } = self.shares[at];
+                self.key.clear();
+                write!(self.key, "{}", next % self.spec.keys.max(1)).expect("text takes every write");
+                self.value.clear();
+                self.spec.value.fill(next, &self.key, &mut self.value);
+                batch.push(Row {
+                    key: Some(self.key.as_bytes()),
+                    value: Some(&self.value),
+                    timestamp: Some((made + self.scheduled(next)).as_millis() as i64),
+                    split: number,
+                    position: next as i64,
+                    ..Row::default()
+                });
+                self.shares[at].next = next.saturating_add(self.of);
+            }
+        }
+        if self.shares.len() > 1 {
+            self.shares.rotate_left(1);
         }
         Ok(if batch.rows() > 0 { Polled::Batch(batch.finish()) } else { Polled::Idle })
     }
 
     fn positions(&self) -> Vec<(u32, i64)> {
-        vec![(self.subtask, self.next as i64)]
+        self.shares.iter().map(|share| (share.number, share.next as i64)).collect()
     }
 
     fn splits(&self) -> Vec<Split> {
-        vec![Split {
-            split: self.subtask.to_string(),
-            next: self.next as i64,
-            at: self.started.map(|started| started.as_millis() as u64),
+        let of_share = |share: &Share| Split {
+            split: share.number.to_string(),
+            next: share.next as i64,
+            at: share.started.map(|started| started.as_millis() as u64),
             until: self.spec.count.map(|count| count as i64),
             id: None,
-            ended: self.spec.count.is_some_and(|count| self.next >= count),
-        }]
+            ended: self.spec.count.is_some_and(|count| share.next >= count),
+        };
+        self.shares.iter().map(of_share).collect()
     }
 
     fn locator(&self) -> Locator {
@@ -204,6 +220,40 @@ mod tests {
         check(10, 3);
         check(12, 4);
         check(2, 5);
+    }
+
+    #[test]
+    fn any_number_of_subtasks_goes_on_where_others_stopped() {
+        let all = |parallelism: u32, splits: &[Split], polls: usize| {
+            let (mut rows, mut stopped) = (Vec::new(), Vec::new());
+            for subtask in 0..parallelism {
+                let (made, _) = generator(Some(100), None, subtask, parallelism);
+                let mut made = if splits.is_empty() {
+                    made
+                } else {
+                    made.restored(splits, (subtask, parallelism)).expect("it goes on")
+                };
+                let polled = std::iter::from_fn(|| take(&mut made, 7)).take(polls).flatten();
+                rows.extend(polled.map(|(position, _)| position));
+                stopped.extend(made.splits());
+            }
+            (rows, stopped)
+        };
+        for path in [[3, 1, 3], [3, 2, 5], [1, 4, 2], [4, 4, 1]] {
+            let (mut rows, splits) = all(path[0], &[], 1);
+            let (more, splits) = all(path[1], &splits, 2);
+            assert_eq!(splits.len(), path[0] as usize, "{path:?}: none gets lost");
+            rows.extend(more);
+            let (rest, splits) = all(path[2], &splits, 200);
+            rows.extend(rest);
+            rows.sort_unstable();
+            assert_eq!(rows, (0..100).collect::<Vec<i64>>(), "{path:?}");
+            assert!(splits.iter().all(|split| split.ended), "{path:?}");
+        }
+        let (made, _) = generator(None, None, 0, 1);
+        let split = Split { split: "7".into(), ..all(1, &[], 1).1.remove(0) };
+        let wrong = made.restored(&[split], (0, 1)).err().expect("it is no share");
+        assert!(wrong.to_string().contains("no generator 0 of 1"), "{wrong}");
     }
 
     #[test]

@@ -41,5 +41,5 @@ pub fn reads<'a>(pipeline: &Pipeline, source: &'a spec::Source) -> Reads<'a> {
             Err(_) => (SplitKind::Kafka, "Kafka topics".to_owned(), anything),
         },
     };
-    Reads { kind, what, parallelism: source.parallelism, has }
+    Reads { kind, what, has }
 }

@@ -28,8 +28,6 @@ pub struct Reads<'a> {
     pub kind: SplitKind,
     /// For people: `files of /in/*.jsonl`.
     pub what: String,
-    /// The number of its subtasks.
-    pub parallelism: u32,
     /// Whether a split of its kind is one that it reads, whether it is there now or not. True where that can't be told.
     pub has: Has<'a>,
 }
@@ -86,11 +84,6 @@ pub enum Difference {
         "the source {0} has positions in {1} in the checkpoint and reads {2} in the pipeline, none of which they are of: give them up and let it begin anew with --drop-state {0}, or let it read what it did"
     )]
     Source(Thing, String, String),
-    /// A generator of another number of subtasks: that of the checkpoint, and the one that is wanted.
-    #[error(
-        "the source {0} is a generator of {1} subtasks in the checkpoint and of {2} in the pipeline: say `parallelism: {1}` of it, or give its positions up and let it begin anew with --drop-state {0}"
-    )]
-    Width(Thing, usize, u32),
     /// State is divided into another number of key groups: that of the checkpoint, and the one that is wanted.
     #[error(
         "the state in the checkpoint is divided into {0} key groups, and the pipeline wants {1}: say `key-groups: {0}` in its file"
@@ -251,11 +244,7 @@ fn another_source(thing: Thing, reads: &Reads<'_>, node: &Node) -> Option<Differ
     let first = splits.first()?;
     let kind = SplitKind::of(&first.split);
     let is_same = kind == reads.kind && (kind == SplitKind::Generator || splits.iter().any(|s| (reads.has)(&s.split)));
-    if !is_same {
-        return Some(Difference::Source(thing, shown(kind, &splits), reads.what.clone()));
-    }
-    let is_divided = kind == SplitKind::Generator && splits.len() != reads.parallelism as usize;
-    is_divided.then_some(Difference::Width(thing, splits.len(), reads.parallelism))
+    (!is_same).then(|| Difference::Source(thing, shown(kind, &splits), reads.what.clone()))
 }
 
 /// Splits, for people.

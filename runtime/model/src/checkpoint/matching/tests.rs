@@ -78,12 +78,12 @@ fn manifest() -> Manifest {
     Manifest::new("p".parse().expect("a name"), id, 77, KeyGroups::default(), nodes)
 }
 
-fn reads<'a>(kind: SplitKind, what: &str, parallelism: u32, has: impl Fn(&str) -> bool + 'a) -> Reads<'a> {
-    Reads { kind, what: what.to_owned(), parallelism, has: Box::new(has) }
+fn reads<'a>(kind: SplitKind, what: &str, has: impl Fn(&str) -> bool + 'a) -> Reads<'a> {
+    Reads { kind, what: what.to_owned(), has: Box::new(has) }
 }
 
 fn kafka<'a>(topic: &'a str) -> Reads<'a> {
-    reads(SplitKind::Kafka, &format!("the topic {topic}"), 1, move |split| split.starts_with(&format!("{topic}[")))
+    reads(SplitKind::Kafka, &format!("the topic {topic}"), move |split| split.starts_with(&format!("{topic}[")))
 }
 
 /// Nodes as `source`, `operator/state:kind` or `operator`.
@@ -195,11 +195,11 @@ fn of_source(splits: &[&str], reads: Reads<'_>, dropped: &[&str]) -> Vec<String>
 }
 
 fn files<'a>(path: &'a str) -> Reads<'a> {
-    reads(SplitKind::Files, &format!("files of {path}"), 1, move |split| split.starts_with(path))
+    reads(SplitKind::Files, &format!("files of {path}"), move |split| split.starts_with(path))
 }
 
-fn generator<'a>(parallelism: u32) -> Reads<'a> {
-    reads(SplitKind::Generator, "a generator", parallelism, |_| true)
+fn generator<'a>() -> Reads<'a> {
+    reads(SplitKind::Generator, "a generator", |_| true)
 }
 
 #[test]
@@ -209,9 +209,9 @@ fn a_source_goes_on_with_more_or_less_of_the_same() {
     check(&["orders[0]", "old[0]"], kafka("orders"));
     check(&["/in/a", "/in/b"], files("/in"));
     check(&["/in/a", "/gone/b"], files("/in"));
-    check(&["0", "1"], generator(2));
+    check(&["0", "1"], generator());
     // It has found nothing to read.
-    check(&[], generator(2));
+    check(&[], generator());
 }
 
 #[test]
@@ -223,16 +223,8 @@ fn a_source_of_another_kind_does_not_begin_anew_unasked() {
     };
     let in_files = || files("/in");
     check(&["0"], in_files, "has positions in a generator in the checkpoint and reads files of /in in the pipeline");
-    check(
-        &["/in/a", "/in/b"],
-        || generator(2),
-        "positions in files (/in/a and 1 more) in the checkpoint and reads a gen",
-    );
-    check(
-        &["orders[0]"],
-        || generator(1),
-        "positions in Kafka topics (orders[0]) in the checkpoint and reads a generator",
-    );
+    check(&["/in/a", "/in/b"], generator, "positions in files (/in/a and 1 more) in the checkpoint and reads a gen");
+    check(&["orders[0]"], generator, "positions in Kafka topics (orders[0]) in the checkpoint and reads a generator");
     check(&["orders[0]"], in_files, "reads files of /in in the pipeline");
     check(&["0"], || kafka("orders"), "reads the topic orders in the pipeline");
     check(
@@ -241,7 +233,6 @@ fn a_source_of_another_kind_does_not_begin_anew_unasked() {
         "positions in files (/old/a) in the checkpoint and reads files of /in in the pipeline",
     );
     check(&["old[0]", "old[1]"], || kafka("orders"), "(old[0] and 1 more)");
-    check(&["0"], || generator(2), "of 1 subtasks in the checkpoint and of 2 in the pipeline: say `parallelism: 1`");
 }
 
 #[test]
