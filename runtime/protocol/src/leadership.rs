@@ -51,6 +51,8 @@ pub enum Action {
     Lead(u64),
     /// Another one leads.
     Follow(Leader),
+    /// Another process leads that others reach where they reach this one, as both say.
+    Twin(Leader),
     /// It leads no more in that term: whatever it was doing as a leader is another's now, and goes on.
     StepDown(u64),
     /// [`Event::Resign`] is done.
@@ -89,6 +91,8 @@ pub struct Leadership {
     seen: Option<Seen>,
     /// The term of the leader that was told last.
     followed: Option<u64>,
+    /// It has tried to lead before.
+    claimed: bool,
     /// The highest term that it has seen.
     term: u64,
     /// How many questions the store was asked.
@@ -104,8 +108,18 @@ impl Leadership {
         let register = Register::new(unique, None);
         let state = State::Reading;
         let (seen, followed, actions) = (None, None, Vec::new());
-        let mut it =
-            Leadership { settings, register, state, seen, followed, term: 0, asked: 0, awaited: None, actions };
+        let mut it = Leadership {
+            settings,
+            register,
+            state,
+            seen,
+            followed,
+            claimed: false,
+            term: 0,
+            asked: 0,
+            awaited: None,
+            actions,
+        };
         it.ask(Step::Read);
         let actions = std::mem::take(&mut it.actions);
         (it, actions)
@@ -196,13 +210,15 @@ impl Leadership {
         let Some(leader) = self.register.current().cloned() else { return self.claim() };
         let is_other = self.followed != Some(leader.term);
         self.term = self.term.max(leader.term);
-        // Whoever had this address before is gone: it is this process that listens there.
-        if leader.resigned || leader.address == self.settings.address {
+        // Whoever had this address before is gone: it is this process that listens there. But whoever leads after it does not.
+        let is_own = leader.address == self.settings.address;
+        if leader.resigned || is_own && !self.claimed {
             return self.claim();
         }
         if is_other {
             self.followed = Some(leader.term);
-            self.actions.push(Action::Follow(leader.clone()));
+            let leader = leader.clone();
+            self.actions.push(if is_own { Action::Twin(leader) } else { Action::Follow(leader) });
         }
         match &self.seen {
             Some(seen) if seen.nonce == leader.nonce && seen.silent_at <= now => {
@@ -222,7 +238,7 @@ impl Leadership {
     fn claim(&mut self) {
         let cluster = self.register.current().map_or(&self.settings.cluster, |leader| &leader.cluster).clone();
         let leader = Leader::new(cluster, self.term.saturating_add(1), self.settings.address.clone());
-        self.state = State::Claiming;
+        (self.state, self.claimed) = (State::Claiming, true);
         (self.seen, self.followed) = (None, None);
         self.propose(leader);
     }

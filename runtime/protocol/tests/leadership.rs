@@ -41,6 +41,8 @@ struct World {
     /// By term: the process that led in it, by its number.
     led: BTreeMap<u64, u128>,
     story: Vec<String>,
+    /// How often one was told of another with its address.
+    twins: u32,
 }
 
 impl World {
@@ -57,6 +59,7 @@ impl World {
             nodes: vec![],
             led: BTreeMap::new(),
             story: vec![],
+            twins: 0,
         };
         (0..nodes_wanted).for_each(|number| world.begin(format!("c{number}:9000")));
         world
@@ -105,6 +108,10 @@ impl World {
                     assert_eq!(self.nodes[which].leads.take(), Some(term), "{}", self.story());
                 }
                 Action::Follow(leader) => assert_ne!(leader.address, self.nodes[which].address),
+                Action::Twin(leader) => {
+                    assert_eq!(leader.address, self.nodes[which].address);
+                    self.twins += 1;
+                }
                 Action::Resigned => self.nodes[which].resigned = true,
             }
             assert_eq!(self.nodes[which].it.leads().is_some(), self.nodes[which].leads.is_some(), "{}", self.story());
@@ -265,4 +272,16 @@ fn a_standby_takes_over_after_a_silence_and_at_once_after_a_resignation() {
     // Reading and swapping take a few steps.
     check(false, SILENCE + SPREAD + 4 * BEAT);
     check(true, 4 * BEAT);
+}
+
+#[test]
+fn two_of_one_address_do_not_take_the_lead_from_each_other_for_ever() {
+    let mut world = World::new(7, 1);
+    world.pass(2_000);
+    assert!(world.nodes[0].leads.is_some());
+    world.begin(world.nodes[0].address.clone());
+    world.pass(3_000);
+    assert!(world.nodes[1].leads.is_some(), "it looks like the first one, started again");
+    let (term, _) = (world.nodes[1].leads, world.pass(30_000));
+    assert_eq!((world.nodes[1].leads, world.nodes[0].leads, world.twins), (term, None, 1));
 }
