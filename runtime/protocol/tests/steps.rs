@@ -272,6 +272,26 @@ fn who_is_deposed_deletes_nothing() {
     assert!(actions.is_empty(), "{actions:?}");
 }
 
+#[test]
+fn who_makes_room_waits_a_minute_for_a_checkpoint() {
+    let (mut job, _, head) = led();
+    let attempt = head.attempt;
+    job.handle(1000, Event::Started { attempt });
+    let asked = job.handle(2000, Event::Redeploy { number: 1, spec: None });
+    assert!(!asked.iter().any(|action| matches!(action, Action::Swap { .. })), "{asked:?}");
+    let due = job.next_deadline().expect("it waits");
+    assert!(due <= 62_000, "{due}");
+    assert!(job.handle(61_999, Event::Tick).iter().all(|action| !matches!(action, Action::Swap { .. })));
+    let (head, _) = swap(&job.handle(62_000, Event::Tick));
+    assert_eq!(head.attempt, Attempt(attempt.0 + 1));
+    let done = job.handle(62_001, Event::Swapped(Answer::Done("v2".to_owned())));
+    assert!(
+        done.iter().any(|action| matches!(action, Action::Cancel { attempt: before } if *before == attempt)),
+        "{done:?}"
+    );
+    assert!(done.iter().any(|action| matches!(action, Action::Accepted(1, Ok(())))), "{done:?}");
+}
+
 fn at(attempt: Attempt, counter: u64) -> CheckpointId {
     CheckpointId((u64::from(attempt.0) << 32) + counter)
 }

@@ -259,7 +259,10 @@ impl Job {
     pub fn next_deadline(&self) -> Option<Time> {
         match &self.phase {
             Phase::Pausing(until) | Phase::Finding(_, until) => Some(*until),
-            Phase::Running(running) => running.deadline(&self.lanes, savepoint::last(&self.requested)),
+            Phase::Running(running) => {
+                let running = running.deadline(&self.lanes, savepoint::last(&self.requested));
+                running.into_iter().chain(self.redeploy_due()).min()
+            }
             Phase::Settling(_) => self.goal.as_ref().and_then(Goal::until),
             _ => None,
         }
@@ -300,6 +303,7 @@ impl Job {
             if self.find.is_some() { self.load_or_start() } else { self.want(Intent::Attempt) }
         }
         self.not_found();
+        self.redeploy_if_due();
         self.pin_settled();
         let with = savepoint::last(&self.requested);
         let is_held = with.is_some() || self.is_redeploying() || self.canceled;

@@ -1,12 +1,17 @@
 //! An attempt makes room for another one: a worker of it is to be free, or the job is to have another parallelism. A checkpoint is taken
 //! behind which sources give nothing, so that next to nothing is done twice; when it counts, HEAD gets the next attempt and the new
 //! description in one swap; then the old attempt is stopped, and the next one begins as after a failure. So all lanes of the checkpoint have
-//! owners in it, and are settled before its first barrier. An attempt that fails meanwhile needs no checkpoint any more.
+//! owners in it, and are settled before its first barrier. An attempt that fails meanwhile needs no checkpoint any more, nor does one whose
+//! checkpoint does not come for long, as while Kafka is away: the next one goes on from the last that counts, as after a failure.
 
 use super::event::{Action, Spec};
 use super::intent::Intent;
 use super::{Job, Phase, Then, savepoint};
+use crate::Time;
 use crate::checkpoint::Purpose;
+
+/// How long the checkpoint is waited for: half of what who stops a process usually grants it.
+const ROOM: Time = 60_000;
 
 /// What was asked for.
 pub(super) struct Redeploy {
@@ -14,6 +19,8 @@ pub(super) struct Redeploy {
     numbers: Vec<u64>,
     /// The new description; the same if none.
     spec: Option<Spec>,
+    /// After that it happens without a checkpoint.
+    until: Time,
 }
 
 impl Job {
@@ -27,7 +34,7 @@ impl Job {
                 redeploy.spec = redeploy.spec.take().or(spec);
             }
             None => {
-                self.redeploy = Some(Redeploy { numbers: vec![number], spec });
+                self.redeploy = Some(Redeploy { numbers: vec![number], spec, until: self.now.saturating_add(ROOM) });
                 self.want_redeploy();
             }
         }
@@ -48,6 +55,19 @@ impl Job {
         if running.has_started() {
             running.want(Purpose::Redeploy);
         } else {
+            self.redeploy_now();
+        }
+    }
+
+    /// When no checkpoint is waited for any more before the attempt that runs makes room.
+    pub(super) fn redeploy_due(&self) -> Option<Time> {
+        let waits = matches!(&self.phase, Phase::Running(running) if running.has_started() && running.is_open());
+        self.redeploy.as_ref().map(|redeploy| redeploy.until).filter(|_| waits)
+    }
+
+    /// Goes on without a checkpoint if none has come for long.
+    pub(super) fn redeploy_if_due(&mut self) {
+        if self.redeploy_due().is_some_and(|until| until <= self.now) {
             self.redeploy_now();
         }
     }
