@@ -37,6 +37,7 @@ pub mod metrics;
 mod named;
 pub mod network;
 mod objects;
+pub mod once;
 mod outputs;
 pub mod part;
 mod paths;

@@ -1,7 +1,7 @@
 //! Who leads: carries what [`flow_protocol::leadership`] wants to the store, and what comes of it to who has to know. Must never decide
 //! anything itself.
 
-use std::sync::{Arc, PoisonError, RwLock};
+use std::sync::{Arc, Mutex, PoisonError, RwLock};
 use std::time::{Duration, Instant};
 
 use flow_model::cluster::Leader;
@@ -10,6 +10,7 @@ use flow_model::ids::ClusterId;
 use flow_protocol::head::Answer;
 use flow_protocol::leadership::{Action, Event, Leadership, Number, Settings};
 use flow_store::{Store, Swap, Version};
+use flow_worker::once::Once;
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 use tokio::sync::oneshot;
 use tokio::time::{sleep, sleep_until, timeout};
@@ -126,13 +127,17 @@ impl Campaign {
         let now = || (began.elapsed().as_millis() as u64, fastrand::u64(..));
         let (answers, mut answered): (_, UnboundedReceiver<Event>) = unbounded_channel();
         let (mut leadership, mut actions) = Leadership::new(settings, fastrand::u128(..));
+        let told = Arc::new(Mutex::new(Once::default()));
         let mut resigns = false;
         loop {
             for action in actions {
                 match action {
-                    Action::Read(number) => drop(tokio::spawn(read(store.clone(), number, answers.clone()))),
+                    Action::Read(number) => {
+                        drop(tokio::spawn(read(store.clone(), number, answers.clone(), told.clone())))
+                    }
                     Action::Swap(number, leader, expected) => {
-                        drop(tokio::spawn(swap(store.clone(), number, leader, expected, answers.clone())));
+                        let swapped = swap(store.clone(), (number, leader, expected), answers.clone(), told.clone());
+                        drop(tokio::spawn(swapped));
                     }
                     Action::Lead(term) => {
                         tracing::info!("leads in term {term}");
@@ -142,6 +147,15 @@ impl Campaign {
                     Action::Follow(leader) => {
                         tracing::info!("{} leads in term {}", leader.address, leader.term);
                         role.set(Standing::Follows(Some(leader)));
+                    }
+                    Action::Twin(leader) => {
+                        tracing::warn!(
+                            "another process leads in term {} and says that it is reached at {} too: give each coordinator an \
+                             --advertise of its own, by which the other nodes reach it and nobody else",
+                            leader.term,
+                            leader.address
+                        );
+                        role.set(Standing::Follows(None));
                     }
                     Action::StepDown(term) => {
                         tracing::warn!("leads no more in term {term}");
@@ -166,16 +180,26 @@ impl Campaign {
     }
 }
 
-async fn read(store: Store, number: Number, answers: UnboundedSender<Event>) {
-    let found = match found(&store).await {
-        Ok(found) => Some(found),
-        Err(error) => {
-            tracing::warn!("who leads can't be read: {error}");
-            sleep(AGAIN).await;
-            None
-        }
-    };
-    _ = answers.send(Event::Read(number, found));
+/// What was told of the store.
+type Spoken = Arc<Mutex<Once>>;
+
+/// Tells that the store does not do what it should, or does so again.
+fn tell(told: &Spoken, store: &Store, wrong: Option<&str>) {
+    let mut told = told.lock().unwrap_or_else(PoisonError::into_inner);
+    match wrong {
+        Some(cause) if told.is_new(&store.place(), cause) => tracing::warn!("{}/{NAME}: {cause}", store.place()),
+        None if told.is_well(&store.place()) => tracing::info!("{} answers again", store.place()),
+        _ => {}
+    }
+}
+
+async fn read(store: Store, number: Number, answers: UnboundedSender<Event>, told: Spoken) {
+    let found = found(&store).await;
+    tell(&told, &store, found.as_ref().err().map(String::as_str));
+    if found.is_err() {
+        sleep(AGAIN).await;
+    }
+    _ = answers.send(Event::Read(number, found.ok()));
 }
 
 /// The term that stands in a cluster's root; it asks until it is answered.
@@ -204,26 +228,21 @@ async fn found(store: &Store) -> Result<Option<(Leader, String)>, String> {
 
 async fn swap(
     store: Store,
-    number: Number,
-    leader: Box<Leader>,
-    expected: Option<String>,
+    (number, leader, expected): (Number, Box<Leader>, Option<String>),
     answers: UnboundedSender<Event>,
+    told: Spoken,
 ) {
     let expected = expected.map(Version::from);
-    let answer = match timeout(ANSWER, store.swap(NAME, expected.as_ref(), leader.to_bytes())).await {
-        Ok(Ok(Swap::Done(version))) => Answer::Done(version.into()),
-        Ok(Ok(Swap::Conflict)) => Answer::Conflict,
-        Ok(Ok(Swap::Retry)) => Answer::Again,
+    let swapped = timeout(ANSWER, store.swap(NAME, expected.as_ref(), leader.to_bytes())).await;
+    let (answer, wrong) = match swapped {
+        Ok(Ok(Swap::Done(version))) => (Answer::Done(version.into()), None),
+        Ok(Ok(Swap::Conflict)) => (Answer::Conflict, None),
+        Ok(Ok(Swap::Retry)) => (Answer::Again, None),
         // It may have been carried out: the same swap is sent again until that is known.
-        Err(_) => {
-            tracing::warn!("{}/{NAME}: {SILENT}", store.place());
-            Answer::Again
-        }
-        Ok(Ok(Swap::Unknown(error)) | Err(error)) => {
-            tracing::warn!("{}/{NAME}: {error}", store.place());
-            Answer::Again
-        }
+        Err(_) => (Answer::Again, Some(SILENT.to_owned())),
+        Ok(Ok(Swap::Unknown(error)) | Err(error)) => (Answer::Again, Some(error.to_string())),
     };
+    tell(&told, &store, wrong.as_deref());
     if answer == Answer::Again {
         sleep(AGAIN).await;
     }

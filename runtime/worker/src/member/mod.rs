@@ -9,7 +9,6 @@
 
 mod connection;
 mod material;
-mod once;
 mod parts;
 mod wire;
 
@@ -27,7 +26,7 @@ use tokio::time::{Instant, sleep_until};
 
 use crate::Worker;
 use crate::network::{Failure, Network, Tls};
-use once::Once;
+use crate::once::Once;
 use parts::Parts;
 
 /// In milliseconds: what is shorter than a leader's patience with workers, so that a worker knows that it was given up when it was.
@@ -224,7 +223,7 @@ impl Member {
                 self.handle(Event::Welcomed(session));
                 if self.following.obeys(session).is_ok() {
                     tracing::info!("is led in term {}", session.term);
-                    self.told.is_well(LEADER);
+                    _ = self.told.is_well(LEADER);
                     self.parts.welcomed(&welcome.store);
                     if self.leaves.is_some() {
                         self.parts.say(Said::Leaving(Nothing {}));
@@ -246,7 +245,7 @@ impl Member {
                 }
             }
             Heard::Asked(address, Ok(Leads { term, address: leader })) => {
-                self.told.is_well(&address);
+                _ = self.told.is_well(&address);
                 if term > 0 {
                     self.handle(Event::Named { term, address: leader });
                 }
