@@ -7,11 +7,12 @@
 //!
 //! - [`sending`], [`receiving`]: the two ends as plain calls; [`wire`]: elements as messages
 //! - [`dial`], [`serve`]: the streams; [`bell`]: how slots wake them
-//! - [`tls`]: who is who; [`figures`]: what was done
+//! - [`tls`]: who is who; [`incoming`]: how many may come; [`figures`]: what was done
 
 mod bell;
 mod dial;
 mod figures;
+mod incoming;
 mod receiving;
 mod sending;
 mod serve;
@@ -32,6 +33,7 @@ use tokio::runtime::Runtime;
 
 use dial::Dialed;
 pub use figures::{ExchangeFigures, Figures, Traffic};
+pub use incoming::incoming;
 use receiving::Receiving;
 pub use tls::{Tls, endpoint};
 

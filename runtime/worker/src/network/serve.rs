@@ -12,18 +12,20 @@ use tokio::net::TcpListener;
 use tokio::time::timeout;
 use tokio_stream::Stream;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::bell::Bell;
 use super::receiving::StreamId;
 use super::wire::Incoming;
-use super::{Shared, cause, greeting, receiving, wire};
+use super::{Shared, cause, greeting, incoming, receiving, wire};
 
 /// Bytes that the network may hold on its way into this process, by stream and by connection.
 const WINDOW: u32 = 4 << 20;
 /// Bytes of an HTTP/2 frame.
 const FRAME: u32 = 256 << 10;
+
+/// Connections at once: one of each other worker, and what is no worker.
+const CONNECTIONS_MAX: usize = 1024;
 
 /// Why a stream from a peer is over.
 #[derive(Debug, thiserror::Error)]
@@ -45,7 +47,7 @@ enum Error {
 /// Serves peers until the runtime ends.
 pub(super) async fn run(listener: TcpListener, shared: Arc<Shared>, server: Server) {
     let service = ExchangeServer::new(Service(shared)).max_decoding_message_size(wire::MESSAGE);
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = incoming(listener, CONNECTIONS_MAX);
     if let Err(error) = server.serve_with_incoming(service, incoming).await {
         tracing::error!("workers can't be served any more: {}", cause(&error));
     }
