@@ -45,7 +45,7 @@ impl std::fmt::Display for WorkerState {
 pub struct Slots {
     /// So many run subtasks.
     pub used: u32,
-    /// So many are free.
+    /// So many can be given subtasks: of a worker that is active, those that run none.
     pub free: u32,
 }
 
@@ -82,7 +82,7 @@ pub struct WorkerStatus {
     pub running: Vec<RunningPart>,
 }
 
-/// All workers that the leader knows, those lost not long ago included.
+/// All workers that the leader knows, and those that it has lost and that have not come back under their names: the last 32.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Workers {

@@ -125,6 +125,7 @@ impl Script {
             Action::Draining(id) => format!("draining {}", self.name(&id)),
             Action::Drained(id) => format!("drained {}", self.name(&id)),
             Action::Lost(worker, reason) => format!("lost {}: {reason}", worker.name),
+            Action::Gone(worker) => format!("gone {}", worker.name),
             Action::Answer(number, answer) => format!("answer {number}: {answer:?}"),
         }
     }
@@ -257,9 +258,18 @@ fn who_may_not_take_part_is_told_why() {
     let twin = Worker { name: "w1".into(), ..worker(3, 1) };
     let refusal = Refusal::Name { worker: twin.clone(), other: worker(1, 1) };
     assert_eq!(script.register(twin.clone(), vec![]), [format!("refuse w3: {refusal}")]);
-    // Its process was started again: it listens where the former one did.
+    // Nor where it says that it listens at the same place.
     let again = Worker { address: "host-1:7000".into(), ..twin };
+    let refusal = Refusal::Name { worker: again.clone(), other: worker(1, 1) };
+    assert_eq!(script.register(again.clone(), vec![]), [format!("refuse w3: {refusal}")]);
+    // Its process was started again, and the end of its connection was not told.
+    for _ in 0..3 {
+        script.now += SUSPECTED / 2;
+        script.event(Event::Tick);
+    }
     assert_eq!(script.register(again, vec![]), ["lost w1: its process was started again", "welcome w3"]);
+    let states: Vec<WorkerState> = script.it.workers().iter().map(|worker| worker.state).collect();
+    assert_eq!(states, [WorkerState::Active], "it is not missed any more");
 }
 
 #[test]
@@ -274,7 +284,10 @@ fn a_worker_that_drains_gets_nothing_new_and_leaves_when_it_has_nothing() {
     assert_eq!(script.event(Event::Wanted(job(1), request(2, 2))), ["deploy job-1 2 on w1.0 w1.1"]);
     assert_eq!(script.it.workers()[1].state, WorkerState::Drained);
     let (worker, session) = (WorkerId::of(2), script.sessions[&2]);
-    assert_eq!(script.event(Event::Left(worker, session, "it was drained".into())), ["lost w2: it was drained"]);
+    let free: Vec<u32> = script.it.workers().iter().map(|worker| worker.slots.free).collect();
+    assert_eq!(free, [0, 0], "one has none, the other can't be given anything");
+    assert_eq!(script.event(Event::Left(worker, session, "it was drained".into())), ["gone w2"]);
+    assert_eq!(script.it.workers().len(), 1, "it is not missed");
     assert!(script.event(Event::Drain(8, WorkerId::of(9)))[0].starts_with("answer 8: Err"));
 }
 
@@ -358,7 +371,7 @@ impl Model {
                     let number = u128::from_str_radix(id.as_str(), 16).expect("hexadecimal");
                     assert!(self.runs[&number].is_empty(), "drained, and it runs something");
                 }
-                Action::Lost(worker, _) => {
+                Action::Lost(worker, _) | Action::Gone(worker) => {
                     let number = u128::from_str_radix(worker.id.as_str(), 16).expect("hexadecimal");
                     self.runs.remove(&number);
                 }

@@ -38,6 +38,7 @@ use flow_rpc::control::{
 use flow_rpc::json;
 use flow_store::{Place, Store};
 use flow_worker::log::{JobLog, Level};
+use flow_worker::once::Once;
 use tokio::sync::mpsc::UnboundedSender;
 
 pub use components::Held;
@@ -89,6 +90,9 @@ pub enum Error {
     /// No worker has that name or id.
     #[error("no worker \"{0}\"")]
     Unknown(String),
+    /// The worker of that name or id is gone.
+    #[error("worker \"{0}\" is lost: it takes part no more")]
+    Lost(String),
     /// It is not done: why.
     #[error("{0}")]
     NotNow(String),
@@ -134,6 +138,8 @@ struct State {
     questions: Questions,
     /// Who waits for what comes of a wish.
     wished: HashMap<u64, Sender<Result<(), String>>>,
+    /// Who was told that it may not take part, and why.
+    refused: Once,
     numbers: u64,
 }
 
@@ -171,6 +177,7 @@ impl Cluster {
             jobs: BTreeMap::new(),
             questions: Questions::default(),
             wished: HashMap::new(),
+            refused: Once::default(),
             numbers: 0,
         });
         let cluster = Arc::new(Cluster {
@@ -278,7 +285,10 @@ impl Cluster {
             Action::Refuse(_, refusal) => {
                 let Some(say) = state.arriving.take() else { return };
                 let for_ever = matches!(refusal, Refusal::Version { .. });
-                tracing::warn!("{refusal}");
+                let (Refusal::Version { worker: who, .. } | Refusal::Name { worker: who, .. }) = &refusal;
+                if state.refused.is_new(&who.name, &refusal.to_string()) {
+                    tracing::warn!("{refusal}");
+                }
                 let elsewhere = Elsewhere { why: refusal.to_string(), for_ever };
                 _ = say.send(self.message(Told::Elsewhere(elsewhere)));
             }
@@ -286,8 +296,11 @@ impl Cluster {
             Action::Ended(worker, session) => state.says.retain(|id, (known, _)| *id != worker || *known != session),
             Action::Lost(worker, reason) => {
                 tracing::warn!(worker = %worker.name, "is lost: {reason}");
-                state.says.remove(&worker.id);
-                state.questions.lost(&worker.id);
+                state.left(&worker.id);
+            }
+            Action::Gone(worker) => {
+                tracing::info!(worker = %worker.name, "has gone; it was drained");
+                state.left(&worker.id);
             }
             Action::Deploy(job, request, assignment) => self.deploy(state, &job, &request, &assignment),
             Action::Cancel(worker, job, attempt) => {
@@ -308,6 +321,7 @@ impl Cluster {
             }
             Action::Move(job) => {
                 if let Some(known) = state.jobs.get(&job) {
+                    known.job.log.add(Level::Info, None, "goes on elsewhere: a worker that it runs on drains".into());
                     (known.job.tell)(job::Event::Redeploy { number: MOVED, spec: None });
                 }
             }
@@ -413,16 +427,22 @@ impl Cluster {
 
     fn worker(&self, worker: &str) -> Result<WorkerStatus, Error> {
         let is_it = |known: &WorkerStatus| known.name == worker || known.id.as_str() == worker;
-        let found = self.lock().machine.workers().into_iter().find(is_it);
-        found.ok_or_else(|| Error::Unknown(worker.to_owned()))
+        let found = self.lock().machine.workers().into_iter().filter(is_it);
+        // What was lost under a name may stand beside who has it now.
+        found.min_by_key(|found| found.state == WorkerState::Lost).ok_or_else(|| Error::Unknown(worker.to_owned()))
     }
 
     /// A worker, by name or id, gets nothing new, and what it runs goes to others; then it may leave.
     ///
     /// # Errors
-    /// [`Error::Unknown`], [`Error::NotNow`].
+    /// [`Error::Unknown`], [`Error::Lost`], [`Error::NotNow`].
     pub fn drain(&self, worker: &str) -> Result<WorkerStatus, Error> {
-        let id = self.worker(worker)?.id;
+        let found = self.worker(worker)?;
+        if found.state == WorkerState::Lost {
+            return Err(Error::Lost(found.name));
+        }
+        tracing::info!(worker = %found.name, "drains, as asked");
+        let id = found.id;
         let (answer, answered) = channel();
         let mut state = self.lock();
         let number = state.number();
@@ -459,6 +479,12 @@ impl Cluster {
 }
 
 impl State {
+    /// A worker takes part no more: who waits for it alone waits for nothing.
+    fn left(&mut self, worker: &WorkerId) {
+        self.says.remove(worker);
+        self.questions.lost(worker);
+    }
+
     /// Whether a worker speaks in the session that it has.
     fn attends(&self, worker: &WorkerId, session: Session) -> bool {
         self.says.get(worker).is_some_and(|(known, _)| *known == session)

@@ -14,7 +14,7 @@ use flow_rpc::control::{
     from_worker::Message as Said, to_worker::Message as Told,
 };
 use flow_rpc::json;
-use flow_worker::network::Tls;
+use flow_worker::network::{Tls, incoming};
 use tokio::net::TcpListener;
 use tokio::sync::mpsc::unbounded_channel;
 use tokio::time::{MissedTickBehavior, interval, timeout};
@@ -22,7 +22,6 @@ use tokio_stream::wrappers::UnboundedReceiverStream;
 use tokio_stream::{Stream, once};
 use tonic::service::Routes;
 use tonic::transport::Server;
-use tonic::transport::server::TcpIncoming;
 use tonic::{Request, Response, Status, Streaming};
 
 use super::leader::Role;
@@ -35,6 +34,8 @@ const LOOK: Duration = Duration::from_millis(500);
 const HELLO: Duration = Duration::from_secs(5);
 /// A connection that says nothing for so long is asked whether it is there.
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
+/// Connections at once: one of each worker, one for each request that a standby hands on, and what is neither.
+const CONNECTIONS_MAX: usize = 2048;
 /// Larger messages are refused.
 const MESSAGE_MAX: usize = 256 << 20;
 
@@ -51,7 +52,7 @@ pub async fn serve(
     shutdown: impl Future<Output = ()> + Send + 'static,
 ) -> Result<(), tonic::transport::Error> {
     let service = ControlServer::new(Service { role }).max_decoding_message_size(MESSAGE_MAX);
-    let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
+    let incoming = incoming(listener, CONNECTIONS_MAX);
     let mut server = Server::builder().http2_keepalive_interval(Some(KEEP_ALIVE)).http2_keepalive_timeout(Some(HELLO));
     if let Some(tls) = tls {
         server = server.tls_config(tls.server().timeout(HELLO))?;
@@ -152,6 +153,7 @@ pub(super) fn known(hello: &Hello) -> Result<(Worker, Vec<Part>), String> {
     let same = "install the same version of Flow on all nodes";
     let worker: Worker =
         json::read(&hello.worker).map_err(|error| format!("who it is can't be read: {error}; {same}"))?;
+    worker.check()?;
     // One that was left out would run on, and nobody would know of it.
     let parts = hello.parts.iter().map(|part| json::read(part)).collect::<Result<_, _>>();
     let parts = parts.map_err(|error| format!("what {} runs can't be read: {error}; {same}", worker.name))?;

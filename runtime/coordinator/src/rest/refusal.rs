@@ -27,7 +27,7 @@ impl IntoResponse for Refused {
             RefusalCode::Internal | RefusalCode::Unknown => StatusCode::INTERNAL_SERVER_ERROR,
             RefusalCode::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
         };
-        if status.is_server_error() {
+        if status == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::error!("{}", self.0.message);
         }
         let mut response = (status, Json(self.0)).into_response();
@@ -86,6 +86,8 @@ impl From<jobs::Error> for Refused {
             Error::Cluster(cluster::Error::Unknown(_)) => {
                 Refusal::new(RefusalCode::NotFound, message).hint("`flowctl workers` shows those that there are")
             }
+            Error::Cluster(cluster::Error::Lost(_)) => Refusal::new(RefusalCode::Conflict, message)
+                .hint("what it ran is elsewhere already; when it is back under its name, it can be drained again"),
             Error::Cluster(_) => Refusal::new(RefusalCode::Unavailable, message),
             Error::Stopping => Refusal::new(RefusalCode::Unavailable, message),
             Error::Directory { error, .. } => {

@@ -134,6 +134,8 @@ pub enum Action {
     Drained(WorkerId),
     /// A worker does not take part any more: why. Nothing is said to it.
     Lost(Worker, String),
+    /// A worker that was drained has gone, as it might.
+    Gone(Worker),
     /// What was asked for under this number is done, or under way; or it is not done: why.
     Answer(u64, Result<(), String>),
 }

@@ -83,11 +83,15 @@ impl Cluster {
                     self.told(&worker, &job, event);
                 }
             }
-            Event::Left(worker, session, reason) => {
-                if self.members.get(&worker).is_some_and(|member| member.session == session) {
-                    self.lose(&worker, &reason);
+            Event::Left(worker, session, reason) => match self.members.get(&worker) {
+                Some(member) if member.session != session => {}
+                // Nothing is lost with it.
+                Some(member) if member.standing == Standing::Drained => {
+                    self.actions.push(Action::Gone(member.worker.clone()));
+                    self.members.remove(&worker);
                 }
-            }
+                _ => self.lose(&worker, &reason),
+            },
             Event::Drain(number, worker) => self.drain(number, &worker),
             Event::Known(job, submitted) => _ = self.entry(&job, submitted),
             Event::Forgotten(job) => self.forget(&job),
@@ -129,7 +133,8 @@ impl Cluster {
     pub fn workers(&self) -> Vec<WorkerStatus> {
         let status = |worker: &Worker, (state, since): (WorkerState, Time), running: Vec<RunningPart>| {
             let used = running.iter().map(|part| part.slots).sum();
-            let free = if state == WorkerState::Lost { 0 } else { worker.slots.saturating_sub(used) };
+            // What can't be given anything has nothing to give.
+            let free = if state == WorkerState::Active { worker.slots.saturating_sub(used) } else { 0 };
             WorkerStatus {
                 id: worker.id.clone(),
                 name: worker.name.clone(),
@@ -183,8 +188,8 @@ impl Cluster {
         }
         let is_other = |member: &&Member| member.worker.name == worker.name && member.worker.id != worker.id;
         if let Some(other) = self.members.values().find(is_other) {
-            // Two processes can't listen at one place: the other one is gone.
-            if other.worker.address != worker.address && !other.is_suspected(self.now, &self.settings) {
+            // One that has ended has ended its connection, or is silent soon.
+            if !other.is_suspected(self.now, &self.settings) {
                 let other = other.worker.clone();
                 return self.refuse(worker.id.clone(), Refusal::Name { worker, other });
             }
@@ -193,7 +198,8 @@ impl Cluster {
         }
         // What was said in between, by either side, is lost.
         self.lose(&worker.id.clone(), "it has registered again");
-        self.lost.retain(|(lost, _)| lost.id != worker.id);
+        // Who comes back under its name was missed until now, in whatever life.
+        self.lost.retain(|(lost, _)| lost.id != worker.id && lost.name != worker.name);
         self.registrations += 1;
         let session = Session { term: self.term, number: self.registrations };
         let id = worker.id.clone();
@@ -471,7 +477,7 @@ impl Cluster {
 
     fn drain(&mut self, number: u64, worker: &WorkerId) {
         let Some(member) = self.members.get_mut(worker) else {
-            let why = "no such worker takes part; see `flowctl workers`".to_owned();
+            let why = "it takes part no more; `flowctl workers` shows those that do".to_owned();
             return self.actions.push(Action::Answer(number, Err(why)));
         };
         // It may ask because it has missed the word that it may go.
