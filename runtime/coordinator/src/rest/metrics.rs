@@ -71,14 +71,16 @@ const CHECKPOINTS_COUNTED: [Metric<CheckpointSummary>; 2] = [
     ("flow_checkpoint_failed", "Checkpoints that were given up", |s| s.failed),
 ];
 
-/// Of the last checkpoint that counts, at that time.
-type OfCheckpoint = (&'static str, &'static str, fn(&Checkpoint, u64) -> Option<f64>);
+/// Of the last checkpoint that counts, at that time; without a time of a job that has ended.
+type OfCheckpoint = (&'static str, &'static str, fn(&Checkpoint, Option<u64>) -> Option<f64>);
 
 const CHECKPOINT: [OfCheckpoint; 4] = [
     ("flow_checkpoint_duration_seconds", "How long the last checkpoint took", |c, _| Some(c.took()? as f64 / 1e3)),
-    ("flow_checkpoint_age_seconds", "How long ago the last checkpoint counted", |c, now| {
-        Some(now.saturating_sub(c.ended?) as f64 / 1e3)
-    }),
+    (
+        "flow_checkpoint_age_seconds",
+        "How long ago the last checkpoint of a job counted that has not ended",
+        |c, now| Some(now?.saturating_sub(c.ended?) as f64 / 1e3),
+    ),
     ("flow_checkpoint_bytes", "Bytes that a restore reads", |c, _| c.bytes.map(|bytes| bytes as f64)),
     ("flow_checkpoint_new_bytes", "Bytes that the last checkpoint added", |c, _| c.new_bytes.map(|bytes| bytes as f64)),
 ];
@@ -180,7 +182,8 @@ impl Snapshot {
             let mut family = to.encode_descriptor(name, help, None, MetricType::Gauge)?;
             for (tally, summary) in self.with_checkpoints() {
                 let labels = [("pipeline", tally.job.name.as_str())];
-                if let Some(value) = summary.latest.as_ref().and_then(|latest| value(latest, tally.now)) {
+                let now = tally.job.ended.is_none().then_some(tally.now);
+                if let Some(value) = summary.latest.as_ref().and_then(|latest| value(latest, now)) {
                     ConstGauge::new(value).encode(family.encode_family(&labels)?)?;
                 }
             }
