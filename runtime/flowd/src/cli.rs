@@ -81,7 +81,7 @@ pub struct Coordinator {
     pub control: SocketAddr,
 
     /// Where other nodes reach --control [default: where it listens]
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
     pub advertise: Option<String>,
 
     #[command(flatten)]
@@ -101,7 +101,7 @@ Examples:
   flowd worker --coordinator a:8091 --coordinator b:8091 --slots 4 --exchange 10.0.0.7:8101 --insecure")]
 pub struct Worker {
     /// Where a coordinator takes workers (its --control); once for each that there is
-    #[arg(long, value_name = "HOST:PORT", required = true)]
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_port, required = true)]
     pub coordinator: Vec<String>,
 
     /// How many threads step tasks: subtask I of every task of a job shares one
@@ -109,7 +109,7 @@ pub struct Worker {
     pub slots: u32,
 
     /// What it is called, also when it is started again; no two that live have the same [default: one for each start]
-    #[arg(long, value_name = "NAME")]
+    #[arg(long, value_name = "NAME", value_parser = worker_name)]
     pub name: Option<String>,
 
     /// Where jobs keep what they need while they run; a directory of flowd's own
@@ -122,7 +122,7 @@ pub struct Worker {
     pub exchange: SocketAddr,
 
     /// Where other workers reach --exchange [default: where it listens]
-    #[arg(long, value_name = "HOST:PORT")]
+    #[arg(long, value_name = "HOST:PORT", value_parser = host_port)]
     pub advertise: Option<String>,
 
     /// Where `GET /metrics` is answered, for Prometheus; without it nowhere
@@ -236,4 +236,36 @@ pub enum Format {
 pub enum LogFormat {
     Text,
     Json,
+}
+
+fn worker_name(text: &str) -> Result<String, String> {
+    flow_model::cluster::worker::check_name(text).map(|()| text.to_owned())
+}
+
+/// An address that a node is reached by, as others write it.
+fn host_port(text: &str) -> Result<String, String> {
+    let wrong = |why: &str| Err(format!("{why}; write HOST:PORT, as c1.example:8091 or [fd00::1]:8091"));
+    if text.contains("://") {
+        return wrong("it is no URL");
+    }
+    match text.rsplit_once(':') {
+        Some((host, _)) if host.is_empty() || host.contains(':') && !host.ends_with(']') => wrong("it has no host"),
+        Some((_, port)) if port.parse::<u16>().is_ok_and(|port| port > 0) => Ok(text.to_owned()),
+        _ => wrong("it has no port"),
+    }
+}
+
+#[cfg(test)]
+mod address_tests {
+    use super::host_port;
+
+    #[test]
+    fn addresses_are_looked_at() {
+        for good in ["c1:8091", "10.0.0.7:1", "[::1]:8091"] {
+            assert_eq!(host_port(good).as_deref(), Ok(good));
+        }
+        for bad in ["c1", "c1:", "http://c1:8091", "c1:0", "c1:99999", ":8091", "::1:8091", ""] {
+            assert!(host_port(bad).is_err_and(|why| why.contains("write HOST:PORT")), "{bad}");
+        }
+    }
 }

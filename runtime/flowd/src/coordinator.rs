@@ -63,6 +63,7 @@ async fn serve(args: &Coordinator, options: rest::Options) -> Result<()> {
     let control = TcpListener::bind(args.control).await.map_err(|error| explain(args.control, &error, "--control"))?;
     let (rest_address, control_address) = (listen.local_addr()?, control.local_addr()?);
     let reached = advertised(args.advertise.as_deref(), control_address, "--advertise")?;
+    args.tls.fit(tls.as_ref(), &reached)?;
     let role = Role::default();
     let (stop_rest, stopped_rest) = oneshot::channel::<()>();
     let (stop_control, stopped_control) = oneshot::channel::<()>();

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 use std::sync::Arc;
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, anyhow};
 use flow_model::channel::AttemptId;
 use flow_model::cluster;
 use flow_model::ids::WorkerId;
@@ -50,7 +50,10 @@ async fn work(args: &Worker, data: &DataDir) -> Result<()> {
     let listen = args.exchange;
     let network_options = network::Options { tls: tls.clone(), ..network::Options::new(name.clone()) };
     let listening = move || Network::listen(listen, network_options, on_failure);
-    let network = tokio::task::spawn_blocking(listening).await?.context("choose another address with --exchange")?;
+    let network = tokio::task::spawn_blocking(listening).await?.map_err(|error| match error {
+        network::Error::Listen { .. } => anyhow!(error).context("choose another address with --exchange"),
+        error => error.into(),
+    })?;
     let listens = network.address();
     let me = cluster::Worker {
         id,
@@ -60,6 +63,7 @@ async fn work(args: &Worker, data: &DataDir) -> Result<()> {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         features: Default::default(),
     };
+    args.tls.fit(tls.as_ref(), &me.address)?;
     say::out(&format!("flowd works as {}, with {} slots, and exchanges on {listens}", me.name, me.slots))?;
     if let Some(address) = args.metrics {
         let listener = TcpListener::bind(address).await.map_err(|error| explain(address, &error, "--metrics"))?;
