@@ -197,7 +197,7 @@ impl JobHandle {
         let mut progress = self.0.lock();
         if progress.status.state == JobState::Running {
             progress.status.state = JobState::Canceling;
-            self.0.log.add(Level::Info, None, "cancel requested".into());
+            self.0.log.add(Level::Info, None, "stops".into());
         }
         drop(progress);
         self.0.stop_slots();

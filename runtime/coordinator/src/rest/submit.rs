@@ -157,7 +157,7 @@ async fn text(
 fn too_large(api: &Api) -> Refused {
     let limit = ByteSize(api.options.body_max as u64);
     let message = format!("pipeline and components together are larger than {limit}");
-    Refused(Refusal::new(RefusalCode::TooLarge, message).hint("raise it with `flowd standalone --body-max SIZE`"))
+    Refused(Refusal::new(RefusalCode::TooLarge, message).hint("raise it with --body-max SIZE of flowd"))
 }
 
 fn twice(name: &str) -> Refused {

@@ -64,7 +64,7 @@ fn following_a_running_job_goes_on_until_it_is_canceled() {
     assert!(seen.starts_with("HTTP/1.1 200 ") && seen.contains("text/event-stream"), "{seen}");
     server.post::<Job>("/jobs/endless/cancel").expect("it runs");
     reader.read_to_string(&mut seen).expect("the rest, then the end");
-    for expected in ["cancel requested", "job is canceled", "event: end", "\"state\":\"canceled\""] {
+    for expected in ["stops", "job is canceled", "event: end", "\"state\":\"canceled\""] {
         assert!(seen.contains(expected), "{expected} in {seen}");
     }
 }

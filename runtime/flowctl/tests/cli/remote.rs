@@ -106,7 +106,8 @@ fn more_than_the_server_takes() {
     fs::write(session.directory().join("big.wasm"), vec![0; 9 << 20]).expect("a file");
     let called = session.run("deploy big.yaml");
     assert_eq!(called.code, 2, "{}", called.stderr);
-    let expect = "error: pipeline and components together are larger than 1Mi\n  raise it with `flowd standalone --body-max SIZE`\n";
+    let expect =
+        "error: pipeline and components together are larger than 1Mi\n  raise it with --body-max SIZE of flowd\n";
     assert!(called.stderr.ends_with(expect), "{}", called.stderr);
 }
 

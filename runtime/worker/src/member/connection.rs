@@ -60,8 +60,20 @@ pub(super) async fn ask(peer: Peer, hear: Hear) {
         Ok::<_, String>(answered.map_err(|status| crate::network::cause(&status))?.into_inner())
     };
     let answer = asked.await;
+    let answer = answer.map_err(|why| format!("{why}{}", hint(&why)));
     // Nobody hears it when the process ends.
     _ = hear.send(Heard::Asked(peer.address, answer));
+}
+
+/// What may be the matter with the address, or the certificates, for people.
+fn hint(why: &str) -> &'static str {
+    if why.contains("InvalidContentType") {
+        return "; it does not speak TLS: is that its --control, and was it started with --tls-ca?";
+    }
+    if why.contains("frame with invalid size") {
+        return "; it may want certificates (--tls-ca, --tls-cert, --tls-key), or be another server than --control of a coordinator";
+    }
+    ""
 }
 
 /// A worker's first message to a leader.
