@@ -104,8 +104,9 @@ pub struct Worker {
     #[arg(long, value_name = "HOST:PORT", value_parser = host_port, required = true)]
     pub coordinator: Vec<String>,
 
-    /// How many threads step tasks: subtask I of every task of a job shares one
-    #[arg(long, value_name = "COUNT", default_value_t = std::thread::available_parallelism().map_or(1, |n| n.get() as u32), value_parser = clap::value_parser!(u32).range(1..=1024))]
+    /// How many threads step tasks: subtask I of every task of a job shares one [default: the machine's cores]
+    // What a machine has stands in no help, which the book shows.
+    #[arg(long, value_name = "COUNT", default_value_t = std::thread::available_parallelism().map_or(1, |n| n.get() as u32), hide_default_value = true, value_parser = clap::value_parser!(u32).range(1..=1024))]
     pub slots: u32,
 
     /// What it is called, also when it is started again; no two that live have the same [default: one for each start]
