@@ -69,6 +69,11 @@ pub enum Error {
     /// Nobody is there who could.
     #[error("there is no worker; start one: flowd worker --coordinator {0}")]
     NoWorker(String),
+    /// So many are there, and none takes anything more.
+    #[error(
+        "none of {0} workers takes anything more: they are drained, or about to be; start another one, or one of them again"
+    )]
+    Drained(usize),
     /// A worker could not say.
     #[error("worker {worker}: {cause}")]
     Worker {
@@ -396,28 +401,35 @@ impl Cluster {
 
     fn check_within(self: &Arc<Cluster>, patience: Duration, deployment: &Deployment) -> Result<Outline, Error> {
         let pipeline = deployment.pipeline()?;
-        let (worker, question) = {
-            let mut state = self.lock();
-            let workers = state.machine.workers();
-            let of = |state| workers.iter().find(|worker| worker.state == state);
-            // One that is silent for a moment answers when it can; should it be given up, nobody waits for it.
-            let worker = of(WorkerState::Active).or_else(|| of(WorkerState::Suspected)).cloned();
-            let worker = worker.ok_or_else(|| Error::NoWorker(self.address.clone()))?;
-            let check = Asked::Check(deployment.to_bytes().into());
-            let question = Question::ask(self, &mut state, BTreeSet::from([worker.id.clone()]), &check);
-            (worker, question)
-        };
-        let failed = |cause: String| Error::Worker { worker: worker.name.clone(), cause };
-        let unread = |error: json::Error| failed(error.to_string());
-        match question.next(Instant::now() + patience).map(|(_, reply)| reply) {
-            Some(Reply::Found(found)) => {
-                let findings: Findings = json::read(&found).map_err(unread)?;
-                Ok(Outline { pipeline, findings })
+        let mut workers = self.workers().workers;
+        workers.retain(|worker| worker.state != WorkerState::Lost);
+        let known = workers.len();
+        // One that is silent for a moment answers when it can; should it be given up, nobody waits for it.
+        workers.retain(|worker| matches!(worker.state, WorkerState::Active | WorkerState::Suspected));
+        workers.sort_by_key(|worker| worker.state == WorkerState::Suspected);
+        let mut why = if known == 0 { Error::NoWorker(self.address.clone()) } else { Error::Drained(known) };
+        // What one can't do for a reason of its own another one can.
+        for (asked, worker) in workers.iter().enumerate() {
+            let patience = patience / (workers.len() - asked) as u32;
+            let begun = Instant::now();
+            let question = {
+                let check = Asked::Check(deployment.to_bytes().into());
+                Question::ask(self, &mut self.lock(), BTreeSet::from([worker.id.clone()]), &check)
+            };
+            let failed = |cause: String| Error::Worker { worker: worker.name.clone(), cause };
+            let unread = |error: json::Error| failed(error.to_string());
+            match question.next(begun + patience).map(|(_, reply)| reply) {
+                Some(Reply::Found(found)) => {
+                    let findings: Findings = json::read(&found).map_err(unread)?;
+                    return Ok(Outline { pipeline, findings });
+                }
+                Some(Reply::Wrong(wrong)) => return Err(json::read::<Diagnostics>(&wrong).map_err(unread)?.into()),
+                Some(Reply::Failed(cause)) => why = failed(cause),
+                None => why = failed("it did not answer; try again".to_owned()),
             }
-            Some(Reply::Wrong(wrong)) => Err(json::read::<Diagnostics>(&wrong).map_err(unread)?.into()),
-            Some(Reply::Failed(cause)) => Err(failed(cause)),
-            None => Err(failed("it did not answer; try again".to_owned())),
+            tracing::warn!("a pipeline could not be checked: {why}");
         }
+        Err(why)
     }
 
     /// All workers, by name.

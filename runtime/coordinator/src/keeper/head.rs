@@ -14,7 +14,7 @@ const AGAIN: Duration = Duration::from_millis(200);
 /// The same after errors that people are told of.
 const LATER: Duration = Duration::from_secs(1);
 /// How long a HEAD that is none, or that nobody lets us read, may stay so: somebody may be mending it.
-const UNREADABLE: Duration = Duration::from_secs(30);
+pub(super) const UNREADABLE: Duration = Duration::from_secs(30);
 
 /// HEAD with its version, if there is one.
 pub(super) type Found = Option<(Head, String)>;

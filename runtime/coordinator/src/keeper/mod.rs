@@ -342,9 +342,16 @@ impl Keeper {
     /// # Errors
     /// None is taken: why.
     pub fn checkpoint(&self) -> Result<CheckpointId, String> {
+        if let Some(missing) = self.shared.runner().waits_for() {
+            return Err(format!("the job waits, and takes none before it runs: it {missing}"));
+        }
         let (answer, answered) = channel();
         self.tell(Message::Checkpoint(answer));
-        answered.recv().unwrap_or_else(|_| Err("the job is over".to_owned()))
+        match answered.recv_timeout(PATIENCE) {
+            Ok(answer) => answer,
+            Err(RecvTimeoutError::Disconnected) => Err("the job is over".to_owned()),
+            Err(RecvTimeoutError::Timeout) => Err("the job is about to run; ask again when it does".to_owned()),
+        }
     }
 
     /// Wants a savepoint, and the job to end with it if `stop`. What becomes of it [`Keeper::savepoints`] tells.

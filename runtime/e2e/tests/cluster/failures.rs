@@ -7,12 +7,13 @@ use std::sync::atomic::{AtomicBool, Ordering::SeqCst};
 use std::thread::{self, sleep};
 use std::time::{Duration, Instant};
 
-use flow_e2e::broker::Broker;
+use flow_e2e::broker::{Broker, free_port};
 use flow_e2e::chaos::input::{Input, PARTITIONS, fed};
 use flow_e2e::chaos::oracle::Oracle;
 use flow_e2e::cluster::Cluster;
-use flow_e2e::flowd::Flowd;
+use flow_e2e::flowd::{Flowd, state};
 use flow_e2e::minio::Minio;
+use flow_e2e::node::Node;
 use flow_e2e::probe::Probe;
 use flow_e2e::toxic::Toxin;
 use flow_e2e::ways::Ways;
@@ -137,6 +138,25 @@ fn a_killed_leader_costs_seconds_and_what_needs_none_goes_on() {
         }
     });
     line.until_all(&cluster);
+}
+
+#[test]
+fn a_head_that_is_gone_fails_its_job_and_is_not_made_anew() {
+    let directory = tempfile::tempdir().expect("a directory");
+    let control = format!("127.0.0.1:{}", free_port());
+    let store = directory.path().display().to_string();
+    let coordinator = Node::coordinator(&store, &format!("127.0.0.1:{}", free_port()), &control, "").start();
+    let cluster = Cluster::of(vec![coordinator], vec![Node::worker("w0", 1, &[control], "").start()]);
+    let coordinator = &cluster.coordinators[0];
+    let job = coordinator.submit_text("gone", &idle("gone", 1)).expect("it is accepted");
+    until(&cluster, || completed(coordinator, &job) > 1);
+    let head = directory.path().join("checkpoints/gone/HEAD");
+    std::fs::rename(&head, directory.path().join("HEAD")).expect("it is there");
+    let ended = coordinator.ended(&job);
+    assert_eq!(state(&ended), "failed", "{}", cluster.logs());
+    let logged = coordinator.ctl(&["logs", &job]).stdout;
+    assert!(logged.contains("is gone") && logged.contains("put it back"), "{logged}");
+    assert!(!head.exists(), "nothing overwrites it");
 }
 
 #[test]

@@ -24,6 +24,8 @@ fn a_job_without_slots_waits_and_says_for_what() {
     let job = cluster.coordinators[0].submit_text("wide", &idle("wide", 3)).expect("it is accepted");
     until(&cluster, || cluster.coordinators[0].ctl(&["logs", &job]).stdout.contains("waits: it needs 3 slots"));
     assert_eq!(completed(&cluster.coordinators[0], &job), 0);
+    let asked = cluster.coordinators[0].ctl(&["checkpoint", "now", &job]);
+    assert!(asked.code == 4 && asked.stderr.contains("it needs 3 slots"), "{} {}", asked.code, asked.stderr);
     cluster.add_worker("more", 2);
     until(&cluster, || completed(&cluster.coordinators[0], &job) > 0);
     assert_eq!(cluster.coordinators[0].ctl(&["cancel", &job]).code, 0);

@@ -184,7 +184,7 @@ fn a_standby_takes_over_from_a_killed_leader() {
 #[test]
 fn a_worker_is_drained_and_kept() {
     let (broker, minio) = (Broker::shared(), Minio::shared());
-    let cluster = Cluster::new(minio, 1, &[2, 2, 2]);
+    let mut cluster = Cluster::new(minio, 1, &[2, 2, 2]);
     let coordinator = &cluster.coordinators[0];
     let counting = Counting::start(broker, coordinator);
     until(&cluster, || completed(coordinator, &counting.job) > 1);
@@ -196,7 +196,7 @@ fn a_worker_is_drained_and_kept() {
     until(&cluster, || {
         let called = coordinator.ctl(&["drain", "w0", "--wait"]);
         // One that is given up meanwhile comes back, and is drained again.
-        let may_be = called.stderr.contains("was not heard of any more") || called.stderr.contains("no worker \"w0\"");
+        let may_be = called.stderr.contains("was not heard of any more") || called.stderr.contains("\"w0\" is lost");
         assert!(called.code == 0 || may_be, "{}\n{}", called.stderr, cluster.logs());
         called.stdout == "w0 drained\n"
     });
@@ -205,6 +205,14 @@ fn a_worker_is_drained_and_kept() {
     until_workers(&cluster, &[("w0", "drained", 0), ("w1", "active", 2), ("w2", "active", 2)]);
     // Again it says what is so.
     assert_eq!(coordinator.ctl(&["drain", "w0"]).stdout, "w0 drained\n");
+    // By its name in another life too, whatever the former one was called.
+    cluster.workers[1].kill();
+    until(&cluster, || taking_part(&cluster).len() == 2);
+    let lost = coordinator.ctl(&["drain", "w1"]);
+    assert!(lost.code == 4 && lost.stderr.contains("is lost"), "{} {}", lost.code, lost.stderr);
+    cluster.workers[1].start_again();
+    until_workers(&cluster, &[("w0", "drained", 0), ("w1", "active", 2), ("w2", "active", 2)]);
+    assert_eq!(coordinator.ctl(&["drain", "w1"]).code, 0);
     let unknown = coordinator.ctl(&["drain", "nobody"]);
     assert!(unknown.code == 4 && unknown.stderr.contains("`flowctl workers` shows"), "{}", unknown.stderr);
 }

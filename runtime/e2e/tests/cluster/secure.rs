@@ -51,7 +51,7 @@ fn nodes_with_certificates_run_a_job() {
 #[test]
 fn what_a_standby_is_asked_goes_to_the_leader_by_certificates() {
     let (broker, minio) = (Broker::shared(), Minio::shared());
-    let cluster = Cluster::with(minio, 2, &[4], Options { tls: true });
+    let cluster = Cluster::with(minio, 2, &[4], Options { tls: true, ..Options::default() });
     let leader = cluster.leader().expect("one leads");
     let (leader, standby) = (&cluster.coordinators[leader], &cluster.coordinators[1 - leader]);
     let counting = Counting::start(broker, standby);
