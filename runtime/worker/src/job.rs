@@ -450,7 +450,9 @@ mod tests {
         let on_confirm: OnConfirm = Box::new(move |_| _ = &slow);
         job.0.on_confirm.lock().expect("no panic").push(on_confirm);
         // Its input ends, and with it the job.
-        (asked.wait(), asked.wait(), goes.wait());
+        asked.wait();
+        asked.wait();
+        goes.wait();
         job.confirm(CheckpointId::NONE);
         goes.wait();
         assert_eq!(job.wait().state, JobState::Finished);

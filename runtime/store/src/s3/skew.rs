@@ -48,12 +48,12 @@ fn wrong(store: SystemTime, asked: Range<SystemTime>) -> Option<String> {
 #[test]
 fn a_clock_that_is_wrong_is_told_of() {
     let at = |seconds: u64| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds);
-    let wrong = |store: u64, asked: Range<u64>| wrong(at(store), at(asked.start)..at(asked.end));
-    assert_eq!(wrong(10_000, 10_000..10_001), None);
-    assert_eq!(wrong(10_000, 9_000..11_000), None, "an answer that came late says nothing");
-    assert_eq!((wrong(10_000, 10_059..10_059), wrong(10_000, 9_941..9_941)), (None, None));
-    assert_eq!(wrong(10_000, 10_125..10_130).as_deref(), Some("2 min ahead of"));
-    assert_eq!(wrong(10_000, 6_390..6_400).as_deref(), Some("1 h 0 min behind"));
+    let wrong = |store: u64, (sent, came): (u64, u64)| wrong(at(store), at(sent)..at(came));
+    assert_eq!(wrong(10_000, (10_000, 10_001)), None);
+    assert_eq!(wrong(10_000, (9_000, 11_000)), None, "an answer that came late says nothing");
+    assert_eq!((wrong(10_000, (10_059, 10_059)), wrong(10_000, (9_941, 9_941))), (None, None));
+    assert_eq!(wrong(10_000, (10_125, 10_130)).as_deref(), Some("2 min ahead of"));
+    assert_eq!(wrong(10_000, (6_390, 6_400)).as_deref(), Some("1 h 0 min behind"));
     // A clock that is set back between the question and the answer.
-    assert_eq!(wrong(10_000, 13_600..10_000).as_deref(), Some("1 h 0 min ahead of"));
+    assert_eq!(wrong(10_000, (13_600, 10_000)).as_deref(), Some("1 h 0 min ahead of"));
 }
