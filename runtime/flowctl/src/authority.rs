@@ -77,7 +77,10 @@ impl Authority {
     /// A new one. `now` in seconds since the Unix epoch.
     pub fn new(now: i64) -> Result<Self, Error> {
         let key = key()?;
-        let subject = named("Flow development authority")?;
+        // Two authorities of one name are hard to tell apart for who is refused.
+        let mut number = [0; 4];
+        openssl::rand::rand_bytes(&mut number)?;
+        let subject = named(&format!("Flow development authority {:08x}", u32::from_be_bytes(number)))?;
         let mut builder = builder(&subject, &key, (now - SKEW, now + i64::from(DAYS) * DAY))?;
         builder.set_issuer_name(&subject)?;
         builder.append_extension(BasicConstraints::new().critical().ca().pathlen(0).build()?)?;
