@@ -12,6 +12,7 @@ use flow_e2e::cluster::{Cluster, Options, tls};
 use flow_e2e::counting::records;
 use flow_e2e::flowd::{Flowd, Role, counter};
 use flow_e2e::minio::Minio;
+use flow_e2e::shifted::{self, HOUR};
 
 use crate::{Counting, PATIENCE, all_are_busy, completed, until};
 
@@ -29,10 +30,12 @@ fn with_tls(minio: &Minio, workers: &[u32]) -> Cluster {
     Cluster::with(minio, 1, workers, Options { tls: true, ..Options::default() })
 }
 
-/// A worker of its own that looks for that coordinator, with these options besides.
-fn stranger(control: &str, more: &[String]) -> Flowd {
+/// A worker of its own that looks for that coordinator, with these options besides, and a clock that is so many seconds behind.
+fn stranger(control: &str, more: &[String], behind: i64) -> Flowd {
     let options = ["--name", "stranger", "--coordinator", control].map(str::to_owned);
-    Flowd::node(Role::Worker, &[&options, more].concat(), &[])
+    let clock = shifted::environment(-behind);
+    let clock: Vec<(&str, &str)> = clock.iter().map(|(name, value)| (*name, value.as_str())).collect();
+    Flowd::node(Role::Worker, &[&options, more].concat(), if behind == 0 { &[] } else { &clock })
 }
 
 #[test]
@@ -89,17 +92,35 @@ fn a_node_that_can_not_be_trusted_is_refused_and_told_why() {
     };
     let read = |name: &str| fs::read(set.join(name)).expect("a file");
     let (ours, theirs) = (Authority::of(&read("ca.pem"), &read("ca-key.pem")), Authority::new("somebody else"));
-    let refused = |options: &[String], why: &str| {
-        let worker = stranger(control, options);
+    let with_authority = |mut options: [String; 6], name: &str, authorities: &[&[u8]]| {
+        let file = set.join(name);
+        fs::write(&file, authorities.concat()).expect("a file");
+        options[1] = file.display().to_string();
+        options
+    };
+    let expired = make(&ours, (-2 * DAY, -HOUR / 2), "expired");
+    let unknown = make(&theirs, (-DAY, DAY), "unknown");
+    // What others would not take is not shown to them.
+    let data = tempfile::tempdir().expect("a directory");
+    let data = data.path().display().to_string();
+    for (options, why) in [
+        (expired.clone(), "certificate expired"),
+        (unknown.clone(), "UnknownIssuer"),
+        (with_authority(tls(&set, "w0"), "no-more.pem", &[&theirs.pem()]), "UnknownIssuer"),
+    ] {
+        let line = ["worker", "--data", &data, "--coordinator", control].into_iter();
+        let refused = Flowd::refused(&line.chain(options.iter().map(String::as_str)).collect::<Vec<_>>());
+        let said = |words: &str| refused.stderr.contains(words);
+        assert!(said("other nodes would not take") && said(why) && said("flowctl certs"), "{}", refused.stderr);
+    }
+    let refused = |options: &[String], behind: i64, why: &str| {
+        let worker = stranger(control, options, behind);
         until_logged(&worker, &[&format!("no coordinator answers at {control}: "), why]);
     };
-    refused(&make(&ours, (-2 * DAY, -DAY), "expired"), "CertificateExpired");
-    refused(&make(&theirs, (-DAY, DAY), "unknown"), "UnknownCA");
-    fs::write(set.join("theirs.pem"), theirs.pem()).expect("a file");
-    let mut trusting = tls(&set, "w0");
-    trusting[1] = set.join("theirs.pem").display().to_string();
-    refused(&trusting, "invalid peer certificate: UnknownIssuer");
-    refused(&[], "");
+    refused(&expired, HOUR, "CertificateExpired");
+    refused(&with_authority(unknown.clone(), "both.pem", &[&theirs.pem(), &read("ca.pem")]), 0, "UnknownCA");
+    refused(&with_authority(unknown, "theirs.pem", &[&theirs.pem()]), 0, "invalid peer certificate: UnknownIssuer");
+    refused(&[], 0, "it may want certificates");
     let names: Vec<String> = cluster.workers().unwrap_or_default().iter().map(|one| one["name"].to_string()).collect();
     assert_eq!(names, ["\"w0\""], "{}", cluster.logs());
 }
