@@ -155,7 +155,7 @@ fn a_head_that_is_gone_fails_its_job_and_is_not_made_anew() {
     let ended = coordinator.ended(&job);
     assert_eq!(state(&ended), "failed", "{}", cluster.logs());
     let logged = coordinator.ctl(&["logs", &job]).stdout;
-    assert!(logged.contains("is gone") && logged.contains("put it back"), "{logged}");
+    assert!(logged.contains("HEAD was deleted") && logged.contains("put it back"), "{logged}");
     assert!(!head.exists(), "nothing overwrites it");
 }
 
