@@ -11,7 +11,7 @@ function row(worker) {
     item.title = `${oneLine(address)}, Flow ${oneLine(version)}, ${is} since ${clock(since)}`;
     setState(state, is);
     const parts = running.map(({ job, slots }) => `${job} (${slots})`);
-    say(use, [`${slots.used} of ${slots.used + slots.free} slots`, ...parts].join(" · "));
+    say(use, [`${slots.used} of ${slots.total} slots`, ...parts].join(" · "));
   };
   return { item, show };
 }

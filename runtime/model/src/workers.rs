@@ -43,6 +43,8 @@ impl std::fmt::Display for WorkerState {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub struct Slots {
+    /// So many it has.
+    pub total: u32,
     /// So many run subtasks.
     pub used: u32,
     /// So many can be given subtasks: of a worker that is active, those that run none.

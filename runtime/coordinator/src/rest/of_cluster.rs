@@ -75,7 +75,7 @@ mod tests {
             version: "1".to_owned(),
             state,
             since: 0,
-            slots: Slots { used, free: 4 - used },
+            slots: Slots { total: 4, used, free: 4 - used },
             running: Vec::new(),
         };
         let workers = vec![worker("a", WorkerState::Active, 3), worker("b", WorkerState::Lost, 0)];

@@ -48,7 +48,7 @@ fn row(worker: &WorkerStatus, output: &Output) -> Vec<String> {
     let mut row = vec![
         one_line(&worker.name),
         output.styled(style(worker.state), worker.state.as_str()),
-        format!("{}/{}", worker.slots.used, worker.slots.used.saturating_add(worker.slots.free)),
+        format!("{}/{}", worker.slots.used, worker.slots.total),
         running(&worker.running),
         one_line(&worker.address),
         one_line(&worker.version),
@@ -89,7 +89,7 @@ mod tests {
             version: "0.1.0".to_owned(),
             state,
             since: 0,
-            slots: Slots { used: slots.0, free: slots.1 },
+            slots: Slots { total: slots.0 + slots.1, used: slots.0, free: slots.1 },
             running: jobs.iter().map(running).collect(),
         }
     }

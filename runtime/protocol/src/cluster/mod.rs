@@ -142,7 +142,7 @@ impl Cluster {
                 version: worker.version.clone(),
                 state,
                 since,
-                slots: Slots { used, free },
+                slots: Slots { total: worker.slots, used, free },
                 running,
             }
         };
