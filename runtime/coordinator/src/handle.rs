@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use flow_model::api::CheckpointSummary;
+use flow_model::api::{CheckpointSummary, LastFailure};
 use flow_model::plan::Plan;
 use flow_worker::JobHandle;
 use flow_worker::log::JobLog;
@@ -55,6 +55,22 @@ impl Handle {
         match self {
             Handle::Plain(_) => None,
             Handle::Kept(keeper) => Some(keeper.summary()),
+        }
+    }
+
+    /// What it waits for before an attempt can run; none if it waits for nothing.
+    pub fn waits_for(&self) -> Option<String> {
+        match self {
+            Handle::Plain(_) => None,
+            Handle::Kept(keeper) => keeper.waits_for(),
+        }
+    }
+
+    /// How its last attempt that failed did; none where the first failure is the job's end.
+    pub fn last_failure(&self) -> Option<LastFailure> {
+        match self {
+            Handle::Plain(_) => None,
+            Handle::Kept(keeper) => keeper.last_failure(),
         }
     }
 

@@ -150,10 +150,28 @@ pub struct Description {
     /// Its checkpoints in short; absent if it takes none.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub checkpoints: Option<CheckpointSummary>,
+    /// What it waits for before it can run, said of it: `needs 6 slots and 5 are free`. Absent if it waits for nothing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub waits_for: Option<String>,
+    /// How the last of its attempts that failed did, if it goes on from failures and the process that runs it has seen one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub last_failure: Option<LastFailure>,
     /// How it runs.
     pub plan: Plan,
     /// What looks wrong in its pipeline.
     pub warnings: Vec<Diagnostic>,
+}
+
+/// An attempt of a job failed, and the job went on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub struct LastFailure {
+    /// When.
+    pub time: u64,
+    /// Which of its attempts, from 1.
+    pub attempt: u32,
+    /// Why.
+    pub reason: String,
 }
 
 /// What one source, operator or sink has done so far, all its subtasks together. A source takes what it reads, a sink

@@ -366,6 +366,8 @@ impl Jobs {
             now: now(),
             operators: entry.handle.metrics().into_iter().filter_map(answer::counters).collect(),
             checkpoints: entry.handle.checkpoints(),
+            waits_for: entry.handle.waits_for(),
+            last_failure: entry.handle.last_failure(),
             plan: entry.handle.plan(),
             warnings: entry.warnings,
         })

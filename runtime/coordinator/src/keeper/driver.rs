@@ -5,7 +5,7 @@ use std::sync::Arc;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SendError, Sender};
 use std::time::{Duration, Instant};
 
-use flow_model::api::JobState;
+use flow_model::api::{JobState, LastFailure};
 use flow_model::checkpoint::{Attempt, CheckpointId, Incarnation, Manifest, ObjectName};
 use flow_model::ids::SavepointName;
 use flow_protocol::Job;
@@ -206,6 +206,8 @@ impl Driver {
         }
         if let Event::Failed { attempt, failure } = &event {
             self.shared.history().attempt_ends(*attempt, &failure.reason);
+            let (time, reason) = (self.now(), failure.reason.clone());
+            *self.shared.failed() = Some(LastFailure { time, attempt: attempt.0, reason });
         }
         if let Event::Adopted(Err(failure)) = &event {
             self.shared.log.add(flow_worker::log::Level::Error, None, failure.reason.clone());

@@ -23,7 +23,7 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
-use flow_model::api::{Checkpoint, CheckpointSummary, JobState, Savepoint};
+use flow_model::api::{Checkpoint, CheckpointSummary, JobState, LastFailure, Savepoint};
 use flow_model::checkpoint::{CheckpointId, Incarnation};
 use flow_model::ids::{PipelineName, SavepointName};
 use flow_model::outline::Outline;
@@ -69,6 +69,8 @@ struct Shared {
     attempt: Mutex<Option<Running>>,
     history: Mutex<History>,
     savepoints: Mutex<Savepoints>,
+    /// How the last attempt that failed did.
+    failed: Mutex<Option<LastFailure>>,
     log: Arc<JobLog>,
     /// The job's name.
     name: PipelineName,
@@ -126,6 +128,10 @@ impl Shared {
 
     fn history(&self) -> MutexGuard<'_, History> {
         self.history.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn failed(&self) -> MutexGuard<'_, Option<LastFailure>> {
+        self.failed.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn savepoints(&self) -> MutexGuard<'_, Savepoints> {
@@ -247,6 +253,7 @@ impl Keeper {
             attempt: Mutex::default(),
             history: Mutex::default(),
             savepoints: Mutex::default(),
+            failed: Mutex::default(),
             log: Arc::default(),
             name: kept.runner.outline().pipeline().name.clone(),
             runner: Mutex::new(kept.runner.clone()),
@@ -260,7 +267,7 @@ impl Keeper {
     /// What it is doing.
     pub fn status(&self) -> Status {
         let status = self.shared.status().clone();
-        match self.shared.runner().waits_for() {
+        match self.waits_for() {
             Some(why) if !status.state.is_terminal() => {
                 let error = Some(TaskError::Retryable(format!("waits: it {why}")));
                 let state = if status.state == JobState::Running { JobState::Restarting } else { status.state };
@@ -268,6 +275,16 @@ impl Keeper {
             }
             _ => status,
         }
+    }
+
+    /// What it waits for before an attempt can run, said of it: "needs …".
+    pub fn waits_for(&self) -> Option<String> {
+        self.shared.runner().waits_for()
+    }
+
+    /// How its last attempt that failed did, as far as this process has seen one fail.
+    pub fn last_failure(&self) -> Option<LastFailure> {
+        self.shared.failed().clone()
     }
 
     /// Asks what its nodes have done in the attempt that runs, or ran last.

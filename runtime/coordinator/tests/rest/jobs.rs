@@ -183,3 +183,18 @@ fn it_is_well() {
     let health: Health = Server::start().get("/healthz").expect("health");
     assert_eq!((health.status.as_str(), health.version.as_str()), ("ok", env!("CARGO_PKG_VERSION")));
 }
+
+#[test]
+fn the_last_failure_of_a_job_that_goes_on_from_failures_is_told() {
+    let server = Server::start();
+    let texts = tempfile::tempdir().expect("a directory");
+    fs::write(texts.path().join("text"), "more than fits\n").expect("a file");
+    let source = format!("files: {{path: {}, max-line: 4}}", texts.path().display());
+    let kept = ENDLESS.replace("generator: {rate: 100, value: x}", &source) + "checkpoint: {interval: 1h}\n";
+    server.submit(&kept).expect("it starts");
+    let now = server.ended("endless");
+    assert!(now.job.state == JobState::Failed && now.waits_for.is_none(), "{now:?}");
+    let last = now.last_failure.expect("an attempt failed");
+    assert!(last.attempt >= 1 && last.time >= now.job.submitted, "{last:?}");
+    assert_eq!(now.job.error, Some(last.reason));
+}

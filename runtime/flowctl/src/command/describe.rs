@@ -55,7 +55,7 @@ fn text(description: &Description, output: &Output) -> String {
     lines.extend(job.ended.map(|ended| ("ended", time::utc(ended))));
     lines.push(("ran", ran));
     lines.extend(description.checkpoints.as_ref().map(|all| ("checkpoint", checkpoints(all, description.now))));
-    lines.extend(job.error.as_ref().map(|error| ("error", printable(error))));
+    lines.extend(trouble(description));
     lines.extend(description.warnings.iter().map(|warning| ("warning", printable(&warning.to_string()))));
     let mut text = String::new();
     for (name, value) in lines {
@@ -90,6 +90,24 @@ fn text(description: &Description, output: &Output) -> String {
         _ = writeln!(text, "{}\n", table(&titles, operators.iter().flat_map(partitions)));
     }
     text + &description.plan.to_string()
+}
+
+/// What is wrong with a job, and what was: one that runs has recovered from its last failure.
+fn trouble(description: &Description) -> Vec<(&'static str, String)> {
+    let Description { job, last_failure, .. } = description;
+    let last = last_failure.as_ref().map(|last| {
+        let when = format!("{}, attempt {}", time::utc(last.time), last.attempt);
+        ("last failure", format!("{when}: {}", printable(&last.reason)))
+    });
+    let is_over = job.state == JobState::Running;
+    match &job.error {
+        Some(error) if is_over => vec![last.unwrap_or_else(|| ("last failure:", printable(error)))],
+        Some(error) if last_failure.as_ref().is_some_and(|last| last.reason == *error) => {
+            vec![("error", printable(error))]
+        }
+        Some(error) => Vec::from_iter([("error", printable(error))].into_iter().chain(last)),
+        None => Vec::from_iter(last),
+    }
 }
 
 /// The last checkpoint that counts, and how many there were.
