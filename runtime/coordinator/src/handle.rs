@@ -74,6 +74,14 @@ impl Handle {
         }
     }
 
+    /// Whether it was left to another process, where it goes on.
+    pub fn is_left(&self) -> bool {
+        match self {
+            Handle::Plain(_) => false,
+            Handle::Kept(keeper) => keeper.is_left(),
+        }
+    }
+
     /// Its log.
     pub fn log(&self) -> &Arc<JobLog> {
         match self {

@@ -2,6 +2,7 @@
 
 use std::collections::{BTreeSet, HashMap};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, SendError, Sender};
 use std::time::{Duration, Instant};
 
@@ -237,6 +238,7 @@ impl Driver {
 
     pub(super) fn left(&mut self) {
         self.over = true;
+        self.shared.left.store(true, SeqCst);
         self.end(JobState::Canceled, None);
     }
 

@@ -71,6 +71,8 @@ struct Shared {
     savepoints: Mutex<Savepoints>,
     /// How the last attempt that failed did.
     failed: Mutex<Option<LastFailure>>,
+    /// The process ends, or leads no more: the job goes on in another one.
+    left: AtomicBool,
     log: Arc<JobLog>,
     /// The job's name.
     name: PipelineName,
@@ -114,7 +116,11 @@ impl Shared {
     /// Nothing comes after this.
     fn over(&self, status: Status) {
         let mut current = self.status();
-        self.log.add(flow_worker::log::Level::Info, None, format!("job is {}", status.state));
+        let text = match self.left.load(SeqCst) {
+            true => "left to the process that runs it next".to_owned(),
+            false => format!("job is {}", status.state),
+        };
+        self.log.add(flow_worker::log::Level::Info, None, text);
         *current = status;
         // Whoever reads its end asks for its state.
         self.log.close();
@@ -254,6 +260,7 @@ impl Keeper {
             history: Mutex::default(),
             savepoints: Mutex::default(),
             failed: Mutex::default(),
+            left: AtomicBool::new(false),
             log: Arc::default(),
             name: kept.runner.outline().pipeline().name.clone(),
             runner: Mutex::new(kept.runner.clone()),
@@ -285,6 +292,11 @@ impl Keeper {
     /// How its last attempt that failed did, as far as this process has seen one fail.
     pub fn last_failure(&self) -> Option<LastFailure> {
         self.shared.failed().clone()
+    }
+
+    /// Whether it was left, and goes on in another process.
+    pub fn is_left(&self) -> bool {
+        self.shared.left.load(SeqCst)
     }
 
     /// Asks what its nodes have done in the attempt that runs, or ran last.

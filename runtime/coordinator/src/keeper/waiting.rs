@@ -2,6 +2,7 @@
 
 use std::pin::Pin;
 use std::sync::Arc;
+use std::sync::atomic::Ordering::SeqCst;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, channel};
 use std::time::{Duration, Instant};
 
@@ -87,6 +88,7 @@ impl Waiting {
                 }
                 Message::Leave => {
                     asking.abort();
+                    self.shared.left.store(true, SeqCst);
                     return self.over(JobState::Canceled, None);
                 }
                 Message::Event(Event::Cancel) => self.cancel(),

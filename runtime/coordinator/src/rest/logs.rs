@@ -82,7 +82,8 @@ fn follow(
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>> + Send + 'static> {
     let (sender, receiver) = mpsc::channel(QUEUED);
     tokio::spawn(async move {
-        if send_log(&job, handle.log(), from, &sender).await.is_some() {
+        // One that is left goes on elsewhere: who follows it asks there.
+        if send_log(&job, handle.log(), from, &sender).await.is_some() && !handle.is_left() {
             let id = job.id.clone();
             // The job has ended: its entry may be gone by now, but then its end is of no more interest than its start.
             let ended = api.call(move |jobs| jobs.handle(id.as_str())).await.map_or(job, |(job, _)| job);

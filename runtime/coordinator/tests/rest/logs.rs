@@ -70,6 +70,17 @@ fn following_a_running_job_goes_on_until_it_is_canceled() {
 }
 
 #[test]
+fn who_follows_a_job_that_is_left_to_the_next_process_is_not_told_that_it_ended() {
+    let server = Server::start();
+    server.submit(&format!("{ENDLESS}checkpoint: {{interval: 1h}}\n")).expect("a good pipeline");
+    let (mut reader, mut seen) = follow(&server);
+    assert!(server.jobs.stop(Duration::from_secs(10)), "it is left");
+    reader.read_to_string(&mut seen).expect("the rest");
+    assert!(seen.contains("left to the process that runs it next"), "{seen}");
+    assert!(!seen.contains("event: end") && !seen.contains("job is canceled"), "{seen}");
+}
+
+#[test]
 fn a_reader_that_goes_away_holds_nothing() {
     let server = Server::start();
     server.submit(ENDLESS).expect("a good pipeline");

@@ -55,7 +55,7 @@ fn worker(state: &str, running: &[&str]) -> Value {
     let parts: Vec<Value> = running.iter().map(|job| json!({"job": job, "slots": 2})).collect();
     json!({
         "id": "00112233445566778899aabbccddeeff", "name": "w/1", "address": "127.0.0.1:4000", "version": "0.1.0", "state": state,
-        "since": 1_700_000_000_000_u64, "slots": {"used": 2 * running.len(), "free": 4 - 2 * running.len()}, "running": parts,
+        "since": 1_700_000_000_000_u64, "slots": {"total": 4, "used": 2 * running.len(), "free": 4 - 2 * running.len()}, "running": parts,
     })
 }
 
