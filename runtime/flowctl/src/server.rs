@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::thread;
 use std::time::{Duration, Instant};
 
-use flow_model::api::Refusal;
+use flow_model::api::{Health, Refusal};
 use serde::Serialize;
 use serde::de::DeserializeOwned;
 use ureq::http::{HeaderValue, Request, Response, header};
@@ -196,6 +196,11 @@ impl Server {
         let request = self.agent.get(self.at(path)).config().timeout_recv_response(Some(self.patience));
         let request = request.timeout_recv_body(Some(self.patience)).build();
         self.waiting(&Pulse::new(), QUIET, || self.answer(request.call()))
+    }
+
+    /// Whether it is a coordinator of a cluster; none if it does not say.
+    pub fn is_cluster(&self) -> Option<bool> {
+        self.get::<Health>("/healthz").ok().map(|health| health.cluster)
     }
 
     /// Has what is at `path` removed.

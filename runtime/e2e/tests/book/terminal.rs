@@ -73,7 +73,10 @@ pub fn run(page: &Page, checkout: &Path) -> Vec<String> {
     let done = shell(&here, desk.path(), &places[0].here);
     let screen = |number: usize| {
         let shown = fs::read(desk.path().join(format!(".screen-{number}"))).unwrap_or_default();
-        let shown = String::from_utf8_lossy(&shown).into_owned();
+        let shown = String::from_utf8_lossy(&shown);
+        // Whether a wait is told of depends on how long it takes here.
+        let lines = shown.split_inclusive('\n').filter(|line| !line.starts_with("waiting: "));
+        let shown = lines.collect::<String>();
         places.iter().fold(shown, |text, place| text.replace(&place.here, place.page))
     };
     let ended = match done {

@@ -1,9 +1,12 @@
 //! `flowctl checkpoint`: takes checkpoints of a job, and shows what became of them.
 
 use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
 
 use clap::Subcommand;
-use flow_model::api::{Checkpoint, CheckpointAsked, CheckpointState, Checkpoints, Description, Job, one_line};
+use flow_model::api::{
+    Checkpoint, CheckpointAsked, CheckpointState, Checkpoints, Description, Job, JobState, one_line,
+};
 use flow_model::checkpoint::CheckpointId;
 
 use crate::cli::Remote;
@@ -12,6 +15,9 @@ use crate::output::{Format, Output, size};
 use crate::server::Server;
 use crate::table::table;
 use crate::{time, wait};
+
+/// So long who does not want to wait waits for slots: workers may just look for a coordinator that leads.
+const PATIENCE: Duration = Duration::from_secs(10);
 
 /// Take a checkpoint of a job, or show those that there are
 ///
@@ -79,15 +85,16 @@ impl Args {
 pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
     match &args.what {
         What::Now { job, wait: false, remote } => {
-            let asked: CheckpointAsked = remote.server(output)?.post(&path(job)?)?;
+            let server = remote.server(output)?;
+            let id = when_it_runs(&server, job, Some(PATIENCE), output)?.id;
+            let asked: CheckpointAsked = server.post(&path(id.as_str())?)?;
             let id = asked.checkpoint.to_string();
             output.print_named(&asked, || vec![id.clone()], || id.clone())?;
             output.note(&format!("see what becomes of it with `flowctl checkpoint ls {job}`"));
         }
         What::Now { job, wait: true, remote } => {
             let server = remote.server(output)?;
-            // A name may be another job's by the time that it counts.
-            let Description { job, .. } = server.get(&format!("/jobs/{}", super::segment(job)?))?;
+            let job = when_it_runs(&server, job, None, output)?;
             let asked: CheckpointAsked = server.post(&path(job.id.as_str())?)?;
             let taken = until_counted(&server, &job, asked.checkpoint, output)?;
             let id = taken.id.to_string();
@@ -110,11 +117,34 @@ fn path(job: &str) -> Result<String, Failure> {
     Ok(format!("/jobs/{}/checkpoints", super::segment(job)?))
 }
 
+/// The job, when it waits for nothing before it can run, such as slots: the server would answer no sooner. A name may be another job's by the
+/// time that a checkpoint counts.
+fn when_it_runs(server: &Server, job: &str, patience: Option<Duration>, output: &Output) -> Result<Job, Failure> {
+    let Description { job, waits_for, .. } = server.get(&format!("/jobs/{}", super::segment(job)?))?;
+    if waits_for.is_none() {
+        return Ok(job);
+    }
+    let begun = Instant::now();
+    wait::until(server, output, |waiting| {
+        let now: Description = waiting.ask(&job, &format!("/jobs/{}", job.id))?;
+        match &now.waits_for {
+            None => Ok(ControlFlow::Break(now.job)),
+            Some(why) if patience.is_some_and(|patience| begun.elapsed() >= patience) => {
+                let message = format!("{} takes no checkpoint while it waits: it {why}", job.id);
+                let hint =
+                    "it does as soon as it runs: --wait waits for that; `flowctl workers` shows who has free slots";
+                Err(Failure::new(Exit::Refused, "conflict", message).hint(hint))
+            }
+            Some(_) => Ok(ControlFlow::Continue(wait::standing(&now))),
+        }
+    })
+}
+
 /// The first look that finds that one or a later one counting. There is no time limit of its own: a checkpoint has one.
 fn until_counted(server: &Server, job: &Job, asked: CheckpointId, output: &Output) -> Result<Checkpoint, Failure> {
     let path = path(job.id.as_str())?;
-    wait::until(output, || {
-        let all: Checkpoints = wait::ask(server, job, &path)?;
+    wait::until(server, output, |waiting| {
+        let all: Checkpoints = waiting.ask(job, &path)?;
         if let Some(latest) = all.summary.latest.filter(|latest| latest.id >= asked) {
             return Ok(ControlFlow::Break(latest));
         }
@@ -123,9 +153,15 @@ fn until_counted(server: &Server, job: &Job, asked: CheckpointId, output: &Outpu
                 let message = format!("{} is {}, and no checkpoint since {asked} counts", job.id, job.state);
                 Err(Failure::new(Exit::Failed, "job-not-finished", message))
             }
-            Some(_) => Ok(ControlFlow::Continue(format!("{asked} does not count yet"))),
+            Some(job) => {
+                let why = job
+                    .error
+                    .filter(|_| job.state != JobState::Running)
+                    .map_or(String::new(), |why| format!(": {why}"));
+                Ok(ControlFlow::Continue(format!("{asked} does not count yet; {} is {}{why}", job.id, job.state)))
+            }
             // What the store says of it does not change any more.
-            None => Err(wait::forgotten(server, job)),
+            None => Err(waiting.forgotten(job)),
         }
     })
 }

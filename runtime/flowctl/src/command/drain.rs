@@ -62,13 +62,13 @@ fn next(worker: &WorkerStatus) -> String {
 
 /// The worker when it runs nothing any more. It may have to wait for others that have room.
 fn until_drained(server: &Server, mut worker: WorkerStatus, output: &Output) -> Result<WorkerStatus, Failure> {
-    wait::until(output, || {
+    wait::until(server, output, |waiting| {
         let what = match worker.state {
             WorkerState::Drained => return Ok(ControlFlow::Break(worker.clone())),
             WorkerState::Lost => return Err(lost(&worker)),
             state => format!("{} is {state}, and runs {}", worker.name, amount(&worker)),
         };
-        let all: Workers = server.get("/workers")?;
+        let all: Workers = waiting.get("/workers")?;
         match all.workers.into_iter().find(|other| other.id == worker.id) {
             Some(now) => worker = now,
             // Who is drained may go, and is forgotten.

@@ -165,15 +165,18 @@ pub fn completed(
     let Description { job, .. } = server.get(&format!("/jobs/{}", super::segment(job)?))?;
     let Savepoint { name, .. } = asked(server, job.id.as_str(), wanted)?;
     let path = path(job.id.as_str())?;
-    let savepoint = wait::until(output, || {
-        let all: Savepoints = wait::ask(server, &job, &path)?;
+    let savepoint = wait::until(server, output, |waiting| {
+        let all: Savepoints = waiting.ask(&job, &path)?;
         let Some(found) = all.savepoints.into_iter().find(|savepoint| savepoint.name == name) else {
-            let Description { job, .. } = wait::ask(server, &job, &format!("/jobs/{}", job.id))?;
+            let Description { job, .. } = waiting.ask(&job, &format!("/jobs/{}", job.id))?;
             return Err(none_came(&name, &format!("{} is {}", job.id, job.state)));
         };
         match found.state {
             SavepointState::Completed => Ok(ControlFlow::Break(found)),
-            SavepointState::InProgress => Ok(ControlFlow::Continue(format!("savepoint {name} is in progress"))),
+            SavepointState::InProgress => {
+                let now: Description = waiting.ask(&job, &format!("/jobs/{}", job.id))?;
+                Ok(ControlFlow::Continue(format!("savepoint {name} is in progress; {}", wait::standing(&now))))
+            }
             SavepointState::Failed => Err(none_came(&name, found.reason.as_deref().unwrap_or("it failed"))),
         }
     })
@@ -188,7 +191,8 @@ pub fn completed(
 fn stops_later(job: &Job, name: &SavepointName) -> String {
     let Job { id, name: job, .. } = job;
     format!(
-        "started again, flowd stops {id} with the savepoint {name} all the same: `flowctl savepoint ls {job}` shows it then"
+        "{id} stops with the savepoint {name} all the same when flowd is started again, or another coordinator leads: \
+         `flowctl savepoint ls {job}` shows it then"
     )
 }
 

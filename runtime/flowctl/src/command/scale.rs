@@ -54,15 +54,11 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
 
 /// The job when it runs as it is to, or has come to its end before that.
 fn until_scaled(server: &Server, mut job: Job, scale: &Scale, output: &Output) -> Result<Job, Failure> {
-    wait::until(output, || {
-        let now: Description = wait::ask(server, &job, &format!("/jobs/{}", job.id))?;
-        let is_there = now.job.state.is_terminal() || is_scaled(&now, scale);
+    wait::until(server, output, |waiting| {
+        let now: Description = waiting.ask(&job, &format!("/jobs/{}", job.id))?;
+        let (is_there, what) = (now.job.state.is_terminal() || is_scaled(&now, scale), wait::standing(&now));
         job = now.job;
-        if is_there {
-            return Ok(ControlFlow::Break(job.clone()));
-        }
-        let why = job.error.as_ref().map_or(String::new(), |why| format!(": {why}"));
-        Ok(ControlFlow::Continue(format!("{} is {}{why}", job.id, job.state)))
+        Ok(if is_there { ControlFlow::Break(job.clone()) } else { ControlFlow::Continue(what) })
     })
 }
 

@@ -5,6 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpListener;
 use std::sync::{Arc, Mutex};
 use std::thread;
+use std::time::Instant;
 
 use serde_json::{Value, json};
 
@@ -24,15 +25,24 @@ impl Stand {
         let asked = Arc::new(Mutex::new(Vec::new()));
         let heard = asked.clone();
         thread::spawn(move || {
-            for (number, mut client) in listener.incoming().flatten().enumerate() {
+            let mut number = 0;
+            for mut client in listener.incoming().flatten() {
                 let (mut head, mut reader) = (String::new(), BufReader::new(client.try_clone().expect("a socket")));
                 while !head.ends_with("\r\n\r\n") && reader.read_line(&mut head).expect("text") > 0 {}
                 let length = head.lines().find_map(|line| line.strip_prefix("content-length: "));
                 let mut body = vec![0; length.map_or(0, |length| length.parse().expect("a number"))];
                 reader.read_exact(&mut body).expect("a body");
                 let line = head.lines().next().unwrap_or_default().trim_end_matches(" HTTP/1.1").to_owned();
-                heard.lock().expect("no panic").push(format!("{line} {}", String::from_utf8(body).expect("text")));
-                let (status, answer) = &answers[number.min(answers.len() - 1)];
+                // Who waits asks how it is, as often as that pleases.
+                let health = (200, json!({"status": "ok", "version": "0.1.0", "cluster": true}));
+                let (status, answer) = if line == "GET /healthz" {
+                    &health
+                } else {
+                    let said = String::from_utf8(body).expect("text");
+                    heard.lock().expect("no panic").push(format!("{line} {said}"));
+                    number += 1;
+                    &answers[(number - 1).min(answers.len() - 1)]
+                };
                 let answer = answer.to_string();
                 let head = format!("HTTP/1.1 {status} X\r\ncontent-length: {}\r\nconnection: close\r\n", answer.len());
                 write!(client, "{head}content-type: application/json\r\n\r\n{answer}").expect("it reads");
@@ -57,6 +67,34 @@ fn worker(state: &str, running: &[&str]) -> Value {
         "id": "00112233445566778899aabbccddeeff", "name": "w/1", "address": "127.0.0.1:4000", "version": "0.1.0", "state": state,
         "since": 1_700_000_000_000_u64, "slots": {"total": 4, "used": 2 * running.len(), "free": 4 - 2 * running.len()}, "running": parts,
     })
+}
+
+fn job(state: &str) -> Value {
+    json!({"id": "a-000001", "name": "a", "state": state, "submitted": 0})
+}
+
+/// The job with so many subtasks of one operator.
+fn described(state: &str, subtasks: u32) -> (u16, Value) {
+    let mut all = job(state);
+    let counts = json!({
+        "operator": "counts", "subtasks": subtasks, "records-in": 0, "records-out": 0, "bytes-in": 0, "bytes-out": 0, "rejected": 0,
+    });
+    all["now"] = 1.into();
+    all["warnings"] = json!([]);
+    all["operators"] = json!([counts]);
+    all["plan"] = json!({"pipeline": "a", "key-groups": 128, "tasks": [], "exchanges": []});
+    (200, all)
+}
+
+/// The job when there are too few slots for it.
+fn waits() -> (u16, Value) {
+    let (status, mut all) = described("restarting", 1);
+    all["waits-for"] = "needs 6 slots and 5 are free".into();
+    (status, all)
+}
+
+fn nobody_leads() -> (u16, Value) {
+    (503, json!({"code": "unavailable", "message": "nobody leads", "diagnostics": []}))
 }
 
 fn workers(all: &[Value]) -> (u16, Value) {
@@ -93,36 +131,25 @@ fn draining_is_told_and_waited_for() {
     assert!(called.stderr.contains("on other workers: a-000001 (2); `flowctl workers` shows"), "{}", called.stderr);
     assert_eq!(stand.asked(), ["POST /workers/w%2F1/drain"]);
 
-    let waits = |last: (u16, Value)| {
-        let stand = Stand::new(vec![(200, draining.clone()), workers(std::slice::from_ref(&draining)), last]);
+    let drained = |last: (u16, Value)| {
+        let all =
+            vec![(200, draining.clone()), workers(std::slice::from_ref(&draining)), nobody_leads(), last];
+        let stand = Stand::new(all);
         stand.call("drain w/1 --wait")
     };
     for last in [workers(&[worker("drained", &[])]), workers(&[])] {
-        let called = waits(last);
+        let called = drained(last);
         assert_eq!((called.code, called.stdout.as_str()), (0, "w/1 drained\n"), "{}", called.stderr);
         assert!(called.stderr.contains("it runs nothing any more: stop its process"), "{}", called.stderr);
+        assert!(called.stderr.contains("waiting: nobody leads; trying again for 60 s\n"), "{}", called.stderr);
     }
-    let lost = waits(workers(&[worker("lost", &[])]));
-    let expected = "error: w/1 was not heard of any more before it was drained\n  what it ran goes on";
-    assert!(lost.code == 1 && lost.stderr.starts_with(expected), "{}", lost.stderr);
-    let gone = waits((503, json!({"code": "unavailable", "message": "nobody leads", "diagnostics": []})));
-    assert_eq!((gone.code, gone.stderr.as_str()), (3, "error: nobody leads\n"));
+    let lost = drained(workers(&[worker("lost", &[])]));
+    let expected = "\nerror: w/1 was not heard of any more before it was drained\n  what it ran goes on";
+    assert!(lost.code == 1 && lost.stderr.contains(expected), "{}", lost.stderr);
 }
 
 #[test]
 fn a_job_is_scaled() {
-    let job = |state: &str| json!({"id": "a-000001", "name": "a", "state": state, "submitted": 0});
-    let described = |state: &str, subtasks: u32| {
-        let mut all = job(state);
-        let zero = json!({"records-in": 0, "records-out": 0, "bytes-in": 0, "bytes-out": 0, "rejected": 0});
-        let mut counts = json!({"operator": "counts", "subtasks": subtasks});
-        counts.as_object_mut().expect("one").extend(zero.as_object().expect("one").clone());
-        all["now"] = 1.into();
-        all["warnings"] = json!([]);
-        all["operators"] = json!([counts]);
-        all["plan"] = json!({"pipeline": "a", "key-groups": 128, "tasks": [], "exchanges": []});
-        (200, all)
-    };
     let begun = || (200, job("running"));
     let steps = vec![begun(), described("running", 1), described("restarting", 4), described("running", 4)];
     let stand = Stand::new(steps);
@@ -141,6 +168,54 @@ fn a_job_is_scaled() {
     assert_eq!((called.code, called.stderr.as_str()), (1, "error: a-000001 is canceled\n"));
     let two = stand.call("scale a=2 b=2");
     assert_eq!((two.code, two.stderr.as_str()), (2, "error: a and b are two jobs\n  scale one after the other\n"));
+}
+
+#[test]
+fn what_takes_long_is_told_without_a_terminal_too() {
+    let begun = Instant::now();
+    let mut steps = vec![(200, job("running"))];
+    // Those come within two seconds, which nobody is told of, and one more.
+    steps.extend(std::iter::repeat_with(waits).take(12));
+    steps.extend([described("restarting", 4), described("running", 4)]);
+    let called = Stand::new(steps).call("scale a/counts=4");
+    assert_eq!((called.code, called.stdout.as_str()), (0, "a-000001 running\n"));
+    let expect = "waiting: a-000001 is restarting, and waits: it needs 6 slots and 5 are free\nwaiting: a-000001 is restarting\n";
+    assert_eq!(called.stderr, expect, "after {:?}", begun.elapsed());
+}
+
+#[test]
+fn a_checkpoint_of_a_job_that_waits_for_slots_is_asked_for_when_it_runs() {
+    let asked = (200, json!({"checkpoint": "0000000100000002"}));
+    let stand = Stand::new(vec![waits(), waits(), described("running", 4), asked]);
+    let called = stand.call("checkpoint now a");
+    assert_eq!((called.code, called.stdout.as_str()), (0, "0000000100000002\n"), "{}", called.stderr);
+    let get = "GET /jobs/a-000001";
+    assert_eq!(stand.asked(), ["GET /jobs/a", get, get, "POST /jobs/a-000001/checkpoints"]);
+
+    let called = Stand::new(vec![waits()]).call("checkpoint now a");
+    assert_eq!(called.code, 4, "{}", called.stderr);
+    let lines: Vec<&str> = called.stderr.lines().collect();
+    assert_eq!(lines[0], "waiting: a-000001 is restarting, and waits: it needs 6 slots and 5 are free");
+    assert_eq!(lines[1], "error: a-000001 takes no checkpoint while it waits: it needs 6 slots and 5 are free");
+}
+
+#[test]
+fn a_job_that_runs_again_has_a_last_failure_and_no_error() {
+    let lines = |now: (u16, Value)| {
+        let stdout = Stand::new(vec![now]).call("describe a").stdout;
+        let is_told = |line: &&str| line.starts_with("error") || line.starts_with("last failure");
+        stdout.lines().filter(is_told).map(str::to_owned).collect::<Vec<_>>()
+    };
+    let (_, mut now) = described("running", 1);
+    now["error"] = "no disk".into();
+    assert_eq!(lines((200, now.clone())), ["last failure: no disk"], "of an earlier server");
+    now["last-failure"] = json!({"time": 1_700_000_000_000_u64, "attempt": 3, "reason": "no disk"});
+    let last = "last failure 2023-11-14 22:13:20.000Z, attempt 3: no disk";
+    assert_eq!(lines((200, now.clone())), [last]);
+    now["state"] = "failed".into();
+    assert_eq!(lines((200, now.clone())), ["error      no disk"]);
+    (now["state"], now["error"]) = ("restarting".into(), "waits: it needs 6 slots and 5 are free".into());
+    assert_eq!(lines((200, now)), ["error      waits: it needs 6 slots and 5 are free", last]);
 }
 
 #[test]
