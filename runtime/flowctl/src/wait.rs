@@ -6,6 +6,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use flow_model::api::{Description, Job, JobState};
+use flow_model::ids::JobId;
 use indicatif::{ProgressBar, ProgressStyle};
 use serde::de::DeserializeOwned;
 
@@ -22,6 +23,9 @@ const LONGEST: Duration = Duration::from_millis(500);
 /// What takes less shows nothing.
 const QUIET: Duration = Duration::from_secs(2);
 const TICK: Duration = Duration::from_millis(100);
+/// It is known after so long whether a job waits for slots, with some to spare.
+const MOMENT: Duration = Duration::from_secs(2);
+const GLANCE: Duration = Duration::from_millis(100);
 
 /// Who waits for what a server does.
 pub struct Waiting<'a> {
@@ -178,6 +182,40 @@ pub fn until_ended(server: &Server, mut job: Job, output: &Output) -> Result<Job
         job = now.job;
         Ok(if job.state.is_terminal() { ControlFlow::Break(job.clone()) } else { ControlFlow::Continue(what) })
     })
+}
+
+/// Says of each of these jobs if it waits for something before it can run, such as slots: a moment after what was asked for that is known.
+/// `is_there` says whether one runs as it is to.
+pub fn remark<'a>(
+    server: &Server,
+    jobs: impl IntoIterator<Item = &'a JobId>,
+    is_there: impl Fn(&Description) -> bool,
+    output: &Output,
+) {
+    // Nobody would read it.
+    if output.is_for_programs() {
+        return;
+    }
+    let begun = Instant::now();
+    for id in jobs {
+        // What was asked for is done, whatever comes of this.
+        while let Ok(now) = server.get::<Description>(&format!("/jobs/{id}")) {
+            if let Some(why) = &now.waits_for {
+                output.note(&format!("{id} waits: it {why}"));
+                break;
+            }
+            if now.job.state.is_terminal() || is_there(&now) || begun.elapsed() >= MOMENT {
+                break;
+            }
+            thread::sleep(GLANCE);
+        }
+    }
+}
+
+/// Whether a job runs.
+pub fn runs(now: &Description) -> bool {
+    // There are none as long as nothing of it runs.
+    now.job.state == JobState::Running && !now.operators.is_empty()
 }
 
 /// How the process ends for a job that has ended.

@@ -141,6 +141,7 @@ pub fn submit(
     if !waits {
         output.print_named(&job, || vec![job.id.to_string()], || format!("{} {}", job.id, job.state))?;
         output.note(&format!("watch it with `flowctl describe {0}`, stop it with `flowctl cancel {0}`", job.id));
+        wait::remark(&server, [&job.id], wait::runs, output);
         return Ok(Exit::Ok);
     }
     output.note(&format!("{} runs; waiting for its end", job.id));

@@ -4,6 +4,7 @@ use std::fmt::Write;
 use std::ops::ControlFlow;
 
 use flow_model::api::{WorkerState, WorkerStatus, Workers, one_line};
+use flow_model::ids::JobId;
 
 use super::workers::running;
 use crate::cli::Remote;
@@ -39,12 +40,16 @@ pub struct Args {
 pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
     let server = args.remote.server(output)?;
     let mut worker: WorkerStatus = server.post(&format!("/workers/{}/drain", segment(&args.worker)?))?;
+    let jobs: Vec<JobId> = worker.running.iter().map(|part| part.job.clone()).collect();
     if args.wait {
         worker = until_drained(&server, worker, output)?;
     }
     let name = one_line(&worker.name);
     output.print_named(&worker, || vec![name.clone()], || format!("{name} {}", worker.state))?;
     output.note(&next(&worker));
+    // Those that have left it run, or wait. The others are not there yet.
+    let has_left = worker.state == WorkerState::Drained;
+    wait::remark(&server, &jobs, |now| has_left && wait::runs(now), output);
     Ok(Exit::Ok)
 }
 

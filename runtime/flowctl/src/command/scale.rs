@@ -48,6 +48,7 @@ pub fn run(args: &Args, output: &Output) -> Result<Exit, Failure> {
     output.print_named(&job, || vec![job.id.to_string()], || format!("{} {}", job.id, job.state))?;
     if args.no_wait {
         output.note(&format!("`flowctl describe {}` shows how many subtasks it runs with", job.id));
+        wait::remark(&server, [&job.id], |now| is_scaled(now, &scale), output);
     }
     if job.state.is_terminal() { wait::outcome(&job) } else { Ok(Exit::Ok) }
 }

@@ -93,6 +93,9 @@ fn waits() -> (u16, Value) {
     (status, all)
 }
 
+/// What is said of it then.
+const WAITS: &str = "a-000001 waits: it needs 6 slots and 5 are free\n";
+
 fn nobody_leads() -> (u16, Value) {
     (503, json!({"code": "unavailable", "message": "nobody leads", "diagnostics": []}))
 }
@@ -125,15 +128,17 @@ w/1   active    2/4  a-000001 (2)  127.0.0.1:4000  0.1.0    2023-11-14 22:13:20.
 #[test]
 fn draining_is_told_and_waited_for() {
     let draining = worker("draining", &["a-000001"]);
-    let stand = Stand::new(vec![(200, draining.clone())]);
+    let stand = Stand::new(vec![(200, draining.clone()), described("running", 1), waits()]);
     let called = stand.call("drain w/1");
     assert_eq!((called.code, called.stdout.as_str()), (0, "w/1 draining\n"));
     assert!(called.stderr.contains("on other workers: a-000001 (2); `flowctl workers` shows"), "{}", called.stderr);
-    assert_eq!(stand.asked(), ["POST /workers/w%2F1/drain"]);
+    assert!(called.stderr.ends_with(WAITS), "{}", called.stderr);
+    let get = "GET /jobs/a-000001";
+    assert_eq!(stand.asked(), ["POST /workers/w%2F1/drain", get, get]);
 
     let drained = |last: (u16, Value)| {
         let all =
-            vec![(200, draining.clone()), workers(std::slice::from_ref(&draining)), nobody_leads(), last];
+            vec![(200, draining.clone()), workers(std::slice::from_ref(&draining)), nobody_leads(), last, waits()];
         let stand = Stand::new(all);
         stand.call("drain w/1 --wait")
     };
@@ -142,6 +147,7 @@ fn draining_is_told_and_waited_for() {
         assert_eq!((called.code, called.stdout.as_str()), (0, "w/1 drained\n"), "{}", called.stderr);
         assert!(called.stderr.contains("it runs nothing any more: stop its process"), "{}", called.stderr);
         assert!(called.stderr.contains("waiting: nobody leads; trying again for 60 s\n"), "{}", called.stderr);
+        assert!(called.stderr.ends_with(WAITS), "{}", called.stderr);
     }
     let lost = drained(workers(&[worker("lost", &[])]));
     let expected = "\nerror: w/1 was not heard of any more before it was drained\n  what it ran goes on";
@@ -158,11 +164,11 @@ fn a_job_is_scaled() {
     let get = "GET /jobs/a-000001";
     assert_eq!(stand.asked(), [r#"POST /jobs/a/scale {"parallelism":{"counts":4}}"#, get, get, get]);
 
-    let stand = Stand::new(vec![begun()]);
+    let stand = Stand::new(vec![begun(), described("running", 1), waits()]);
     let called = stand.call("scale a=2 a/out=1 --no-wait");
     assert_eq!(called.stdout, "a-000001 running\n");
-    assert_eq!(called.stderr, "`flowctl describe a-000001` shows how many subtasks it runs with\n");
-    assert_eq!(stand.asked(), [r#"POST /jobs/a/scale {"parallelism":{"out":1},"all":2}"#]);
+    assert_eq!(called.stderr, format!("`flowctl describe a-000001` shows how many subtasks it runs with\n{WAITS}"));
+    assert_eq!(stand.asked(), [r#"POST /jobs/a/scale {"parallelism":{"out":1},"all":2}"#, get, get]);
 
     let called = Stand::new(vec![begun(), described("canceled", 4)]).call("scale a/counts=4");
     assert_eq!((called.code, called.stderr.as_str()), (1, "error: a-000001 is canceled\n"));
