@@ -217,6 +217,12 @@ class JobView {
           return;
         }
         const line = JSON.parse(data);
+        // What stands before the number: another process counts the lines of the job anew.
+        const log = id?.slice(0, id.lastIndexOf("-"));
+        if (lastId !== null && log !== lastId.slice(0, lastId.lastIndexOf("-"))) {
+          this.#note("another process runs the job; its log of it begins here");
+          last = -1;
+        }
         if (last !== null && line.number > last + 1) this.#note(`${line.number - last - 1} lines are missing here`);
         [lastId, last] = [id, line.number];
         this.#line(line);

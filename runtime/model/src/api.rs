@@ -27,7 +27,8 @@
 //! | `GET /metrics` | OpenMetrics text, for Prometheus |
 //!
 //! A server with a token wants the header `Authorization: Bearer TOKEN` with each of them but `/healthz`. Log lines as
-//! events have ids: who sends the last one it got as `Last-Event-ID` goes on behind it.
+//! events have ids, `JOB/LOG-NUMBER`: who sends the last one it got as `Last-Event-ID` goes on behind it, or, where `LOG` is another one by
+//! now, begins at the first line.
 //!
 //! A name stands for the job of that name that was submitted last. Everything that is not done is answered with
 //! [`Refusal`].

@@ -144,6 +144,8 @@ pub struct Jobs {
     /// This process, for people.
     names: Arc<Names>,
     entries: Mutex<Entries>,
+    /// Which numbers the lines of its logs have: those of another registry count anew.
+    numbering: u32,
     /// The process is to end; set while the entries are locked.
     stopping: Arc<AtomicBool>,
 }
@@ -236,7 +238,13 @@ type OnEnd = Box<dyn FnOnce(&Status) + Send>;
 impl Jobs {
     fn with(home: Home, stores: Stores, leader: String, known: Vec<Entry>) -> Self {
         let (stores, entries) = (Arc::new(stores), Mutex::new(Entries { known }));
-        Self { home, stores, leader, names: Arc::default(), entries, stopping: Arc::default() }
+        let (names, numbering) = (Arc::default(), fastrand::u32(..));
+        Self { home, stores, leader, names, entries, numbering, stopping: Arc::default() }
+    }
+
+    /// Tells the numbers of its log lines from those of other registries, of which each counts a job's from 0.
+    pub fn numbering(&self) -> u32 {
+        self.numbering
     }
 
     /// Can it run, and how? And does it fit what it is to begin with?

@@ -53,12 +53,14 @@ pub async fn logs(
     let tail = wanted.tail.unwrap_or(usize::MAX);
     if wanted.follow {
         let key = job.clone();
-        let (found, handle) = api.call(move |jobs| jobs.handle(&key)).await?;
+        let ((found, handle), numbering) =
+            api.call(move |jobs| jobs.handle(&key).map(|found| (found, jobs.numbering()))).await?;
+        let log = begins(&found, numbering);
         let from = match headers.get(LAST_EVENT_ID) {
             None => handle.log().tail(tail),
-            Some(id) => behind(id.to_str().unwrap_or_default(), &found)?,
+            Some(id) => behind(id.to_str().unwrap_or_default(), &log)?,
         };
-        return Ok(follow(api, found, handle, from).into_response());
+        return Ok(follow(api, (found, log), handle, from).into_response());
     }
     let lines = api.call(move |jobs| recent(jobs, &job, tail)).await?;
     Ok(([(CONTENT_TYPE, "application/x-ndjson")], lines).into_response())
@@ -76,14 +78,14 @@ fn recent(jobs: &Jobs, key: &str, tail: usize) -> Result<String, Refused> {
 
 fn follow(
     api: Api,
-    job: Job,
+    (job, log): (Job, String),
     handle: Handle,
     from: u64,
 ) -> Sse<impl Stream<Item = Result<Event, Infallible>> + Send + 'static> {
     let (sender, receiver) = mpsc::channel(QUEUED);
     tokio::spawn(async move {
         // One that is left goes on elsewhere: who follows it asks there.
-        if send_log(&job, handle.log(), from, &sender).await.is_some() && !handle.is_left() {
+        if send_log(&log, handle.log(), from, &sender).await.is_some() && !handle.is_left() {
             let id = job.id.clone();
             // The job has ended: its entry may be gone by now, but then its end is of no more interest than its start.
             let ended = api.call(move |jobs| jobs.handle(id.as_str())).await.map_or(job, |(job, _)| job);
@@ -94,22 +96,28 @@ fn follow(
     Sse::new(ReceiverStream::new(receiver).map(Ok)).keep_alive(KeepAlive::default())
 }
 
-/// The number of the line behind the one of this event. The name of a job may stand for a newer one by now, whose log
-/// begins at its beginning.
-fn behind(event: &str, job: &Job) -> Result<u64, Refused> {
-    let parts = event.split_once('/').and_then(|(id, number)| Some((id, number.parse::<u64>().ok()?)));
-    match parts {
-        Some((id, number)) if id == job.id.as_str() => Ok(number.saturating_add(1)),
+/// What the ids of a log's events begin with. Numbers of lines count within it: another process, or this one when it leads again, numbers
+/// those of a job anew.
+fn begins(job: &Job, numbering: u32) -> String {
+    format!("{}/{numbering:08x}-", job.id)
+}
+
+/// The number of the line behind the one of this event. That of the first if it is of another log: the name of a job may stand for a newer
+/// one by now, or another coordinator leads.
+fn behind(event: &str, log: &str) -> Result<u64, Refused> {
+    let number = event.split_once('/').and_then(|(_, line)| line.rsplit('-').next()?.parse::<u64>().ok());
+    match number {
+        Some(number) if event.starts_with(log) => Ok(number.saturating_add(1)),
         Some(_) => Ok(0),
         None => {
             let refusal = Refusal::new(RefusalCode::BadRequest, "the Last-Event-ID is not one of a log");
-            Err(Refused(refusal.hint("it is JOB/NUMBER, as the events have it in `id:`")))
+            Err(Refused(refusal.hint("it is JOB/LOG-NUMBER, as the events have it in `id:`")))
         }
     }
 }
 
 /// Sends lines until the log is closed; nothing if the reader went away before.
-async fn send_log(job: &Job, log: &JobLog, mut next: u64, sender: &Sender<Event>) -> Option<()> {
+async fn send_log(begins: &str, log: &JobLog, mut next: u64, sender: &Sender<Event>) -> Option<()> {
     while let Some(lines) = log.since(next, QUEUED) {
         if lines.is_empty() {
             tokio::select! {
@@ -119,7 +127,7 @@ async fn send_log(job: &Job, log: &JobLog, mut next: u64, sender: &Sender<Event>
         }
         for line in lines {
             next = line.number + 1;
-            let event = Event::default().id(format!("{}/{}", job.id, line.number));
+            let event = Event::default().id(format!("{begins}{}", line.number));
             sender.send(event.data(json(&answer::line(line)))).await.ok()?;
         }
     }
@@ -128,4 +136,24 @@ async fn send_log(job: &Job, log: &JobLog, mut next: u64, sender: &Sender<Event>
 
 fn json(value: &(impl Serialize + ?Sized)) -> String {
     serde_json::to_string(value).expect("the API's types have text keys only, so they have a JSON form")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_was_cut_off_from_another_log_begins_at_its_first_line() {
+        let job = serde_json::json!({"id": "a-b-000001", "name": "a-b", "state": "running", "submitted": 0});
+        let log = begins(&serde_json::from_value(job).expect("a job"), 0x2a);
+        let check = |event: &str, expect: Option<u64>| assert_eq!(behind(event, &log).ok(), expect, "{event}");
+        check("a-b-000001/0000002a-13", Some(14));
+        check("a-b-000001/0000002b-13", Some(0));
+        check("a-b-000002/0000002a-13", Some(0));
+        // Of a former version, whose numbers are nobody knows whose.
+        check("a-b-000001/13", Some(0));
+        check("a-b-000001/0000002a-", None);
+        check("a-b-000001", None);
+        check("13", None);
+    }
 }

@@ -39,7 +39,10 @@ fn following_an_ended_job_ends() {
     let line: LogLine = serde_json::from_str(line.strip_prefix("data: ").expect("an event")).expect("a log line");
     assert_eq!((line.message.as_str(), event), ("job is finished", "event: end"));
     let job: Job = serde_json::from_str(end.strip_prefix("data: ").expect("an event")).expect("a job");
-    assert_eq!((job.state, id), (JobState::Finished, format!("id: {}/{}", job.id, line.number).as_str()));
+    assert_eq!(job.state, JobState::Finished);
+    let (job_of, line_of) = id.trim_start_matches("id: ").split_once('/').expect("JOB/LOG-NUMBER");
+    let number = line_of.rsplit_once('-').map(|(_, number)| number.to_owned());
+    assert_eq!((job_of, number), (job.id.as_str(), Some(line.number.to_string())));
 }
 
 /// Follows the endless job; returns when its first line came, with all that was read.
@@ -50,7 +53,7 @@ fn follow(server: &Server) -> (BufReader<TcpStream>, String) {
     socket.write_all(head.as_bytes()).expect("it reads");
     let mut reader = BufReader::new(socket);
     let mut seen = String::new();
-    while !seen.contains("job started") {
+    while !seen.contains(" started: ") {
         assert_ne!(reader.read_line(&mut seen).expect("a line in time"), 0, "{seen}");
     }
     (reader, seen)
@@ -111,8 +114,15 @@ fn who_was_cut_off_goes_on_behind_the_last_line() {
         (answer, numbers)
     };
     let all = lines(&server.body("/jobs/finite/logs")).len() as u64;
-    assert_eq!(numbers(&format!("{first}/0")).1, (1..all).collect::<Vec<_>>());
-    assert_eq!(numbers(&format!("{first}/{}", all - 1)).1, [0; 0]);
+    let told = server.body("/jobs/finite/logs?follow=true&tail=1");
+    let last = told.lines().find_map(|line| line.strip_prefix("id: ")).expect("an id");
+    let (log, _) = last.rsplit_once('-').expect("JOB/LOG-NUMBER");
+    assert_eq!(numbers(&format!("{log}-0")).1, (1..all).collect::<Vec<_>>());
+    assert_eq!(numbers(last).1, [0; 0]);
+    // Another process numbers the lines of the same job anew: what it read of that one's log it has not read of this one's.
+    for other in [format!("{log}0-{}", all - 1), format!("{first}/{}", all - 1)] {
+        assert_eq!(numbers(&other).1, (0..all).collect::<Vec<_>>(), "{other}");
+    }
     let (answer, _) = numbers("7");
     assert!(
         answer.starts_with("HTTP/1.1 400 ") && answer.contains("the Last-Event-ID is not one of a log"),
@@ -121,7 +131,7 @@ fn who_was_cut_off_goes_on_behind_the_last_line() {
     // The name is a newer job's by now, and nothing of that one's log is left out.
     let second = server.submit(FINITE).expect("the name is free").id;
     server.ended(second.as_str());
-    let (_, found) = numbers(&format!("{first}/1000"));
+    let (_, found) = numbers(&format!("{log}-1000"));
     assert_eq!(found, (0..found.len() as u64).collect::<Vec<_>>());
     assert!(!found.is_empty());
 }

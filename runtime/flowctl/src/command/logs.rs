@@ -1,7 +1,7 @@
 //! `flowctl logs`: what a job and its operators log, at once or as it comes.
 
 use std::thread;
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use flow_model::api::{LogLevel, LogLine, one_line};
 
@@ -10,16 +10,12 @@ use crate::exit::{Exit, Failure};
 use crate::output::{Format, Output};
 use crate::server::Server;
 use crate::time;
-
-/// So long a connection that was lost is tried again.
-const GIVE_UP: Duration = Duration::from_secs(60);
-/// Before each try.
-const PAUSE: Duration = Duration::from_secs(1);
+use crate::wait::{GIVE_UP, PAUSE};
 
 /// Show the log of a job and its operators
 ///
 /// The server keeps the last lines of each job. With -o json each line is one JSON object. With -f a connection that is lost is
-/// made again, and goes on where it was cut.
+/// made again, and goes on where it was cut; where another coordinator leads by then, with the first line of its log of the job.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
@@ -76,7 +72,7 @@ fn follow(server: &Server, path: &str, reading: &mut Reading, output: &Output) -
     loop {
         reading.is_answered = false;
         let last = reading.last.clone();
-        let result = server.events(path, last.as_deref(), |line| reading.take(line, output));
+        let result = server.events(path, last.as_deref(), |line| reading.take(line, server, output));
         if reading.ended {
             return Ok(());
         }
@@ -106,12 +102,19 @@ fn follow(server: &Server, path: &str, reading: &mut Reading, output: &Output) -
 }
 
 impl Reading {
-    fn take(&mut self, line: &str, output: &Output) -> Result<bool, Failure> {
+    fn take(&mut self, line: &str, server: &Server, output: &Output) -> Result<bool, Failure> {
         self.is_answered = true;
         match event(line) {
             Event::Line(json) => {
+                let id = self.coming.take();
+                if let (Some(last), Some(id)) = (&self.last, &id)
+                    && log(last) != log(id)
+                {
+                    output.note(&anew(last, id, || server.is_cluster()));
+                    self.next = Some(0);
+                }
                 show(json, &mut self.next, output)?;
-                self.last = self.coming.take().or(self.last.take());
+                self.last = id.or(self.last.take());
             }
             Event::Id(id) => self.coming = Some(id.to_owned()),
             Event::End => {
@@ -122,6 +125,21 @@ impl Reading {
         }
         Ok(true)
     }
+}
+
+/// What an event's id says of the log that its line is of: `JOB/LOG` of `JOB/LOG-NUMBER`. Numbers count within it.
+fn log(id: &str) -> &str {
+    id.rsplit_once('-').map_or(id, |(log, _)| log)
+}
+
+/// The line that comes is the first of another log.
+fn anew(last: &str, id: &str, is_cluster: impl FnOnce() -> Option<bool>) -> String {
+    let job = |id: &str| id.split('/').next().unwrap_or_default().to_owned();
+    if job(last) != job(id) {
+        return format!("the name is another job's by now; the log of {} begins here", job(id));
+    }
+    let who = if is_cluster() == Some(true) { "another coordinator leads" } else { "the server was started again" };
+    format!("{who}; its log of the job begins here")
 }
 
 enum Event<'a> {
@@ -191,6 +209,7 @@ fn text(line: &LogLine, output: &Output) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::server::Target;
 
     #[test]
     fn lines_for_people() {
@@ -225,9 +244,29 @@ mod tests {
     }
 
     #[test]
+    fn the_log_of_another_coordinator_is_told_and_read_from_its_first_line() {
+        let (output, server) = (Output::new(Format::Table), Server::new(Target::of("http://127.0.0.1:1"), false));
+        let (server, mut reading) = (server.ok().expect("an address"), Reading::default());
+        let mut take = |id: &str, number: u64| {
+            let json = format!(r#"data: {{"number":{number},"time":0,"level":"info","message":"m"}}"#);
+            for line in [&*format!("id: {id}"), &json, ""] {
+                assert!(matches!(reading.take(line, &server, &output), Ok(true)), "{line}");
+            }
+            (reading.next, reading.last.clone())
+        };
+        assert_eq!(take("a-b-000001/2a-12", 12), (Some(13), Some("a-b-000001/2a-12".to_owned())));
+        assert_eq!(take("a-b-000001/2b-0", 0), (Some(1), Some("a-b-000001/2b-0".to_owned())));
+        let told = |id: &str, is_cluster| anew("a-b-000001/2a-12", id, || is_cluster);
+        assert_eq!(told("a-b-000001/2b-0", Some(true)), "another coordinator leads; its log of the job begins here");
+        assert!(told("a-b-000001/2b-0", Some(false)).starts_with("the server was started again; "));
+        assert!(told("a-b-000002/2a-0", None).ends_with("the log of a-b-000002 begins here"));
+        assert_eq!((log("a-b/2a-12"), log("a/7")), ("a-b/2a", "a/7"));
+    }
+
+    #[test]
     fn events() {
         assert!(matches!(event("data: {\"a\":1}"), Event::Line("{\"a\":1}")));
-        assert!(matches!(event("id: finite-00af3c/7"), Event::Id("finite-00af3c/7")));
+        assert!(matches!(event("id: finite-00af3c/2a-7"), Event::Id("finite-00af3c/2a-7")));
         assert!(matches!(event("event: end"), Event::End));
         assert!(matches!(event(": still here"), Event::Other));
         assert!(matches!(event(""), Event::Other));
