@@ -119,7 +119,7 @@ const CALLS: [(&str, &str); 9] = [
     ("compile", "A crate does not compile; cargo has said why."),
     (
         "unreachable",
-        "Nobody answers at the server's address. Start `flowd standalone`, or name another with --server or --context.",
+        "Nobody answers at the server's address. Start `flowd standalone`, or ask another coordinator of the cluster: name it with --server or --context.",
     ),
     ("no-answer", "The server takes connections and says nothing: it is stopped or has too much to do."),
     ("no-coordinator", "Another program answers at that address."),

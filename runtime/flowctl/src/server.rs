@@ -45,6 +45,8 @@ const START: Duration = Duration::from_secs(3);
 /// A line of an answer that is taken line by line, at most; a log's have some KiB.
 const LINE_MAX: u64 = 1 << 20;
 
+const HINT: &str = "start one with `flowd standalone`, or ask another coordinator of the cluster: name it with --server URL or FLOW_SERVER";
+
 /// Which coordinator is meant, and what proves who asks it.
 #[derive(Debug)]
 pub struct Target {
@@ -335,7 +337,7 @@ impl Server {
             other => other.to_string(),
         };
         Failure::new(Exit::Unreachable, "unreachable", format!("can't reach the server at {}: {why}", self.url))
-            .hint("start one with `flowd standalone`, or name another with --server URL or FLOW_SERVER")
+            .hint(HINT)
     }
 
     fn untrusted(&self, why: &str) -> Failure {

@@ -47,7 +47,7 @@ fn no_server() {
     let here = std::env::temp_dir();
     let (_socket, url) = nobody();
     let error = format!("error: can't reach the server at {url}: nobody listens there");
-    let hint = "  start one with `flowd standalone`, or name another with --server URL or FLOW_SERVER";
+    let hint = "  start one with `flowd standalone`, or ask another coordinator of the cluster: name it with --server URL or FLOW_SERVER";
     for command in [&["list"][..], &["describe", "x"], &["logs", "x", "-f"], &["cancel", "x"]] {
         check(&here, &[command, &["--server", &url]].concat(), 3, &[&error, hint]);
     }
