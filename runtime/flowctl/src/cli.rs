@@ -4,14 +4,15 @@ use std::ffi::OsString;
 
 use clap::{Parser, Subcommand};
 
-use crate::command;
-use crate::exit::{self, Failure};
+use crate::exit::Failure;
 use crate::output::{Format, Output};
 use crate::server::{self, Server};
+use crate::{command, listing};
 
 /// Make, test, build, run, deploy and watch Flow operators and pipelines
 #[derive(Debug, Parser)]
-#[command(name = "flowctl", version = env!("FLOW_VERSION"), after_help = exit::CODES, arg_required_else_help = true, max_term_width = 110)]
+#[command(name = "flowctl", version = env!("FLOW_VERSION"), after_help = listing::after(), help_template = listing::template())]
+#[command(arg_required_else_help = true, max_term_width = 110)]
 pub struct Cli {
     /// For people or for programs; may also follow the command [default: table]
     #[arg(short, long, value_enum, value_name = "FORMAT")]

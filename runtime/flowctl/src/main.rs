@@ -12,6 +12,7 @@ mod dev;
 mod drawing;
 mod exit;
 mod flowd;
+mod listing;
 mod output;
 mod parallelism;
 mod patience;

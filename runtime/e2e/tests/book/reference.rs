@@ -61,7 +61,8 @@ fn commands(program: &str, command: &[&str]) -> String {
 
 /// The subcommands that a help lists.
 fn listed(help: &str) -> Vec<&str> {
-    let lines = help.lines().skip_while(|line| *line != "Commands:").skip(1).take_while(|line| !line.is_empty());
+    // There may be several lists of them, each under a heading of its own.
+    let lines = help.lines().skip_while(|line| !line.starts_with("Commands")).take_while(|line| *line != "Options:");
     let names = lines.filter_map(|line| line.strip_prefix("  ")?.split(' ').next());
     names.filter(|name| !name.is_empty() && *name != "help").collect()
 }
@@ -92,5 +93,7 @@ fn fields(path: &str) -> String {
 fn commands_are_found() {
     let help = "About\n\nUsage: x\n\nCommands:\n  check   Check\n          and more\n  list    List\n  help    Print\n\nOptions:\n  -h\n";
     assert_eq!(listed(help), ["check", "list"]);
+    let groups = "Commands to run:\n  deploy  Send\n\nCommands to look:\n  list    List\n\nOptions:\n  -h\n";
+    assert_eq!(listed(groups), ["deploy", "list"]);
     assert!(listed("Options:\n  -h\n").is_empty());
 }

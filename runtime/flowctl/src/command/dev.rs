@@ -28,7 +28,7 @@ const LOOK: Duration = Duration::from_millis(300);
 /// How long a job may take to stop.
 const PATIENCE: Duration = Duration::from_secs(10);
 
-/// Build a pipeline's crates, run it, and do so again whenever a source changes
+/// Build a pipeline's crates and run it, again at each change
 ///
 /// Takes for each component NAME.wasm the crate NAME that lies beside it, or the one given with --crate; other components
 /// are used as they are. Runs in a flowd of its own. A sample of what stdout sinks write goes to the standard output, the

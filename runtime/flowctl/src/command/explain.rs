@@ -13,7 +13,9 @@ use crate::exit::{Exit, Failure};
 use crate::output::Output;
 use crate::table::table;
 
-/// Tell what a field of the pipeline file is for and what it may be, or what an error's code means
+/// Tell what a field of the pipeline file is for, or an error's code
+///
+/// Of a field also what it may be, and whether it has to be there.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:

@@ -13,7 +13,7 @@ use crate::exit::{Exit, Failure};
 use crate::output::Output;
 use crate::project::{self, Project};
 
-/// Make a Rust operator project that builds, with a unit test, a sandbox test and a pipeline
+/// Make a Rust operator project, with tests and a pipeline
 ///
 /// The project holds a copy of the SDK in vendor/, so it needs no checkout of Flow. Crates of others are fetched by cargo
 /// when it builds.

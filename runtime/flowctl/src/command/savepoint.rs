@@ -17,7 +17,7 @@ use crate::server::Server;
 use crate::table::{count, table};
 use crate::{time, wait};
 
-/// Take a savepoint of a job, look at those that there are, or give one up
+/// Take a savepoint of a job, look at what one holds, or give one up
 ///
 /// A savepoint is a checkpoint with a name that stays until you remove it, whatever becomes of the job. All output that it carries is
 /// written. A job begins with it by `flowctl deploy FILE --from-savepoint NAME`: the same one, a changed one, or another one.

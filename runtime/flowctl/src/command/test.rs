@@ -15,7 +15,7 @@ use crate::table::count;
 use crate::trial::ask::Soak;
 use crate::trial::{ask, compare, find, update};
 
-/// Run operators over the records of *.test.yaml files, in the sandbox, and compare what comes out
+/// Try operators on the records of *.test.yaml files, in the sandbox
 ///
 /// A test file names a crate, which is compiled first, or a component, and cases: config, input records, and what has to
 /// come out, be refused and be in the state then. Each case runs on a new operator in the real engine, with its limits;

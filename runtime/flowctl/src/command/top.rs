@@ -18,7 +18,7 @@ use crate::server::Server;
 use crate::table::{count, table};
 use crate::time;
 
-/// Watch the operators of jobs: records a second, how busy they are, CPU, state
+/// Watch operators: records a second, how busy they are, CPU, state
 ///
 /// LAG is how many records a Kafka source has still to read. BUSY, BLOCKED and IDLE are shares of the time of an operator's
 /// subtasks: at work, unable to pass on output because what is behind it is slower, without input. CPU is in cores. REJECTED

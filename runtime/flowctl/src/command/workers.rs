@@ -8,7 +8,7 @@ use crate::output::Output;
 use crate::table::table;
 use crate::time;
 
-/// List the workers of the cluster: their state, their slots, what they run
+/// List the workers of the cluster: state, slots, what they run
 ///
 /// SLOTS is how many are used, of how many; RUNNING says by which jobs, and in brackets in how many of them. A worker is `suspected` when it
 /// was not heard of for a moment, `lost` when it was given up, `draining` until what it runs has gone to others, and `drained` when it
