@@ -272,7 +272,7 @@ mod tests {
                 write!(client, "{head}content-type: application/json\r\n\r\n{answer}").expect("it reads");
             }
         });
-        Server::new(Target::of(&url), false).ok().expect("an address")
+        Server::new(Target::of(&url), false).expect("an address")
     }
 
     fn described(state: &str) -> (u16, Value) {

@@ -246,7 +246,7 @@ mod tests {
     #[test]
     fn the_log_of_another_coordinator_is_told_and_read_from_its_first_line() {
         let (output, server) = (Output::new(Format::Table), Server::new(Target::of("http://127.0.0.1:1"), false));
-        let (server, mut reading) = (server.ok().expect("an address"), Reading::default());
+        let (server, mut reading) = (server.expect("an address"), Reading::default());
         let mut take = |id: &str, number: u64| {
             let json = format!(r#"data: {{"number":{number},"time":0,"level":"info","message":"m"}}"#);
             for line in [&*format!("id: {id}"), &json, ""] {
