@@ -290,8 +290,12 @@ impl Cluster {
             Action::Refuse(_, refusal) => {
                 let Some(say) = state.arriving.take() else { return };
                 let for_ever = matches!(refusal, Refusal::Version { .. });
-                let (Refusal::Version { worker: who, .. } | Refusal::Name { worker: who, .. }) = &refusal;
-                if state.refused.is_new(&who.name, &refusal.to_string()) {
+                let about = match &refusal {
+                    // Who was given no name has another one with each start.
+                    Refusal::Version { worker, .. } => worker.address.rsplit_once(':').map_or("", |(host, _)| host),
+                    Refusal::Name { worker, .. } => &worker.name,
+                };
+                if state.refused.is_new(about, &format!("{for_ever}")) {
                     tracing::warn!("{refusal}");
                 }
                 let elsewhere = Elsewhere { why: refusal.to_string(), for_ever };
@@ -408,17 +412,20 @@ impl Cluster {
         workers.retain(|worker| matches!(worker.state, WorkerState::Active | WorkerState::Suspected));
         workers.sort_by_key(|worker| worker.state == WorkerState::Suspected);
         let mut why = if known == 0 { Error::NoWorker(self.address.clone()) } else { Error::Drained(known) };
-        // What one can't do for a reason of its own another one can.
+        // What one can't do for a reason of its own another one can. One that hangs leaves time for another one.
+        let due = Instant::now() + patience;
         for (asked, worker) in workers.iter().enumerate() {
-            let patience = patience / (workers.len() - asked) as u32;
-            let begun = Instant::now();
+            if Instant::now() >= due {
+                break;
+            }
+            let until = if asked + 1 == workers.len() { due } else { due.min(Instant::now() + patience / 2) };
             let question = {
                 let check = Asked::Check(deployment.to_bytes().into());
                 Question::ask(self, &mut self.lock(), BTreeSet::from([worker.id.clone()]), &check)
             };
             let failed = |cause: String| Error::Worker { worker: worker.name.clone(), cause };
             let unread = |error: json::Error| failed(error.to_string());
-            match question.next(begun + patience).map(|(_, reply)| reply) {
+            match question.next(until).map(|(_, reply)| reply) {
                 Some(Reply::Found(found)) => {
                     let findings: Findings = json::read(&found).map_err(unread)?;
                     return Ok(Outline { pipeline, findings });
@@ -485,6 +492,7 @@ impl Cluster {
         self.handle(&mut state, Event::Registered { worker, parts, draining });
         state.arriving = None;
         let session = state.says.get(&id).map(|(session, _)| *session).filter(|session| Some(*session) != before)?;
+        _ = state.refused.is_well(&name);
         tracing::info!(worker = %name, "has come, from {address}, with {slots} slots");
         Some(session)
     }
