@@ -92,6 +92,7 @@ pub(super) async fn forward(State(api): State<Api>, request: Request, next: Next
         return next.run(request).await;
     }
     let Some(leader) = elected.role.other_leader() else {
+        body::dismiss(request);
         return unavailable("no coordinator leads the cluster now").into_response();
     };
     match hand_on(elected, &leader, request).await {
@@ -103,6 +104,8 @@ pub(super) async fn forward(State(api): State<Api>, request: Request, next: Next
 }
 
 async fn hand_on(elected: &Elected, leader: &str, request: Request) -> Result<Response, String> {
+    // Where it is refused before all of it was sent, what is left is read, or the client would not hear of it.
+    let request = body::patient(request, body::DRAIN_PATIENCE);
     // A connection for each: what one client does not read holds up nobody else.
     let endpoint = network::endpoint(leader, elected.tls.as_ref(), (PATIENCE, PATIENCE));
     let connected = async { endpoint?.connect().await };
@@ -122,8 +125,7 @@ async fn hand_on(elected: &Elected, leader: &str, request: Request) -> Result<Re
 }
 
 async fn ask(mut channel: Channel, request: Request) -> Result<Response, String> {
-    // The leader may refuse it before it was sent: what is left is read then, or the client would not hear of it.
-    let (mut parts, body) = body::patient(request, body::DRAIN_PATIENCE).into_parts();
+    let (mut parts, body) = request.into_parts();
     parts.version = Version::HTTP_2;
     let path = parts.uri.path_and_query().map_or("/", |path| path.as_str());
     parts.uri = path.parse::<Uri>().map_err(|error| error.to_string())?;

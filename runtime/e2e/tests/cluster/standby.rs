@@ -60,7 +60,7 @@ fn refuses(node: &Flowd, job: &str) {
 
 #[test]
 fn an_upload_of_2_gb_through_a_standby_is_refused_by_its_limit_and_takes_no_memory() {
-    let (cluster, both) = pair(&["--body-max", "32Mi"]);
+    let (mut cluster, both) = pair(&["--body-max", "32Mi"]);
     let nodes = both.map(|at| &cluster.coordinators[at]);
     let job = nodes[1].submit_text("beside", &idle("beside", 1)).expect("it is accepted");
     until(&cluster, || completed(nodes[0], &job) > 0);
@@ -78,4 +78,9 @@ fn an_upload_of_2_gb_through_a_standby_is_refused_by_its_limit_and_takes_no_memo
     }
     // The job has gone on, and the standby answers.
     until(&cluster, || completed(nodes[1], &job) > done);
+    // Nobody leads: who sends much hears of that, and no broken connection.
+    let [leader, standby] = both;
+    cluster.coordinators[leader].kill();
+    let answer = cluster.coordinators[standby].upload_zeros(64 << 20, false);
+    assert!(answer.starts_with("HTTP/1.1 503 ") && answer.contains("does not answer"), "{answer}");
 }
