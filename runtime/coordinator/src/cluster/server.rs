@@ -36,6 +36,8 @@ const HELLO: Duration = Duration::from_secs(5);
 const KEEP_ALIVE: Duration = Duration::from_secs(2);
 /// Connections at once: one of each worker, one for each request that a standby hands on, and what is neither.
 const CONNECTIONS_MAX: usize = 2048;
+/// A worker has one or two on its connection, and a request that is handed on has one.
+const STREAMS_MAX: u32 = 16;
 /// Larger messages are refused.
 const MESSAGE_MAX: usize = 256 << 20;
 
@@ -53,7 +55,10 @@ pub async fn serve(
 ) -> Result<(), tonic::transport::Error> {
     let service = ControlServer::new(Service { role }).max_decoding_message_size(MESSAGE_MAX);
     let incoming = incoming(listener, CONNECTIONS_MAX);
-    let mut server = Server::builder().http2_keepalive_interval(Some(KEEP_ALIVE)).http2_keepalive_timeout(Some(HELLO));
+    let mut server = Server::builder()
+        .max_concurrent_streams(STREAMS_MAX)
+        .http2_keepalive_interval(Some(KEEP_ALIVE))
+        .http2_keepalive_timeout(Some(HELLO));
     if let Some(tls) = tls {
         server = server.tls_config(tls.server().timeout(HELLO))?;
     }
