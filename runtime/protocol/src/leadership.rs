@@ -91,8 +91,8 @@ pub struct Leadership {
     seen: Option<Seen>,
     /// The term of the leader that was told last.
     followed: Option<u64>,
-    /// It has tried to lead before.
-    claimed: bool,
+    /// It has led before: whoever has its address and leads now is another process.
+    has_led: bool,
     /// The highest term that it has seen.
     term: u64,
     /// How many questions the store was asked.
@@ -114,7 +114,7 @@ impl Leadership {
             state,
             seen,
             followed,
-            claimed: false,
+            has_led: false,
             term: 0,
             asked: 0,
             awaited: None,
@@ -210,9 +210,9 @@ impl Leadership {
         let Some(leader) = self.register.current().cloned() else { return self.claim() };
         let is_other = self.followed != Some(leader.term);
         self.term = self.term.max(leader.term);
-        // Whoever had this address before is gone: it is this process that listens there. But whoever leads after it does not.
+        // Whoever had this address before is gone: it is this process that listens there. But where that has led already, another one does.
         let is_own = leader.address == self.settings.address;
-        if leader.resigned || is_own && !self.claimed {
+        if leader.resigned || is_own && !self.has_led {
             return self.claim();
         }
         if is_other {
@@ -238,7 +238,7 @@ impl Leadership {
     fn claim(&mut self) {
         let cluster = self.register.current().map_or(&self.settings.cluster, |leader| &leader.cluster).clone();
         let leader = Leader::new(cluster, self.term.saturating_add(1), self.settings.address.clone());
-        (self.state, self.claimed) = (State::Claiming, true);
+        self.state = State::Claiming;
         (self.seen, self.followed) = (None, None);
         self.propose(leader);
     }
@@ -286,7 +286,7 @@ impl Leadership {
                     }
                     _ => {
                         if matches!(self.state, State::Claiming) {
-                            self.term = term;
+                            (self.term, self.has_led) = (term, true);
                             self.actions.push(Action::Lead(term));
                         }
                         self.state = State::Leading(now.saturating_add(self.settings.beat));
