@@ -41,7 +41,14 @@ pub(super) async fn all(store: &Store) -> Result<Vec<Found>, Error> {
     }
     let mut found = Vec::new();
     while let Some(read) = reading.join_next().await {
-        found.extend(read.unwrap_or_else(|ended| resume_unwind(ended.into_panic()))?);
+        match read {
+            Ok(read) => found.extend(read?),
+            Err(ended) => match ended.try_into_panic() {
+                Ok(panic) => resume_unwind(panic),
+                // The process ends.
+                Err(_) => return Err(Error::Stopping),
+            },
+        }
     }
     // Those of which that is not known come first; jobs that were submitted in one moment always come in the same order.
     found.sort_by(|a: &Found, b| a.submitted().cmp(&b.submitted()).then_with(|| a.job.as_str().cmp(b.job.as_str())));

@@ -340,7 +340,7 @@ mod tests {
         let runner = jobs.runner(&leader.cluster, outline, second).expect("it can run");
         // It looks for what a former leader has deployed, and has no checkpoint to go on from meanwhile.
         let why = keeper.redeploy(runner, Duration::from_millis(50)).expect_err("not so soon");
-        assert!(why.contains("not scaled yet") && why.contains("`flowctl checkpoint ls JOB`"), "{why}");
+        assert!(why.contains("not scaled yet") && why.contains("`flowctl logs JOB`"), "{why}");
         leader.head_when(&jobs, |head| head.revision == 2);
     }
 }

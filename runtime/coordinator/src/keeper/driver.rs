@@ -207,7 +207,7 @@ impl Driver {
         }
         if let Event::Failed { attempt, failure } = &event {
             self.shared.history().attempt_ends(*attempt, &failure.reason);
-            let (time, reason) = (self.now(), failure.reason.clone());
+            let (time, reason) = (clock::now(), failure.reason.clone());
             *self.shared.failed() = Some(LastFailure { time, attempt: attempt.0, reason });
         }
         if let Event::Adopted(Err(failure)) = &event {

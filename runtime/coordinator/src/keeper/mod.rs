@@ -327,9 +327,8 @@ impl Keeper {
             Ok(answer) => answer,
             Err(RecvTimeoutError::Disconnected) => Err("the job is over".to_owned()),
             Err(RecvTimeoutError::Timeout) => Err(format!(
-                "it is not scaled yet after {} s, since the checkpoint that it is to go on from does not count yet, and is as soon as that \
-                 does; `flowctl checkpoint ls JOB` tells how far that is, `flowctl logs JOB` what keeps it, and `flowctl describe JOB` \
-                 whether it is done",
+                "it is not scaled yet after {} s, since its HEAD in the store could not be changed, and is as soon as that can be; \
+                 `flowctl logs JOB` tells what keeps it, and `flowctl describe JOB` whether it is done",
                 patience.as_secs()
             )),
         }
