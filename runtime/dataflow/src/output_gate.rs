@@ -150,7 +150,10 @@ impl OutputGate {
         for edge in &mut self.edges {
             match element {
                 Element::Batch(batch) => edge.push(batch)?,
-                other => edge.channels.iter_mut().for_each(|c| c.enqueue(other.clone())),
+                other => {
+                    edge.collected = 0;
+                    edge.channels.iter_mut().for_each(|c| c.enqueue(other.clone()));
+                }
             }
         }
         Ok(())

@@ -106,7 +106,7 @@ pub struct Worker {
 
     /// How many threads step tasks: subtask I of every task of a job shares one [default: the machine's cores]
     // What a machine has stands in no help, which the book shows.
-    #[arg(long, value_name = "COUNT", default_value_t = std::thread::available_parallelism().map_or(1, |n| n.get() as u32), hide_default_value = true, value_parser = clap::value_parser!(u32).range(1..=1024))]
+    #[arg(long, value_name = "COUNT", default_value_t = std::thread::available_parallelism().map_or(1, |n| n.get() as u32), hide_default_value = true, value_parser = clap::value_parser!(u32).range(1..=i64::from(flow_model::cluster::worker::SLOTS_MAX)))]
     pub slots: u32,
 
     /// What it is called, also when it is started again; no two that live have the same [default: one for each start]
@@ -250,7 +250,8 @@ fn host_port(text: &str) -> Result<String, String> {
         return wrong("it is no URL");
     }
     match text.rsplit_once(':') {
-        Some((host, _)) if host.is_empty() || host.contains(':') && !host.ends_with(']') => wrong("it has no host"),
+        Some(("", _)) => wrong("it has no host"),
+        Some((host, _)) if host.contains(':') && !host.ends_with(']') => wrong("an IPv6 address wants brackets"),
         Some((_, port)) if port.parse::<u16>().is_ok_and(|port| port > 0) => Ok(text.to_owned()),
         _ => wrong("it has no port"),
     }

@@ -98,7 +98,7 @@ async fn serve(args: &Coordinator, options: rest::Options) -> Result<()> {
         never = signals.kill() => never,
     }
     _ = (stop_rest.send(()), stop_control.send(()));
-    _ = tokio::time::timeout(REQUESTS_PATIENCE, rest_server).await;
+    _ = tokio::time::timeout(REQUESTS_PATIENCE, async { tokio::join!(rest_server, control_server) }).await;
     Ok(())
 }
 

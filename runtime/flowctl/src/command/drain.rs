@@ -93,7 +93,7 @@ fn lost(worker: &WorkerStatus) -> Failure {
         .hint("what it ran goes on from its last checkpoint elsewhere: `flowctl list`; see the log of the worker")
 }
 
-/// A worker's name or id as a segment of a path. A name may be anything.
+/// A worker's name or id as a segment of a path. What is none is told here.
 fn segment(worker: &str) -> Result<String, Failure> {
     if ["", ".", ".."].contains(&worker) {
         return Err(Failure::invalid(format!("\"{worker}\" is no worker")).hint("`flowctl workers` shows them"));
