@@ -12,6 +12,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::Router;
+use flow_worker::network::breathe;
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
@@ -28,9 +29,6 @@ const TOLD_MAX: usize = 32;
 const TELLING: Duration = Duration::from_secs(1);
 /// The longest head of a request.
 const HEAD_MAX: usize = 64 << 10;
-/// Before the next try when there are no more sockets.
-const BREATH: Duration = Duration::from_millis(500);
-
 /// Says the refusal of a server that has too many connections, as it stands on the wire.
 const TOO_MANY: &str = "{\"code\":\"unavailable\",\"message\":\"too many connections\",\
                         \"hint\":\"close some, such as `flowctl logs -f` and open pages, and try again\"}";
@@ -91,15 +89,6 @@ pub async fn serve(listener: TcpListener, router: Router, patience: Patience, sh
     // Nobody listens to it if there are no connections.
     _ = stop.send(());
     _ = places.acquire_many(CONNECTIONS_MAX).await;
-}
-
-/// A connection that went away before it was taken is nothing; else there are no more sockets, or no memory.
-async fn breathe(error: &io::Error) {
-    use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
-    if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
-        tracing::warn!("can't take a connection: {error}");
-        tokio::time::sleep(BREATH).await;
-    }
 }
 
 async fn connection(

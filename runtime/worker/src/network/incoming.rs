@@ -48,7 +48,7 @@ fn within(listener: TcpListener, most: usize, silence: Duration) -> impl Stream<
 }
 
 /// A connection that went away before it was taken is nothing; else there are no more sockets, or no memory.
-async fn breathe(error: &io::Error) {
+pub async fn breathe(error: &io::Error) {
     use io::ErrorKind::{ConnectionAborted, ConnectionRefused, ConnectionReset};
     if !matches!(error.kind(), ConnectionAborted | ConnectionRefused | ConnectionReset) {
         tracing::warn!("can't take a connection: {error}");

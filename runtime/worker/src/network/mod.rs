@@ -33,7 +33,7 @@ use tokio::runtime::Runtime;
 
 use dial::Dialed;
 pub use figures::{ExchangeFigures, Figures, Traffic};
-pub use incoming::incoming;
+pub use incoming::{breathe, incoming};
 use receiving::Receiving;
 pub use tls::{Tls, endpoint};
 
