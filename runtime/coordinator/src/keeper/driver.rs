@@ -24,8 +24,6 @@ use crate::cluster::MOVED;
 
 /// How long a deletion that was not answered waits before it is sent again, at first.
 const AGAIN: Duration = Duration::from_millis(200);
-/// How long it is before a HEAD that is gone is looked for again.
-const HEAD_AGAIN: Duration = Duration::from_secs(1);
 /// How often the thread looks at the clock when nothing happens.
 const IDLE: Duration = Duration::from_secs(60);
 
@@ -422,7 +420,7 @@ impl Driver {
                 }
                 match head::read_with_revision(&store, &shared, life.as_ref(), |_| {}).await {
                     // Somebody may put it back.
-                    Ok((None, _)) if since.elapsed() < head::UNREADABLE => tokio::time::sleep(HEAD_AGAIN).await,
+                    Ok((None, _)) if since.elapsed() < head::UNREADABLE => tokio::time::sleep(head::LATER).await,
                     Ok((None, _)) => {
                         break Err(format!(
                             "HEAD in {} is gone, and nothing says where the job was: put it back as it was",

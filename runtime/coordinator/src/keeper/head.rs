@@ -12,7 +12,7 @@ use super::{Error, Open, Runner, Shared, documents};
 /// How long it is before HEAD is read or swapped again.
 const AGAIN: Duration = Duration::from_millis(200);
 /// The same after errors that people are told of.
-const LATER: Duration = Duration::from_secs(1);
+pub(super) const LATER: Duration = Duration::from_secs(1);
 /// How long a HEAD that is none, or that nobody lets us read, may stay so: somebody may be mending it.
 pub(super) const UNREADABLE: Duration = Duration::from_secs(30);
 

@@ -370,7 +370,7 @@ impl Keeper {
     /// # Errors
     /// None is taken: why.
     pub fn checkpoint(&self) -> Result<CheckpointId, String> {
-        if let Some(missing) = self.shared.runner().waits_for() {
+        if let Some(missing) = self.waits_for() {
             return Err(format!("the job waits, and takes none before it runs: it {missing}"));
         }
         let (answer, answered) = channel();
